@@ -1,0 +1,1 @@
+"""The nouns of REA as frozen values. This package imports nothing else of rea."""

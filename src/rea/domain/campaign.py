@@ -1,0 +1,69 @@
+"""A campaign: one model, one objective, one signed budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rea.domain.codebase import Codebase
+from rea.domain.ids import say
+from rea.domain.states import CampaignState, PauseReason, Phase, PlanState, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    id: int
+    name: str
+    codebase: Codebase
+    commit: str
+    state: CampaignState
+    round: int
+    phase: Phase
+    created_at: float
+    env: dict[str, str]
+    options: dict[str, Any]  # what the plan command was asked: budget text, profile runs, rounds
+    incumbent: int | None = None  # hypothesis id
+    verdict: Verdict | None = None
+    claim: dict[str, Any] | None = None  # the sealed gain and what belongs to it
+    reason: str = ""
+    pause_reason: PauseReason | None = None
+    next_wake_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def title(self) -> str:
+        return say("C", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """One version of a campaign's plan as stored: the exact text that is signed, and its digest."""
+
+    id: int
+    campaign: int
+    version: int
+    state: PlanState
+    text: str
+    digest: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    plan: int
+    digest: str
+    signer: str
+    signature: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a campaign's record."""
+
+    id: int
+    campaign: int
+    at: float
+    kind: str
+    message: str
+    data: dict[str, Any]

@@ -1,0 +1,155 @@
+"""What `rea.toml` says, as values: the codebase, its knobs, the objective, the resources of one run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Scalar = bool | int | float | str | None
+
+
+class ConfigStyle(StrEnum):
+    YAML = "yaml"
+    TOML = "toml"
+    JSON = "json"
+    HYDRA = "hydra"
+    ARGPARSE = "argparse"
+    ENV = "env"
+
+
+class KnobType(StrEnum):
+    FLOAT = "float"
+    INT = "int"
+    BOOL = "bool"
+    STR = "str"
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting of the codebase. `name` is its dotted path (or flag, or variable); `role` is what knowledge shares.
+
+    `low`/`high` bound a number (inclusive); `choices` list what a categorical knob may be; `default` is the
+    baseline's value where the config file does not tell.
+    """
+
+    name: str
+    role: str | None
+    type: KnobType
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Scalar, ...] = ()
+    default: Scalar = None
+
+    @property
+    def numeric(self) -> bool:
+        return self.type in (KnobType.FLOAT, KnobType.INT) and not self.choices
+
+    def allows(self, value: Scalar) -> bool:
+        """Whether a treatment may set this value: the knob's range is a guardrail."""
+        if self.choices:
+            return any(same(value, choice) for choice in self.choices)
+        if self.numeric:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                return False
+            if self.type is KnobType.INT and value != int(value):
+                return False
+            return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        if self.type is KnobType.BOOL:
+            return isinstance(value, bool)
+        return isinstance(value, str)
+
+
+def same(left: Scalar, right: Scalar) -> bool:
+    """Equality of two settings: 1 and 1.0 are the same, True and 1 are not, floats agree to nine digits."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return math.isclose(left, right, rel_tol=1e-9, abs_tol=0.0) or left == right
+    return left == right
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A floor and/or ceiling for a metric of the visible split; a treatment outside is never the incumbent."""
+
+    metric: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def holds(self, metrics: Mapping[str, float]) -> bool:
+        value = metrics.get(self.metric)
+        if value is None or not math.isfinite(value):
+            return False
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What better means. `minimum_gain` is the smallest relative gain worth launching."""
+
+    metric: str
+    direction: str  # "minimize" | "maximize"
+    split: str
+    sealed: str | None
+    minimum_gain: float
+    guardrails: tuple[Guardrail, ...] = ()
+
+    def gain(self, baseline: float, value: float) -> float:
+        """Relative gain of `value` over `baseline`, positive when better: (baseline − value) / |baseline| if minimised."""
+        difference = baseline - value if self.direction == "minimize" else value - baseline
+        return difference / abs(baseline)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one run takes. `memory_bytes` bounds the process tree, `walltime_s` the whole run."""
+
+    cpus: int
+    gpus: int
+    memory_bytes: int | None
+    walltime_s: float
+
+    @property
+    def devices(self) -> int:
+        """Devices a second of this run costs: GPUs where it has any, else cores."""
+        return self.gpus or self.cpus
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherChoice:
+    kind: str
+    slots: int
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Codebase:
+    """A registered codebase as `rea.toml` describes it. `root` is the folder of `rea.toml`, absolute.
+
+    `train` and `evaluate` are command templates with {python}, {config}, {seed}, {run_dir}, {predictions}, {split}.
+    `env` names the variables of the engineer's shell that jobs may see; their values are pinned in the plan.
+    """
+
+    name: str
+    root: str
+    python: str
+    train: str
+    evaluate: str | None
+    config: str | None
+    style: ConfigStyle
+    editable: tuple[str, ...]
+    protected: tuple[str, ...]
+    env: tuple[str, ...]
+    objective: Objective
+    resources: Resources
+    launcher: LauncherChoice
+    knobs: tuple[Knob, ...]
+
+    def knob(self, name: str) -> Knob | None:
+        return next((knob for knob in self.knobs if knob.name == name), None)
+
+    def by_role(self, role: str) -> Knob | None:
+        return next((knob for knob in self.knobs if knob.role == role), None)

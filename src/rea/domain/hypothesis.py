@@ -1,0 +1,99 @@
+"""Hypotheses: claims that a treatment improves the objective, with where they come from and what became of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rea.domain.ids import say
+from rea.domain.states import HypothesisState
+from rea.domain.treatment import Treatment
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A normal belief about a relative gain."""
+
+    mean: float
+    sd: float
+
+    def updated(self, observed: float, sd: float) -> Belief:
+        """Posterior after one observation with known noise `sd` (conjugate normal update)."""
+        if self.sd <= 0:
+            return self
+        weight = 1 / self.sd**2
+        seen = 1 / max(sd, 1e-12) ** 2
+        total = weight + seen
+        return Belief((weight * self.mean + seen * observed) / total, math.sqrt(1 / total))
+
+    def above(self, threshold: float = 0.0) -> float:
+        """Probability that the gain exceeds `threshold`."""
+        if self.sd <= 0:
+            return float(self.mean > threshold)
+        return 0.5 * math.erfc((threshold - self.mean) / (self.sd * math.sqrt(2)))
+
+
+class SourceKind(StrEnum):
+    INSIGHTS = "insights"  # what earlier experiments showed
+    RESEARCH = "research"  # what the literature knows of a symptom
+    ENGINEER = "engineer"  # added by hand
+    EVIDENCE = "evidence"  # derived from this campaign's own results
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    kind: SourceKind
+    note: str
+
+
+class HypothesisKind(StrEnum):
+    SINGLE = "single"
+    COMBINATION = "combination"
+    EXPLOITATION = "exploitation"
+
+
+@dataclass(frozen=True, slots=True)
+class HypothesisDraft:
+    """A hypothesis before it has an id.
+
+    `treatment` is what it changes on top of `base` (the incumbent when it was thought of); `effect` is the believed
+    relative gain over that base; `cost_factor` multiplies the baseline's training time.
+    """
+
+    title: str
+    because: str
+    treatment: Treatment
+    effect: Belief
+    kind: HypothesisKind = HypothesisKind.SINGLE
+    technique: str | None = None
+    mechanism: str = "other"
+    sources: tuple[Source, ...] = ()
+    citations: tuple[str, ...] = ()
+    cost_factor: float = 1.0
+    weight: float = 1.0
+    base: Treatment = field(default_factory=Treatment)
+    parents: tuple[int, ...] = ()
+    overlaps: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    retune: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> Treatment:
+        """What is trained: the treatment on top of its base."""
+        return self.treatment.on(self.base)
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    id: int
+    campaign: int
+    round: int
+    draft: HypothesisDraft
+    state: HypothesisState
+    belief: Belief | None = None  # posterior of the effect over its base, once tested
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return say("H", self.id)

@@ -1,0 +1,122 @@
+"""A plan: what a campaign will do, what it costs, and under which limits. Its canonical JSON is what gets signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rea.domain.codebase import Codebase, Scalar
+from rea.domain.hypothesis import HypothesisDraft
+from rea.domain.states import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One finding about the baseline: its name in the vocabulary of the technique cards, how sure, and its numbers."""
+
+    name: str
+    strength: float  # 0 … 1
+    words: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The baseline as measured: the objective over seeds, its noise, and what one run takes.
+
+    `noise` is the relative standard deviation of one *paired* gain: √2 times that of a single run, shrunk toward a
+    prior because a handful of seeds tells little about a variance.
+    """
+
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    mean: float
+    sd: float
+    noise: float
+    metrics: Mapping[str, float]
+    run_s: float  # mean wall seconds of one run
+    run_sd_s: float
+    device_s: float  # mean device-seconds of one run
+    peak_memory_bytes: int
+    epochs: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedHypothesis:
+    id: int
+    draft: HypothesisDraft
+    score: float  # expected gain per run, with an optimism bonus; the order in which they are tried
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """One phase of one round: the device-seconds it may use and what is expected of it."""
+
+    round: int
+    phase: Phase
+    budget_s: float
+    runs: float  # expected number of trainings
+    expected_s: float
+    sd_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Predicted device-seconds of the whole campaign, profile included, and the wall time at full slots."""
+
+    device_s: float
+    sd_s: float
+    wall_s: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The central 90 % interval."""
+        return self.device_s - 1.645 * self.sd_s, self.device_s + 1.645 * self.sd_s
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The numbers that bound the executor; they are part of what is signed."""
+
+    minimum_gain: float
+    walltime_factor: float  # a run's wall-time limit over its predicted time
+    walltime_floor_s: float
+    stop_tolerance: float  # relative, at the end of the curve; wider early on
+    stop_from: float  # share of the baseline's curve before which nothing is stopped
+    confirm_seeds: tuple[int, ...]
+    search_seeds: tuple[int, ...]
+    warn_at: float = 0.8  # share of the budget at which no new hypothesis starts
+    retry_cap: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    format: int
+    campaign: str
+    codebase: Codebase
+    commit: str
+    codebase_digest: str
+    signers_digest: str
+    env: Mapping[str, str]
+    baseline: Baseline
+    baseline_values: Mapping[str, Scalar]
+    symptoms: tuple[Symptom, ...]
+    hypotheses: tuple[PlannedHypothesis, ...]
+    left_out: tuple[LeftOut, ...]
+    needs_code: tuple[LeftOut, ...]
+    rounds: int
+    phases: tuple[PhasePlan, ...]
+    budget_s: float
+    contingency_s: float
+    profile_s: float  # already spent on the profile, part of the budget
+    estimate: Estimate
+    rules: Rules
+
+    def phase(self, round_: int, phase: Phase) -> PhasePlan | None:
+        return next((p for p in self.phases if p.round == round_ and p.phase is phase), None)

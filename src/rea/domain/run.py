@@ -1,0 +1,94 @@
+"""Runs and attempts: trainings, and their submissions to a launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rea.domain.ids import say
+from rea.domain.states import AttemptState, Phase, RunState
+from rea.domain.treatment import Treatment
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One progress line of a trainer: where it was, and the metrics it printed there."""
+
+    x: float  # epoch where the trainer counts epochs, else step
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run showed on the visible split. Times in seconds, memory in bytes."""
+
+    metrics: Mapping[str, float]
+    curve: tuple[Reading, ...]
+    axis: str  # "epoch" | "step"
+    wall_s: float
+    cpu_s: float
+    peak_memory_bytes: int
+    fidelity: float = 1.0  # share of the run that was seen (below 1 when pruned)
+    overrides_verified: bool = False
+    bad_lines: int = 0
+    sealed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # reveal only: run id → evaluator line
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run has no result: the runbook that recognised it, its class, the words for people, the log's line."""
+
+    runbook: str
+    kind: str
+    message: str
+    line: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDraft:
+    """A training somebody wants. `key` is unique within the campaign: asking twice is asking once."""
+
+    key: str
+    hypothesis: int | None  # None: the baseline
+    round: int
+    phase: Phase
+    treatment: Treatment
+    seed: int
+    priority: float
+    predicted_s: float
+    walltime_s: float
+    stop_limits: tuple[tuple[float, float], ...] = ()  # (x, worst tolerated value), ascending x
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: int
+    campaign: int
+    draft: RunDraft
+    state: RunState
+    not_before: float = 0.0
+    result: RunResult | None = None
+    failure: Failure | None = None
+
+    @property
+    def name(self) -> str:
+        return say("R", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One submission. `job` is the unique name under which the launcher knows it, written down before submission."""
+
+    id: int
+    run: int
+    number: int
+    job: str
+    run_dir: str
+    state: AttemptState
+    reserved_s: float
+    intended_at: float
+    outcome: str | None = None
+    failure: Failure | None = None
+    device_s: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None

@@ -1,0 +1,129 @@
+"""Every state of every row, and every transition, in one place.
+
+The store refuses a change that is not listed here. A state without an arrow out of it is terminal.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from rea.domain.errors import TransitionError
+
+
+class CampaignState(StrEnum):
+    PROFILING = "profiling"  # → DRAFTED, FAILED, STOPPED      the baseline is being measured
+    DRAFTED = "drafted"  # → APPROVED, STOPPED                 a plan waits for an engineer
+    APPROVED = "approved"  # → RUNNING, DRAFTED, STOPPED       signed, not started (an edit voids the signature)
+    RUNNING = "running"  # → PAUSED, FINISHED, STOPPED, FAILED
+    PAUSED = "paused"  # → RUNNING, STOPPED                    jobs in flight end; nothing new starts
+    FINISHED = "finished"  # terminal: a proposal, or "no launch" said plainly
+    STOPPED = "stopped"  # terminal: an engineer ended it
+    FAILED = "failed"  # terminal: it could not go on (the baseline does not train, ...)
+
+
+class Phase(StrEnum):
+    """What a running campaign is busy with. PROFILE runs once before the plan; the first three repeat each round."""
+
+    PROFILE = "profile"
+    VALIDATION = "validation"
+    COMBINATION = "combination"
+    EXPLOITATION = "exploitation"
+    CONFIRMATION = "confirmation"
+    REVEAL = "reveal"  # the sealed split, opened once
+    DONE = "done"
+
+
+class PauseReason(StrEnum):
+    ENGINEER = "engineer"
+    BUDGET = "budget"
+    LAUNCHER = "launcher"
+    GUARDRAIL = "guardrail"
+    DISK = "disk"
+
+
+class Verdict(StrEnum):
+    """How a finished campaign ended."""
+
+    LAUNCH = "launch"  # the sealed gain's interval lies above zero and its mean above minimum_gain
+    NO_LAUNCH = "no_launch"
+
+
+class HypothesisState(StrEnum):
+    PROPOSED = "proposed"  # → TESTING, VETOED, LEFT_OUT
+    TESTING = "testing"  # → SUPPORTED, REFUTED, INCONCLUSIVE, FAILED, VETOED, LEFT_OUT
+    SUPPORTED = "supported"  # → REFUTED, INCONCLUSIVE, VETOED     (more seeds may overturn it)
+    INCONCLUSIVE = "inconclusive"  # → SUPPORTED, REFUTED, VETOED, TESTING
+    REFUTED = "refuted"  # → SUPPORTED, INCONCLUSIVE, TESTING      (tested again on a new incumbent)
+    FAILED = "failed"  # terminal: it could not be trained
+    VETOED = "vetoed"  # terminal: an engineer said no
+    LEFT_OUT = "left_out"  # → PROPOSED                            not in this plan, with the reason
+
+
+class RunState(StrEnum):
+    PLANNED = "planned"  # → ACTIVE, CANCELLED
+    ACTIVE = "active"  # → SUCCEEDED, PRUNED, FAILED, CANCELLED, PLANNED   (PLANNED: a retry is due)
+    SUCCEEDED = "succeeded"  # terminal: a result that counts
+    PRUNED = "pruned"  # terminal: stopped early on the paired baseline curve
+    FAILED = "failed"  # terminal: no result, class and reason recorded
+    CANCELLED = "cancelled"  # terminal
+
+
+class AttemptState(StrEnum):
+    INTENDED = "intended"  # → SUBMITTED, ENDED     written down before the launcher is asked
+    SUBMITTED = "submitted"  # → ENDED
+    ENDED = "ended"  # terminal: outcome and device time are final, the reservation is settled
+
+
+class PlanState(StrEnum):
+    DRAFT = "draft"  # → APPROVED, REJECTED, SUPERSEDED
+    APPROVED = "approved"  # → SUPERSEDED
+    REJECTED = "rejected"  # → SUPERSEDED
+    SUPERSEDED = "superseded"  # terminal: a newer version exists
+
+
+_C, _H, _R, _A, _P = CampaignState, HypothesisState, RunState, AttemptState, PlanState
+
+TRANSITIONS: Final[dict[StrEnum, frozenset[StrEnum]]] = {
+    _C.PROFILING: frozenset({_C.DRAFTED, _C.FAILED, _C.STOPPED}),
+    _C.DRAFTED: frozenset({_C.APPROVED, _C.STOPPED}),
+    _C.APPROVED: frozenset({_C.RUNNING, _C.DRAFTED, _C.STOPPED}),
+    _C.RUNNING: frozenset({_C.PAUSED, _C.FINISHED, _C.STOPPED, _C.FAILED}),
+    _C.PAUSED: frozenset({_C.RUNNING, _C.STOPPED}),
+    _C.FINISHED: frozenset(),
+    _C.STOPPED: frozenset(),
+    _C.FAILED: frozenset(),
+    _H.PROPOSED: frozenset({_H.TESTING, _H.VETOED, _H.LEFT_OUT}),
+    _H.TESTING: frozenset({_H.SUPPORTED, _H.REFUTED, _H.INCONCLUSIVE, _H.FAILED, _H.VETOED, _H.LEFT_OUT}),
+    _H.SUPPORTED: frozenset({_H.REFUTED, _H.INCONCLUSIVE, _H.VETOED}),
+    _H.INCONCLUSIVE: frozenset({_H.SUPPORTED, _H.REFUTED, _H.VETOED, _H.TESTING}),
+    _H.REFUTED: frozenset({_H.SUPPORTED, _H.INCONCLUSIVE, _H.TESTING}),
+    _H.FAILED: frozenset(),
+    _H.VETOED: frozenset(),
+    _H.LEFT_OUT: frozenset({_H.PROPOSED}),
+    _R.PLANNED: frozenset({_R.ACTIVE, _R.CANCELLED}),
+    _R.ACTIVE: frozenset({_R.SUCCEEDED, _R.PRUNED, _R.FAILED, _R.CANCELLED, _R.PLANNED}),
+    _R.SUCCEEDED: frozenset(),
+    _R.PRUNED: frozenset(),
+    _R.FAILED: frozenset(),
+    _R.CANCELLED: frozenset(),
+    _A.INTENDED: frozenset({_A.SUBMITTED, _A.ENDED}),
+    _A.SUBMITTED: frozenset({_A.ENDED}),
+    _A.ENDED: frozenset(),
+    _P.DRAFT: frozenset({_P.APPROVED, _P.REJECTED, _P.SUPERSEDED}),
+    _P.APPROVED: frozenset({_P.SUPERSEDED}),
+    _P.REJECTED: frozenset({_P.SUPERSEDED}),
+    _P.SUPERSEDED: frozenset(),
+}
+
+
+def is_terminal(state: StrEnum) -> bool:
+    """True if nothing leads out of this state."""
+    return not TRANSITIONS[state]
+
+
+def check_transition(what: str, old: StrEnum, new: StrEnum) -> None:
+    """Raise TransitionError unless `old → new` is listed above (staying put is always allowed)."""
+    if new != old and new not in TRANSITIONS[old]:
+        allowed = ", ".join(sorted(TRANSITIONS[old])) or "nothing, it is terminal"
+        raise TransitionError(f"{what} is {old.value} and cannot become {new.value}", hint=f"from here: {allowed}")
