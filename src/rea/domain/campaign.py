@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rea.domain.claim import Claim
 from rea.domain.codebase import Codebase
 from rea.domain.ids import say
 from rea.domain.states import CampaignState, PauseReason, Phase, PlanState, Verdict
@@ -24,7 +25,8 @@ class Campaign:
     options: dict[str, Any]  # what the plan command was asked: budget text, profile runs, rounds
     incumbent: int | None = None  # hypothesis id
     verdict: Verdict | None = None
-    claim: dict[str, Any] | None = None  # the sealed gain and what belongs to it
+    visible: Claim | None = None  # the confirmation on the visible split
+    claim: Claim | None = None  # the same on the sealed split
     reason: str = ""
     pause_reason: PauseReason | None = None
     next_wake_at: float | None = None
