@@ -1,0 +1,210 @@
+"""The files through which a wrapper and its observers meet, and the order that makes them trustworthy.
+
+A wrapper, at its start:   1. locks `alive.lock` (flock, exclusive, held until the process is gone)
+                           2. creates `started` (O_CREAT|O_EXCL: the fence, at most one start of a run directory)
+                           3. writes its identity into `alive.lock`, reserves room for exit.json, starts the trainer
+and at its end:            4. renames the finished `exit.json` into place, then exits, which drops the lock.
+
+So an observer that looks in this order is never wrong:
+                           a. `exit.json` exists                       → ended, with the outcome it names
+                           b. `started` exists and the lock is held    → running
+                           c. `exit.json` exists (looked at again)     → ended between a and b
+                           d. `started` exists                         → lost: by 1-2 a started wrapper holds the lock
+                           e. otherwise                                → not started; whoever creates `started` now
+                                                                         makes sure that it never will be
+`kill -0` is no sign of life: it is true for zombies and for reused process ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+SPEC: Final = "job.json"  # what the launcher wrote
+STARTED: Final = "started"  # the fence
+ALIVE: Final = "alive.lock"  # held while the wrapper lives
+CANCEL: Final = "cancel"  # its existence asks the wrapper to end the job
+HEARTBEAT: Final = "heartbeat"  # {"time", "step", "rss"}
+GROUP: Final = "pgid"  # the processes of the running step, for whoever finds the wrapper dead
+EXIT: Final = "exit.json"  # the wrapper's own record, written last
+RESERVE: Final = "exit.reserve"  # room for exit.json on a disk that is full by then
+WRAPPER_LOG: Final = "wrapper.log"
+WAKE_LOG: Final = "wake.log"
+RESERVED: Final = frozenset(
+    {SPEC, STARTED, ALIVE, CANCEL, HEARTBEAT, GROUP, EXIT, RESERVE, WRAPPER_LOG, WAKE_LOG},
+)
+EXIT_BYTES: Final = 8192
+_LOCK_PATIENCE_S: Final = 30.0
+
+
+class NoLocksError(Exception):
+    """The file system of the run directory cannot lock files."""
+
+
+def take_fence(run_dir: Path, note: Mapping[str, Any]) -> bool:
+    """Create `started`; False if it exists already. True for exactly one caller, ever.
+
+    Raises OSError if the directory cannot be written.
+    """
+    try:
+        fence = os.open(run_dir / STARTED, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return False
+    # The fence is the file's existence; on a full disk it stays empty.
+    with contextlib.suppress(OSError):
+        os.write(fence, _encode({**note, "at": time.time()}))
+        os.fsync(fence)
+    os.close(fence)
+    sync_directory(run_dir)
+    return True
+
+
+def take_over(run_dir: Path, identity: Mapping[str, Any]) -> int | None:
+    """Lock first, then fence. The descriptor of the held lock, or None if this run directory was started before.
+
+    The descriptor is closed on exec, so a trainer cannot keep the lock alive.
+    Raises NoLocksError, or OSError if the directory cannot be written.
+    """
+    started = run_dir / STARTED
+    if started.exists():
+        return None
+    lock = os.open(run_dir / ALIVE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    patience = time.monotonic() + _LOCK_PATIENCE_S
+    try:
+        # Another wrapper may hold the lock and be about to create the fence, or may be dying before it could.
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if started.exists() or time.monotonic() > patience:
+                os.close(lock)
+                return None
+            time.sleep(0.02)
+        if not take_fence(run_dir, identity):
+            os.close(lock)
+            return None
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(lock)
+        raise
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, _encode(identity), 0)
+    return lock
+
+
+def is_alive(run_dir: Path) -> bool:
+    """True while a wrapper of this run directory holds its lock. Raises NoLocksError, or OSError on an I/O error."""
+    try:
+        probe = os.open(run_dir / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(probe, fcntl.LOCK_SH)
+    finally:
+        os.close(probe)
+
+
+def _try_lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):
+            raise NoLocksError(
+                f"this file system cannot lock files ({error.strerror}); mount it with locks or move REA_RUNS"
+            ) from error
+        raise
+    return True
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None if there is no file, or no object in it. Raises OSError on an I/O error."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
+    """A reader sees the old content or the new, never a part. Raises OSError, leaving nothing behind."""
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(_encode(value))
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def reserve_exit(run_dir: Path) -> bool:
+    """Set aside the room that exit.json will need. False if the disk has not even that."""
+    try:
+        with (run_dir / RESERVE).open("wb") as stream:
+            stream.write(b" " * EXIT_BYTES)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            (run_dir / RESERVE).unlink()
+        return False
+    return True
+
+
+def write_exit(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Write exit.json: atomic, durable, and possible on a full disk if `reserve_exit` succeeded.
+
+    The record goes into the reserved file, whose blocks exist already, and that file takes the name.
+    Raises OSError if it could not be written at all.
+    """
+    data = _encode(record)
+    reserve = run_dir / RESERVE
+    with contextlib.suppress(OSError):
+        descriptor = os.open(reserve, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(descriptor, data[done:], done)
+            os.ftruncate(descriptor, len(data))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        reserve.replace(run_dir / EXIT)
+        sync_directory(run_dir)
+        return
+    with contextlib.suppress(OSError):
+        reserve.unlink()
+    write_atomically(run_dir / EXIT, record, durable=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names durable. Some network file systems refuse; they are durable on close, or not at all."""
+    with contextlib.suppress(OSError), _opened(directory) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _encode(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, allow_nan=False) + "\n").encode()
