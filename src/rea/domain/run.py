@@ -31,6 +31,7 @@ class RunResult:
     fidelity: float = 1.0  # share of the run that was seen (below 1 when pruned)
     overrides_verified: bool = False
     bad_lines: int = 0
+    block_loss: tuple[float, ...] = ()  # the evaluator's sums of loss over blocks of rows, where it prints them
     sealed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # reveal only: run id → evaluator line
 
 

@@ -1,0 +1,124 @@
+"""The claim: the finalist's gain over fresh paired seeds, with an interval that pays for seeds and for rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rea.domain.claim import Claim
+from rea.domain.codebase import Objective
+from rea.domain.plan import Baseline
+from rea.planner.profile import mean_metrics, noise_df
+
+# Metrics whose relative gain equals that of the summed row losses, so that blocks of rows give its row error.
+ROW_LOSS_METRICS = frozenset({"ne", "logloss", "log_loss", "normalized_entropy"})
+
+
+def make_claim(
+    split: str,
+    objective: Objective,
+    baseline: Baseline,
+    control: Mapping[int, Mapping[str, object]],
+    treated: Mapping[int, Mapping[str, object]],
+) -> Claim | None:
+    """Compare evaluator lines (by seed) of the baseline and the finalist; None without a shared seed.
+
+    Training noise: the variance of a paired gain, pooled from these seeds and from what the profile measured (scaled
+    inverse chi-squared). Rows: delete-one-block jackknife of the ratio of summed losses (Efron & Stein 1981), where
+    the evaluator prints `blocks`. The interval is Student's t with Welch–Satterthwaite degrees of freedom.
+    """
+    seeds = sorted(set(control) & set(treated))
+    if not seeds:
+        return None
+    metric = objective.metric
+    base = [_number(control[s][metric]) for s in seeds]
+    mine = [_number(treated[s][metric]) for s in seeds]
+    gains = [objective.gain(b, m) for b, m in zip(base, mine, strict=True)]
+    gain = sum(gains) / len(gains)
+    prior_df = noise_df(baseline)
+    squares = sum((g - gain) ** 2 for g in gains)
+    df_seeds = prior_df + len(gains) - 1
+    se_seeds = math.sqrt((prior_df * baseline.noise**2 + squares) / df_seeds / len(gains))
+    rows = _row_error([control[s] for s in seeds], [treated[s] for s in seeds]) if metric in ROW_LOSS_METRICS else None
+    se_rows, blocks = rows if rows is not None else (None, 0)
+    se = math.hypot(se_seeds, se_rows or 0.0)
+    df = df_seeds
+    if se_rows and se > 0:
+        df = se**4 / (se_seeds**4 / df_seeds + se_rows**4 / (blocks - 1))
+    half = t_quantile(0.975, df) * se
+    metrics_base = mean_metrics([_numbers(control[s]) for s in seeds])
+    metrics_mine = mean_metrics([_numbers(treated[s]) for s in seeds])
+    floor = metrics_base.get(f"irreducible_{metric}")
+    mean_base, mean_mine = sum(base) / len(base), sum(mine) / len(mine)
+    closed = None
+    if floor is not None and mean_base != floor:
+        closed = (mean_base - mean_mine) / (mean_base - floor)
+    return Claim(
+        split=split,
+        metric=metric,
+        gain=gain,
+        ci_low=gain - half,
+        ci_high=gain + half,
+        seeds=tuple(seeds),
+        gains=tuple(gains),
+        baseline_values=tuple(base),
+        treated_values=tuple(mine),
+        se_seeds=se_seeds,
+        se_rows=se_rows,
+        df=df,
+        baseline_metrics=metrics_base,
+        treated_metrics=metrics_mine,
+        guardrails_hold=all(rail.holds(metrics_mine) for rail in objective.guardrails),
+        floor=floor,
+        gap_closed=closed,
+    )
+
+
+def worth_revealing(claim: Claim, minimum_gain: float) -> bool:
+    """Whether the visible split's confirmation justifies opening the sealed split."""
+    return claim.guardrails_hold and claim.gain >= minimum_gain and claim.ci_low > 0
+
+
+def worth_launching(claim: Claim, minimum_gain: float) -> bool:
+    """Whether the sealed split's claim is a launch: interval above zero, mean above the smallest gain, rails kept."""
+    return worth_revealing(claim, minimum_gain)
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, probability))
+
+
+def _row_error(
+    control: Sequence[Mapping[str, object]], treated: Sequence[Mapping[str, object]]
+) -> tuple[float, int] | None:
+    base, mine = _summed_blocks(control), _summed_blocks(treated)
+    if base is None or mine is None or len(base) != len(mine) or len(base) < 10:
+        return None
+    total_base, total_mine, count = sum(base), sum(mine), len(base)
+    left_out = [1 - (total_mine - m) / (total_base - b) for b, m in zip(base, mine, strict=True)]
+    mean = sum(left_out) / count
+    return math.sqrt((count - 1) / count * sum((g - mean) ** 2 for g in left_out)), count
+
+
+def _summed_blocks(lines: Sequence[Mapping[str, object]]) -> list[float] | None:
+    columns: list[list[float]] = []
+    for line in lines:
+        blocks = line.get("blocks")
+        losses = blocks.get("loss") if isinstance(blocks, Mapping) else None
+        if not isinstance(losses, list | tuple):
+            return None
+        columns.append([_number(value) for value in losses])
+    if len({len(column) for column in columns}) != 1:
+        return None
+    return [sum(values) for values in zip(*columns, strict=True)]
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _numbers(line: Mapping[str, object]) -> dict[str, float]:
+    return {k: float(v) for k, v in line.items() if isinstance(v, int | float) and not isinstance(v, bool)}

@@ -1,0 +1,113 @@
+"""How a budget becomes phases, and what the whole will cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rea.domain.errors import GuardrailError
+from rea.domain.plan import Baseline, Estimate, PhasePlan, Rules
+from rea.domain.states import Phase
+
+SEARCH = (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)
+SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.5, Phase.COMBINATION: 0.2, Phase.EXPLOITATION: 0.3}
+CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
+TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
+RETRY_CAP = 3
+
+
+def walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
+    """A run's wall-time limit, seconds: a multiple of its predicted time, never above the codebase's own limit."""
+    return min(limit_s, max(rules.walltime_factor * predicted_s, rules.walltime_floor_s))
+
+
+def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_fresh_seed: int) -> Rules:
+    """The numbers the executor is bound by, from the measured noise and the budget.
+
+    The confirmation takes as many paired seeds as it needs to tell twice the smallest gain worth launching (0.2 % at
+    least) from noise with a power of about 80 % (n = (2.8 · noise / gain)²), between three and five, and fewer where
+    it would take more than a third of the budget.
+    """
+    target = max(2 * minimum_gain, 0.002)
+    wanted = min(5, max(3, math.ceil((2.8 * baseline.noise / target) ** 2)))
+    affordable = int(0.34 * budget_s / (baseline.device_s * (1 + TREATED_COST)))
+    count = max(2, min(wanted, affordable))
+    return Rules(
+        minimum_gain=minimum_gain,
+        walltime_factor=3.0,
+        walltime_floor_s=15.0,
+        stop_tolerance=max(0.004, 3 * baseline.noise),
+        stop_from=0.3,
+        confirm_seeds=tuple(range(first_fresh_seed, first_fresh_seed + count)),
+        search_seeds=baseline.seeds,
+        retry_cap=RETRY_CAP,
+    )
+
+
+def lay_out(
+    baseline: Baseline,
+    rules: Rules,
+    *,
+    budget_s: float,
+    profile_s: float,
+    devices: int,
+    limit_s: float,
+    slots: int,
+    rounds: int | None = None,
+    shares: Mapping[Phase, float] = SHARES,
+) -> tuple[int, tuple[PhasePlan, ...], float, Estimate]:
+    """Split a budget (device-seconds) into phases: (rounds, phases, contingency, estimate).
+
+    Raises GuardrailError when the budget cannot hold a confirmation and a handful of experiments.
+    """
+    cost = baseline.device_s
+    contingency = CONTINGENCY * budget_s
+    count = len(rules.confirm_seeds)
+    confirm = count * cost * (1 + TREATED_COST)
+    reveal = devices * (1.0 + 2 * count * 0.05 * baseline.run_s)
+    treated_s = TREATED_COST * baseline.run_s
+    # The last run's whole wall-time limit must still fit, although it will use a part of it only.
+    headroom = devices * (walltime(treated_s, rules, limit_s) - treated_s)
+    search = budget_s - profile_s - contingency - confirm - reveal - headroom
+    if search < 3 * cost:
+        needed = profile_s + 3 * cost + confirm + reveal + headroom
+        raise GuardrailError(
+            f"a budget of {budget_s / cost:.1f} baseline runs is too small: {profile_s / cost:.1f} went to the profile,"
+            f" the confirmation takes {confirm / cost:.1f} and {headroom / cost:.1f} must stay free for the last run's"
+            " wall-time limit",
+            hint=f"give at least {math.ceil(needed / cost / (1 - CONTINGENCY)) + 1}r",
+        )
+    chosen = rounds or (1 if search < 7 * cost else 2 if search < 60 * cost else 3)
+    total = sum(shares.get(phase, 0.0) for phase in SEARCH)
+    weights = [0.7**index for index in range(chosen)]
+    phases: list[PhasePlan] = []
+    for index, weight in enumerate(weights):
+        for phase in SEARCH:
+            amount = search * weight / sum(weights) * shares.get(phase, 0.0) / total
+            phases.append(_phase(index + 1, phase, amount, cost))
+    # What a phase leaves over goes to the next one; at the very end about half a run is too small to be used.
+    last = phases[-1]
+    unused = min(0.5 * cost, 0.5 * last.expected_s)
+    phases[-1] = PhasePlan(last.round, last.phase, last.budget_s, last.runs, last.expected_s - unused, last.sd_s)
+    spread = math.hypot(0.3 * count * cost, baseline.run_sd_s * devices * math.sqrt(2 * count))
+    phases.append(PhasePlan(chosen, Phase.CONFIRMATION, confirm, 2 * count, confirm, spread))
+    phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, reveal, 0.5 * reveal))
+    return chosen, tuple(phases), contingency, estimate(phases, profile_s, cost, slots, devices)
+
+
+def _phase(round_: int, phase: Phase, amount: float, cost: float) -> PhasePlan:
+    # The sum is bounded by the budget; what varies is how close to it the last run of the phase comes.
+    return PhasePlan(round_, phase, amount, amount / cost, amount, 0.5 * cost)
+
+
+def estimate(phases: Sequence[PhasePlan], profile_s: float, cost: float, slots: int, devices: int) -> Estimate:
+    """Device-seconds the campaign will spend, with a standard deviation, and its wall time at full slots.
+
+    Phases are taken as independent; 5 % of the whole is added for the machine being slower or faster than in the
+    profile.
+    """
+    mean = profile_s + sum(phase.expected_s for phase in phases)
+    sd = math.hypot(math.sqrt(sum(phase.sd_s**2 for phase in phases)), 0.05 * mean)
+    # At phase ends slots wait for each other: about half a run each.
+    idle = 0.5 * len(phases) * cost / devices
+    return Estimate(mean, sd, (mean - profile_s) / devices / max(slots, 1) + idle)

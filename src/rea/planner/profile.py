@@ -1,0 +1,109 @@
+"""The baseline as measured: its mean, its seed noise, its curve and what one run takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rea.domain.codebase import Objective, Resources
+from rea.domain.errors import ReaError
+from rea.domain.plan import Baseline
+from rea.domain.run import Reading, Run
+from rea.domain.states import RunState
+
+# Relative standard deviation of one run's metric before anything was measured, and how many observations that belief
+# is worth. Seed noise of small and middle-sized click models lies between 0.05 % and 0.4 % of NE.
+PRIOR_NOISE = 0.0015
+PRIOR_WEIGHT = 2.0
+
+
+def paired_noise(values: Sequence[float]) -> float:
+    """Relative sd of one paired gain, from the baseline's metric over seeds.
+
+    The variance of a handful of seeds is shrunk toward a prior (scaled inverse chi-squared, Gelman et al., Bayesian
+    Data Analysis, 3rd ed., section 2.6); a difference of two runs has twice the variance of one.
+    """
+    count = len(values)
+    mean = sum(values) / count
+    squares = sum(((value - mean) / mean) ** 2 for value in values)
+    variance = (PRIOR_WEIGHT * PRIOR_NOISE**2 + squares) / (PRIOR_WEIGHT + count - 1)
+    return math.sqrt(2 * variance)
+
+
+def noise_df(baseline: Baseline) -> float:
+    """Degrees of freedom behind `Baseline.noise`."""
+    return PRIOR_WEIGHT + len(baseline.values) - 1
+
+
+def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> Baseline:
+    """Summarise the profile's runs. Raises ReaError when fewer than two of them succeeded."""
+    done = [(r.draft.seed, r.result) for r in runs if r.state is RunState.SUCCEEDED and r.result is not None]
+    if len(done) < 2:
+        raise ReaError(
+            f"the baseline was trained {len(done)} time(s) with success; its seed noise needs two at least",
+            hint="see why with `rea logs R-…`, mend the codebase, then `rea plan` again",
+        )
+    done.sort(key=lambda item: item[0])
+    values = tuple(result.metrics[objective.metric] for _, result in done)
+    times = [result.wall_s for _, result in done]
+    mean, run_s = sum(values) / len(values), sum(times) / len(times)
+    keys = set.intersection(*(set(result.metrics) for _, result in done))
+    metrics = {key: sum(result.metrics[key] for _, result in done) / len(done) for key in sorted(keys)}
+    return Baseline(
+        seeds=tuple(seed for seed, _ in done),
+        values=values,
+        mean=mean,
+        sd=math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)),
+        noise=paired_noise(values),
+        metrics=metrics,
+        run_s=run_s,
+        run_sd_s=math.sqrt(sum((t - run_s) ** 2 for t in times) / (len(times) - 1)),
+        device_s=run_s * resources.devices,
+        peak_memory_bytes=max(result.peak_memory_bytes for _, result in done),
+        epochs=sum(result.curve[-1].x if result.curve else 0.0 for _, result in done) / len(done),
+    )
+
+
+def series(curve: Sequence[Reading], metric: str) -> list[tuple[float, float]]:
+    """The (x, value) pairs of one metric along a curve, ascending, finite only."""
+    points = {r.x: r.metrics[metric] for r in curve if metric in r.metrics and math.isfinite(r.metrics[metric])}
+    return sorted(points.items())
+
+
+def best_so_far(points: Sequence[tuple[float, float]], direction: str) -> list[tuple[float, float]]:
+    """The running best of a curve."""
+    pick = min if direction == "minimize" else max
+    out: list[tuple[float, float]] = []
+    for x, value in points:
+        out.append((x, value if not out else pick(value, out[-1][1])))
+    return out
+
+
+def stop_limits(
+    curve: Sequence[Reading], objective: Objective, *, tolerance: float, start: float
+) -> tuple[tuple[float, float], ...]:
+    """Where a paired run is stopped: the baseline's best-so-far, plus a tolerance that narrows along the curve.
+
+    Nothing is stopped before `start` (share of the curve) nor at its first reading: early ranks mean little. The
+    tolerance (relative) is three times as wide at `start` as at the end.
+    """
+    points = best_so_far(series(curve, objective.metric), objective.direction)
+    if len(points) < 3:
+        return ()
+    last = points[-1][0]
+    sign = 1.0 if objective.direction == "minimize" else -1.0
+    limits = []
+    for x, value in points[1:]:
+        share = x / last if last else 1.0
+        if share >= start:
+            widen = 1.0 + 2.0 * (1.0 - share) / max(1.0 - start, 1e-9)
+            limits.append((x, value + sign * tolerance * widen * abs(value)))
+    return tuple(limits)
+
+
+def mean_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means of the metrics every row has."""
+    if not rows:
+        return {}
+    keys = set.intersection(*(set(row) for row in rows))
+    return {key: sum(row[key] for row in rows) / len(rows) for key in sorted(keys)}

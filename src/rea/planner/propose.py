@@ -1,0 +1,165 @@
+"""Hypotheses from two sources: what earlier experiments showed, and what the literature knows of a symptom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rea.domain.codebase import Codebase, Scalar, same
+from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
+from rea.domain.insight import Context, ExperimentOutcome, ExperimentRecord
+from rea.domain.plan import LeftOut, Symptom
+from rea.domain.technique import Technique
+from rea.domain.treatment import Treatment
+from rea.insights.estimate import effect
+from rea.knowledge.express import express, needs
+
+# A technique aimed at a symptom the baseline shows is worth more than its prior, one aimed at symptoms it does not
+# show is worth less. Alternatives of one technique share its mechanism: the later ones are believed a little less.
+MATCHED, UNMATCHED, ALTERNATIVE = 1.0, 0.5, 0.7
+ALTERNATIVES_PER_TECHNIQUE = 2
+RECALLED = 3  # treatments recalled from insights that no card describes
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    drafts: tuple[HypothesisDraft, ...]
+    left_out: tuple[LeftOut, ...]
+    needs_code: tuple[LeftOut, ...]
+
+
+def propose(
+    techniques: Sequence[Technique],
+    codebase: Codebase,
+    values: Mapping[str, Scalar],
+    symptoms: Sequence[Symptom],
+    records: Sequence[ExperimentRecord],
+    context: Context,
+    *,
+    base: Treatment | None = None,
+) -> Proposals:
+    """Everything both sources have to say about a model whose knobs stand at `values`.
+
+    `base` is the incumbent's treatment (already part of `values`) on top of which the drafts are to be tested.
+    """
+    on = base or Treatment()
+    drafts: list[HypothesisDraft] = []
+    left_out: list[LeftOut] = []
+    needs_code: list[LeftOut] = []
+    shown = {symptom.name: symptom for symptom in symptoms}
+    for technique in techniques:
+        missing = needs(technique, codebase)
+        if missing:
+            words = f"no knob with the role {', '.join(missing)}"
+            needs_code.append(LeftOut(technique.title, f"{words} ({technique.citation})"))
+            continue
+        against = [shown[name] for name in technique.avoid_when if name in shown]
+        if against:
+            left_out.append(LeftOut(technique.title, f"the baseline shows {against[0].name}: {against[0].words}"))
+            continue
+        alternatives = express(technique, codebase, values)
+        if not alternatives:
+            left_out.append(LeftOut(technique.title, "the baseline has it already, or no allowed value differs"))
+            continue
+        drafts += _from_technique(technique, alternatives, shown, records, context, on)
+    drafts += _recalled(codebase, values, records, context, on)
+    return Proposals(tuple(drafts), tuple(left_out), tuple(needs_code))
+
+
+def _from_technique(
+    technique: Technique,
+    alternatives: Sequence[Treatment],
+    shown: Mapping[str, Symptom],
+    records: Sequence[ExperimentRecord],
+    context: Context,
+    base: Treatment,
+) -> list[HypothesisDraft]:
+    known = effect(technique, context, records)
+    matched = [shown[name] for name in technique.treats if name in shown]
+    fit = 1.0
+    if matched:
+        fit = 1.0 + MATCHED * max(symptom.strength for symptom in matched)
+    elif technique.treats:
+        fit = UNMATCHED
+    # What experiments in a like context showed already includes how well the technique fits it.
+    fit = 1.0 + (fit - 1.0) / (1.0 + known.n)
+    reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
+    sources = [Source(SourceKind.RESEARCH, f"{technique.effect.basis}; treats {_list(technique.treats)}")]
+    if known.n:
+        sources.append(Source(SourceKind.INSIGHTS, known.words))
+        reasons.append(known.words)
+    if not reasons:
+        reasons.append("not aimed at a symptom seen here; worth a look at its price")
+    drafts = []
+    for rank, treatment in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
+        share = fit * known.p_trainable * ALTERNATIVE**rank
+        drafts.append(
+            HypothesisDraft(
+                title=technique.title if rank == 0 else f"{technique.title} (alternative {rank + 1})",
+                because="; ".join(reasons),
+                treatment=treatment,
+                effect=Belief(known.mean * share, known.sd),
+                technique=technique.name,
+                mechanism=technique.mechanism,
+                sources=tuple(sources),
+                citations=(technique.citation,),
+                cost_factor=technique.cost,
+                base=base,
+                overlaps=technique.overlaps,
+                conflicts=technique.conflicts,
+                retune=technique.retune,
+            )
+        )
+    return drafts
+
+
+def _recalled(
+    codebase: Codebase,
+    values: Mapping[str, Scalar],
+    records: Sequence[ExperimentRecord],
+    context: Context,
+    base: Treatment,
+) -> list[HypothesisDraft]:
+    """Settings that won elsewhere and that no card describes, for example tuned values, expressed on these knobs."""
+    drafts: list[HypothesisDraft] = []
+    winners = [
+        r
+        for r in records
+        if r.technique is None and not r.interaction_of and r.outcome == ExperimentOutcome.SUPPORTED and r.effect
+    ]
+    for record in sorted(winners, key=lambda r: -(r.effect or 0.0)):
+        overrides: dict[str, Scalar] = {}
+        for role, value in record.roles.items():
+            knob = codebase.by_role(role)
+            if knob is None or not knob.allows(value):
+                break
+            if not (knob.name in values and same(values[knob.name], value)):
+                overrides[knob.name] = value
+        else:
+            if overrides:
+                pseudo_sd = max(record.se or 0.0, abs(record.effect or 0.0)) or 0.002
+                same_family = record.context.get("model_family") == context.get("model_family")
+                share = 0.5 if same_family else 0.25
+                drafts.append(
+                    HypothesisDraft(
+                        title=f"What won on {record.codebase}: {Treatment(overrides).describe()}",
+                        because=f"C-{record.campaign} measured {record.effect or 0.0:+.2%} with it",
+                        treatment=Treatment(overrides),
+                        effect=Belief(share * (record.effect or 0.0), pseudo_sd),
+                        mechanism="recalled",
+                        sources=(Source(SourceKind.INSIGHTS, f"H-{record.hypothesis} of C-{record.campaign}"),),
+                        base=base,
+                    )
+                )
+        if len(drafts) >= RECALLED:
+            break
+    return drafts
+
+
+def rebase(draft: HypothesisDraft, base: Treatment) -> HypothesisDraft:
+    """The same hypothesis, to be tested on top of another incumbent."""
+    return replace(draft, base=base)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "no symptom in particular"
