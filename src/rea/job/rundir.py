@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -133,11 +134,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
+def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = False, mode: int = 0o644) -> None:
     """A reader sees the old content or the new, never a part. Raises OSError, leaving nothing behind."""
-    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with draft.open("wb") as stream:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode), "wb") as stream:
             stream.write(_encode(value))
             if durable:
                 stream.flush()

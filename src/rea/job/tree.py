@@ -126,7 +126,7 @@ def _ps_seconds(text: str) -> float:
 
 
 def family(
-    everyone: Iterable[Process], root: int, sessions: Collection[int], known: Collection[Identity]
+    everyone: Iterable[Process], root: int | None, sessions: Collection[int], known: Collection[Identity]
 ) -> list[Process]:
     """The living members of a job: descendants of `root` (itself left out), members of its sessions and groups,
     processes known from before, and the descendants of all these. Zombies are left out, their children are not.
@@ -136,7 +136,7 @@ def family(
     for candidate in everyone:
         children.setdefault(candidate.ppid, []).append(candidate)
     members: dict[int, Process] = {}
-    pending = list(children.get(root, ()))
+    pending = [] if root is None else list(children.get(root, ()))
     pending += [p for p in everyone if p.pgid in sessions or p.sid in sessions or p.identity in known]
     while pending:
         member = pending.pop()
