@@ -421,16 +421,11 @@ def _knob_type(table: KnobTable) -> KnobType | None:
 def _choice_problems(key: str, kind: KnobType, choices: tuple[Scalar, ...]) -> list[_Problem]:
     if not choices:
         return [_Problem(f"{key} choices", "is an empty list", "list what the knob may be")]
-    fits = {
-        KnobType.BOOL: lambda value: isinstance(value, bool),
-        KnobType.INT: lambda value: isinstance(value, int) and not isinstance(value, bool),
-        KnobType.FLOAT: lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-        KnobType.STR: lambda value: isinstance(value, str),
-    }[kind]
+    fitting = {KnobType.BOOL: (bool,), KnobType.INT: (int,), KnobType.FLOAT: (int, float), KnobType.STR: (str,)}[kind]
     return [
         _Problem(f"{key} choices", f"found {_show(value)}, expected only {kind.value} values", "or correct type")
         for value in choices
-        if not fits(value)
+        if type(value) not in fitting
     ]
 
 

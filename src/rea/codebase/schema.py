@@ -106,6 +106,10 @@ class LauncherTable(Table):
     slots: int = Field(1, description="how many runs may go at once, at least 1", ge=1)
 
 
+def _local() -> LauncherTable:
+    return LauncherTable.model_validate({})
+
+
 class KnobTable(Table):
     role: Text | None = Field(None, description='the role of the knob, such as "learning_rate"')
     type: str | None = Field(None, description="one of float, int, bool, str")
@@ -121,7 +125,7 @@ class File(Table):
     codebase: CodebaseTable = Field(description="the table [codebase]")
     objective: ObjectiveTable = Field(description="the table [objective]")
     resources: ResourcesTable = Field(description="the table [resources]")
-    launcher: LauncherTable = Field(default_factory=lambda: LauncherTable(), description="the table [launcher]")
+    launcher: LauncherTable = Field(default_factory=_local, description="the table [launcher]")
     knobs: dict[str, KnobTable] = Field({}, description='the table [knobs], one line "name" = { … } each')
 
 
