@@ -1,0 +1,7 @@
+"""Where campaigns are kept: SQLite on one machine, PostgreSQL for several."""
+
+from rea.store.errors import StoreError
+from rea.store.repository import Store, open_store
+from rea.store.values import Grant, Rows
+
+__all__ = ["Grant", "Rows", "Store", "StoreError", "open_store"]

@@ -1,0 +1,284 @@
+"""The store: one object that reads the rows of campaigns as values and opens transactions that change them.
+
+SQLAlchemy is imported by the first question that needs it. Opening a SQLite store and asking what is due do not, so
+that a wake that finds nothing costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rea.domain.errors import UsageError
+from rea.domain.ids import say
+from rea.domain.states import CampaignState, Phase
+from rea.store.address import Address, check_path, default_url, parse
+from rea.store.engine import make_engine, reading, straight, writing
+from rea.store.errors import explained
+from rea.store.migrate import current_uid, migrate
+from rea.store.values import Grant, Rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
+    from rea.domain.codebase import Codebase
+    from rea.domain.hypothesis import Hypothesis
+    from rea.domain.insight import ExperimentRecord
+    from rea.domain.ledger import Balance, Entry
+    from rea.domain.run import Attempt, Run
+    from rea.store.queries import Queries
+    from rea.store.transaction import Transaction
+
+_DUE: Final = """
+SELECT id FROM campaigns
+WHERE (next_wake_at IS NULL OR next_wake_at <= :now)
+  AND (state IN ('profiling', 'running')
+       OR (state = 'paused'
+           AND EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended')))
+ORDER BY coalesce(next_wake_at, 0), id
+"""
+
+
+def open_store(url: str | None = None) -> Store:
+    """The store at `url`, REA_STORE, or the user's data directory; made, or brought to this schema, where needed.
+
+    Raises UsageError for a URL that can be no store, StoreError where the place cannot hold one or holds something
+    else.
+    """
+    address = parse(url or default_url())
+    if address.path is not None:
+        check_path(address.path)
+    return Store(address)
+
+
+class Store:
+    """Campaigns and everything of them. Every method is one short transaction and raises StoreError if it cannot be.
+
+    `uid` is six hexadecimal characters made with the store: it keeps job names of several stores apart. `path` is the
+    SQLite file, None with PostgreSQL. May be shared by threads; a forked process opens its own.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        with explained(address.where):
+            self.uid: str = current_uid(address) or migrate(address, self._engine)
+
+    def __repr__(self) -> str:
+        return f"Store({self._address.where})"
+
+    @property
+    def url(self) -> str:
+        return self._address.url
+
+    @property
+    def path(self) -> Path | None:
+        return self._address.path
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return make_engine(self._address)
+
+    def close(self) -> None:
+        """Give the connections back. The store opens new ones when it is used again."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+
+    # reading
+
+    def campaigns(self) -> list[Campaign]:
+        """All of them, oldest first."""
+        with self._read() as read:
+            return read.campaigns()
+
+    def campaign(self, ref: int | str) -> Campaign:
+        """By id (3), spoken id ("C-3") or name. Raises NotFoundError, which lists what exists."""
+        with self._read() as read:
+            return read.campaign(ref)
+
+    def hypotheses(self, campaign: int) -> list[Hypothesis]:
+        with self._read() as read:
+            return read.hypotheses(campaign)
+
+    def hypothesis(self, id_: int) -> Hypothesis:
+        with self._read() as read:
+            return read.hypothesis(id_)
+
+    def runs(self, campaign: int) -> list[Run]:
+        with self._read() as read:
+            return read.runs(campaign)
+
+    def run(self, id_: int) -> Run:
+        with self._read() as read:
+            return read.run(id_)
+
+    def attempts(self, campaign: int) -> list[Attempt]:
+        with self._read() as read:
+            return read.attempts(campaign)
+
+    def attempt(self, id_: int) -> Attempt:
+        with self._read() as read:
+            return read.attempt(id_)
+
+    def entries(self, campaign: int) -> list[Entry]:
+        """The ledger, in the order it was written."""
+        with self._read() as read:
+            return read.entries(campaign)
+
+    def balance(self, campaign: int) -> Balance:
+        with self._read() as read:
+            return read.balance(campaign)
+
+    def events(self, campaign: int, after_id: int = 0, limit: int | None = None) -> list[Event]:
+        """The record, oldest first; at most `limit` of those after an id already seen."""
+        with self._read() as read:
+            return read.events(campaign, after_id, limit)
+
+    def plans(self, campaign: int) -> list[PlanRecord]:
+        with self._read() as read:
+            return read.plans(campaign)
+
+    def plan(self, id_: int) -> PlanRecord:
+        with self._read() as read:
+            return read.plan(id_)
+
+    def latest_plan(self, campaign: int) -> PlanRecord | None:
+        with self._read() as read:
+            return read.latest_plan(campaign)
+
+    def approval(self, plan: int) -> Approval | None:
+        with self._read() as read:
+            return read.approval(plan)
+
+    def experiments(self) -> list[ExperimentRecord]:
+        """Of all campaigns, oldest first."""
+        with self._read() as read:
+            return read.experiments()
+
+    def grants(self, campaign: int) -> list[Grant]:
+        with self._read() as read:
+            return read.grants(campaign)
+
+    def snapshot_rows(self, campaign: int) -> Rows:
+        """Everything `decide` looks at, as of one instant."""
+        with self._read() as read:
+            return read.rows(campaign)
+
+    def due(self, now: float) -> list[int]:
+        """Ids of campaigns a wake has something to look at, longest due first.
+
+        That is: measuring or running (or paused with jobs in flight), and no later wake set.
+        """
+        with explained(self._address.where):
+            if self._address.path is not None:
+                return [id_ for (id_,) in straight(self._address.path, _DUE, {"now": now})]
+            from sqlalchemy import text
+
+            with reading(self._engine) as connection:
+                return list(connection.execute(text(_DUE), {"now": now}).scalars())
+
+    # the lease
+
+    def acquire(self, campaign: int, owner: str, ttl_s: float, now: float) -> int | None:
+        """Take the campaign for `ttl_s` seconds: the fence to write with, or None while somebody else has it.
+
+        The fence grows by one each time, so that the writes of whoever had the campaign before are refused.
+        """
+        from sqlalchemy import or_, update
+
+        from rea.store.tables import campaigns as table
+
+        free = or_(table.c.lease_until.is_(None), table.c.lease_until <= now, table.c.lease_owner == owner)
+        taken = (
+            update(table)
+            .where(table.c.id == campaign, free)
+            .values(fence=table.c.fence + 1, lease_owner=owner, lease_until=now + ttl_s)
+            .returning(table.c.fence)
+        )
+        with explained(self._address.where), writing(self._engine) as connection:
+            fence: int | None = connection.execute(taken).scalar()
+        if fence is None:
+            self.campaign(campaign)  # raises NotFoundError
+        return fence
+
+    def release(self, campaign: int, fence: int) -> None:
+        """Give the campaign back; does nothing if somebody else has it by now."""
+        from sqlalchemy import update
+
+        from rea.store.tables import campaigns as table
+
+        given = (
+            update(table)
+            .where(table.c.id == campaign, table.c.fence == fence)
+            .values(lease_owner=None, lease_until=None)
+        )
+        with explained(self._address.where), writing(self._engine) as connection:
+            connection.execute(given)
+
+    # writing
+
+    @contextmanager
+    def transaction(self, campaign: int, fence: int | None = None) -> Iterator[Transaction]:
+        """Change one campaign: all of the block is committed at its end, or nothing if it raises.
+
+        Raises LeaseLostError if `fence` is no longer the campaign's, NotFoundError if there is no such campaign.
+        """
+        from rea.store.transaction import Transaction
+
+        with explained(self._address.where), writing(self._engine) as connection:
+            yield Transaction(connection, campaign, fence)
+
+    def create_campaign(
+        self,
+        *,
+        name: str,
+        codebase: Codebase,
+        commit: str,
+        env: dict[str, str],
+        options: dict[str, Any],
+        at: float,
+        state: CampaignState = CampaignState.PROFILING,
+    ) -> Campaign:
+        """A new campaign in its first round. Raises UsageError if the name is taken or cannot be one."""
+        from sqlalchemy import insert, select
+
+        from rea.store.decode import encode, plain
+        from rea.store.queries import Queries, campaign_number
+        from rea.store.tables import campaigns as table
+
+        if not name.strip() or name != plain(name) or campaign_number(name) is not None:
+            raise UsageError(f"a campaign cannot be called {name!r}", hint="use a name that does not read as an id")
+        values = {
+            "name": name,
+            "codebase": encode(codebase),
+            "commit": commit,
+            "state": state,
+            "round": 1,
+            "phase": Phase.PROFILE,
+            "created_at": at,
+            "env": encode(env),
+            "options": encode(options),
+            "reason": "",
+            "fence": 0,
+        }
+        with explained(self._address.where), writing(self._engine) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("LOCK TABLE campaigns IN SHARE ROW EXCLUSIVE MODE")  # names are checked once
+            taken = connection.execute(select(table.c.id, table.c.state).where(table.c.name == name)).first()
+            if taken is not None:
+                raise UsageError(
+                    f"there is a campaign {name!r} already: {say('C', taken.id)}, {taken.state}",
+                    hint="choose another name with --name, or go on with that one",
+                )
+            id_ = connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
+            return Queries(connection).campaign(id_)
+
+    @contextmanager
+    def _read(self) -> Iterator[Queries]:
+        from rea.store.queries import Queries
+
+        with explained(self._address.where), reading(self._engine) as connection:
+            yield Queries(connection)

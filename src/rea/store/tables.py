@@ -1,0 +1,235 @@
+"""Every table of the store.
+
+Values that are only read as a whole (drafts, results, claims) are JSON text; what the database selects, joins or
+guards by is a column. Times are Unix seconds, amounts device-seconds. STRICT makes SQLite as particular about types as
+PostgreSQL is. The states in the comments are those of `rea.domain.states`, which also lists the transitions.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+from rea.domain.insight import ExperimentOutcome
+from rea.domain.ledger import EntryKind, Purse
+from rea.domain.states import (
+    AttemptState,
+    CampaignState,
+    HypothesisState,
+    PauseReason,
+    Phase,
+    PlanState,
+    RunState,
+    Verdict,
+)
+
+metadata: Final = MetaData()
+
+Id: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER numbers its rows in SQLite
+Number: Final[TypeEngine[float]] = Double().with_variant(REAL(), "sqlite")  # eight bytes in both
+
+
+def one_of(table: str, column: str, kind: type[StrEnum]) -> CheckConstraint:
+    values = ", ".join(f"'{member.value}'" for member in kind)
+    return CheckConstraint(f"{column} IN ({values})", name=f"{table}_{column}_known")
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),  # uid: six hexadecimal characters, made with the store
+    Column("value", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("codebase", Text, nullable=False),  # JSON: Codebase
+    Column("commit", Text, nullable=False),
+    Column("state", Text, nullable=False),  # profiling drafted approved running paused finished stopped failed
+    Column("round", Integer, nullable=False),
+    Column("phase", Text, nullable=False),  # profile validation combination exploitation confirmation reveal done
+    Column("created_at", Number, nullable=False),
+    Column("env", Text, nullable=False),  # JSON: dict[str, str]
+    Column("options", Text, nullable=False),  # JSON: dict
+    Column("incumbent", Id),  # a hypothesis; no foreign key, the two tables would need each other to exist
+    Column("verdict", Text),  # launch no_launch, once finished
+    Column("visible", Text),  # JSON: Claim
+    Column("claim", Text),  # JSON: Claim
+    Column("reason", Text, nullable=False),
+    Column("pause_reason", Text),  # engineer budget launcher guardrail disk, while paused
+    Column("next_wake_at", Number),
+    Column("ended_at", Number),
+    Column("fence", Integer, nullable=False),  # grows with every lease; writes of an older one are refused
+    Column("lease_owner", Text),
+    Column("lease_until", Number),
+    one_of("campaigns", "state", CampaignState),
+    one_of("campaigns", "phase", Phase),
+    one_of("campaigns", "verdict", Verdict),
+    one_of("campaigns", "pause_reason", PauseReason),
+    sqlite_strict=True,
+)
+
+hypotheses = Table(
+    "hypotheses",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("digest", Text, nullable=False),  # of the full treatment's key: the same model is tested once a round
+    Column("state", Text, nullable=False),  # proposed testing supported inconclusive refuted failed vetoed left_out
+    Column("draft", Text, nullable=False),  # JSON: HypothesisDraft
+    Column("belief", Text),  # JSON: Belief, once tested
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("campaign", "round", "digest", name="hypotheses_treatment_once"),
+    one_of("hypotheses", "state", HypothesisState),
+    sqlite_strict=True,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("hypothesis", Id, ForeignKey("hypotheses.id")),  # NULL: the baseline
+    Column("state", Text, nullable=False),  # planned active succeeded pruned failed cancelled
+    Column("draft", Text, nullable=False),  # JSON: RunDraft
+    Column("not_before", Number, nullable=False),
+    Column("result", Text),  # JSON: RunResult
+    Column("failure", Text),  # JSON: Failure
+    UniqueConstraint("campaign", "key", name="runs_key_once"),
+    one_of("runs", "state", RunState),
+    sqlite_strict=True,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("run", Id, ForeignKey("runs.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # 1, 2, … within the run
+    Column("job", Text, nullable=False, unique=True),
+    Column("run_dir", Text, nullable=False),
+    Column("state", Text, nullable=False),  # intended submitted ended
+    Column("reserved_s", Number, nullable=False),
+    Column("intended_at", Number, nullable=False),
+    Column("outcome", Text),
+    Column("failure", Text),  # JSON: Failure
+    Column("device_s", Number),
+    Column("started_at", Number),
+    Column("ended_at", Number),
+    UniqueConstraint("run", "number", name="attempts_number_once"),
+    one_of("attempts", "state", AttemptState),
+    CheckConstraint("reserved_s >= 0", name="attempts_reserved_s_positive"),
+    Index("attempts_of_campaign", "campaign", "state"),
+    sqlite_strict=True,
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("kind", Text, nullable=False),  # approve reserve settle
+    Column("device_s", Number, nullable=False),
+    Column("at", Number, nullable=False),
+    Column("attempt", Id, ForeignKey("attempts.id")),  # NULL with approve
+    Column("purse", Text, nullable=False),  # main contingency
+    Column("note", Text, nullable=False),
+    UniqueConstraint("attempt", "kind", name="entries_attempt_once"),
+    one_of("entries", "kind", EntryKind),
+    one_of("entries", "purse", Purse),
+    CheckConstraint("device_s >= 0", name="entries_device_s_positive"),
+    CheckConstraint("(kind = 'approve') = (attempt IS NULL)", name="entries_attempt_named"),
+    Index("entries_of_campaign", "campaign"),
+    sqlite_strict=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("at", Number, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", Text, nullable=False),  # JSON: dict
+    Index("events_of_campaign", "campaign", "id"),
+    sqlite_strict=True,
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("version", Integer, nullable=False),  # 1, 2, … within the campaign
+    Column("state", Text, nullable=False),  # draft approved rejected superseded
+    Column("text", Text, nullable=False),  # canonical JSON: exactly what is signed
+    Column("digest", Text, nullable=False),
+    Column("created_at", Number, nullable=False),
+    UniqueConstraint("campaign", "version", name="plans_version_once"),
+    one_of("plans", "state", PlanState),
+    sqlite_strict=True,
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("plan", Id, ForeignKey("plans.id"), primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("at", Number, nullable=False),
+    sqlite_strict=True,
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("hypothesis", Id, ForeignKey("hypotheses.id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("codebase", Text, nullable=False),
+    Column("technique", Text),
+    Column("outcome", Text, nullable=False),  # supported refuted inconclusive failed pruned
+    Column("at", Number, nullable=False),
+    Column("record", Text, nullable=False),  # JSON: ExperimentRecord
+    UniqueConstraint("campaign", "hypothesis", "round", name="experiments_once"),
+    one_of("experiments", "outcome", ExperimentOutcome),
+    Index("experiments_of_technique", "technique", "outcome"),
+    Index("experiments_of_codebase", "codebase", "at"),
+    sqlite_strict=True,
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("campaign", Id, ForeignKey("campaigns.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("at", Number, nullable=False),
+    sqlite_strict=True,
+)

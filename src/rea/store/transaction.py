@@ -1,0 +1,482 @@
+"""Writing: every change of a campaign's rows, each refused where a state, the budget or the fence forbids it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, Unpack
+
+from sqlalchemy import Connection, Row, Table, insert, select, update
+
+from rea.domain.campaign import Approval, PlanRecord
+from rea.domain.codec import digest as digest_of
+from rea.domain.errors import (
+    ApprovalNeededError,
+    GuardrailError,
+    LeaseLostError,
+    NotFoundError,
+    TransitionError,
+    UsageError,
+)
+from rea.domain.hypothesis import Belief, HypothesisDraft
+from rea.domain.ids import say
+from rea.domain.insight import ExperimentRecord
+from rea.domain.ledger import Balance, EntryKind, Purse
+from rea.domain.run import Attempt, Failure, RunDraft, RunResult
+from rea.domain.states import (
+    AttemptState,
+    CampaignState,
+    HypothesisState,
+    PlanState,
+    RunState,
+    check_transition,
+)
+from rea.store import tables as t
+from rea.store.decode import encode, plain
+from rea.store.queries import Queries
+from rea.store.values import CampaignChanges
+
+SLACK_S: Final = 1e-9  # device-seconds; sums of floats are not exact
+_SPENDING: Final = (CampaignState.PROFILING, CampaignState.RUNNING)
+
+
+class Transaction(Queries):
+    """One write transaction on one campaign; everything in it happens or nothing. It can read, too.
+
+    Rows of other campaigns raise NotFoundError: the fence guards this campaign's only.
+    """
+
+    def __init__(self, connection: Connection, campaign: int, fence: int | None) -> None:
+        super().__init__(connection)
+        # The row lock makes writers of a campaign wait for each other on PostgreSQL; SQLite has one writer anyway.
+        wanted = select(t.campaigns.c.fence).where(t.campaigns.c.id == campaign).with_for_update()
+        held = connection.execute(wanted).scalar()
+        if held is None:
+            self.campaign(campaign)  # raises NotFoundError with the list
+        if fence is not None and fence != held:
+            raise LeaseLostError(
+                f"{say('C', campaign)} was taken over by another wake (fence {held}, this one has {fence})",
+                hint="nothing was written; the other wake goes on",
+            )
+        self._campaign = campaign
+
+    # campaign
+
+    def set_campaign(self, campaign: int, **changes: Unpack[CampaignChanges]) -> None:
+        """Change what is named, leave the rest. Raises TransitionError for a state that does not follow."""
+        self._mine(campaign, campaign, "C")
+        unknown = set(changes) - CampaignChanges.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"set_campaign() knows no {', '.join(sorted(unknown))}")
+        if "state" in changes:
+            check_transition(say("C", campaign), self._campaign_state(), CampaignState(changes["state"]))
+        if changes.get("incumbent") is not None:
+            self._row(t.hypotheses, changes["incumbent"] or 0, "H", "hypothesis")
+        values: dict[str, Any] = dict(changes)
+        for name in ("visible", "claim"):
+            if values.get(name) is not None:
+                values[name] = encode(values[name])
+        if "reason" in values:
+            values["reason"] = plain(values["reason"])
+        self._update(t.campaigns, campaign, values)
+
+    # hypotheses
+
+    def add_hypotheses(
+        self,
+        campaign: int,
+        round: int,
+        drafts: Sequence[HypothesisDraft],
+        state: HypothesisState = HypothesisState.PROPOSED,
+    ) -> list[int]:
+        """The ids of the drafts, in order. One whose full treatment this round already has gets the existing id."""
+        self._mine(campaign, campaign, "C")
+        table = t.hypotheses
+        wanted = select(table.c.digest, table.c.id).where(table.c.campaign == campaign, table.c.round == round)
+        known: dict[str, int] = {row.digest: row.id for row in self._connection.execute(wanted)}
+        ids = []
+        for draft in drafts:
+            digest = _treatment_digest(draft)
+            if digest not in known:
+                known[digest] = self._insert(
+                    table,
+                    campaign=campaign,
+                    round=round,
+                    digest=digest,
+                    state=state,
+                    draft=encode(draft),
+                    reason="",
+                )
+            ids.append(known[digest])
+        return ids
+
+    def set_hypothesis(
+        self,
+        id_: int,
+        *,
+        state: HypothesisState | None = None,
+        belief: Belief | None = None,
+        reason: str | None = None,
+        round: int | None = None,
+        draft: HypothesisDraft | None = None,
+    ) -> None:
+        """None leaves a value as it is. Raises TransitionError; UsageError if the round has that treatment already."""
+        row = self._row(t.hypotheses, id_, "H", "hypothesis")
+        values: dict[str, Any] = {}
+        if state is not None:
+            check_transition(say("H", id_), HypothesisState(row.state), state)
+            values["state"] = state
+        if belief is not None:
+            values["belief"] = encode(belief)
+        if reason is not None:
+            values["reason"] = plain(reason)
+        if round is not None:
+            values["round"] = round
+        if draft is not None:
+            values |= {"draft": encode(draft), "digest": _treatment_digest(draft)}
+        if round is not None or draft is not None:
+            self._check_treatment_once(id_, values.get("round", row.round), values.get("digest", row.digest))
+        self._update(t.hypotheses, id_, values)
+
+    def _check_treatment_once(self, id_: int, round_: int, digest: str) -> None:
+        table = t.hypotheses
+        twin = self._connection.execute(
+            select(table.c.id).where(
+                table.c.campaign == self._campaign,
+                table.c.round == round_,
+                table.c.digest == digest,
+                table.c.id != id_,
+            )
+        ).scalar()
+        if twin is not None:
+            raise UsageError(
+                f"{say('H', id_)} would train the same model as {say('H', twin)} in round {round_}",
+                hint=f"change {say('H', twin)} instead",
+            )
+
+    # runs and attempts
+
+    def add_runs(self, campaign: int, drafts: Sequence[RunDraft]) -> list[int]:
+        """The ids of the runs, in order. A key the campaign already has gives the run that has it, unchanged."""
+        self._mine(campaign, campaign, "C")
+        wanted = select(t.runs.c.key, t.runs.c.id).where(t.runs.c.campaign == campaign)
+        known: dict[str, int] = {row.key: row.id for row in self._connection.execute(wanted)}
+        ids = []
+        for draft in drafts:
+            key = plain(draft.key)
+            if key not in known:
+                if draft.hypothesis is not None:
+                    self._row(t.hypotheses, draft.hypothesis, "H", "hypothesis")
+                known[key] = self._insert(
+                    t.runs,
+                    campaign=campaign,
+                    key=key,
+                    hypothesis=draft.hypothesis,
+                    state=RunState.PLANNED,
+                    draft=encode(draft),
+                    not_before=0.0,
+                )
+            ids.append(known[key])
+        return ids
+
+    def set_run(
+        self,
+        id_: int,
+        *,
+        state: RunState | None = None,
+        result: RunResult | None = None,
+        failure: Failure | None = None,
+        not_before: float | None = None,
+    ) -> None:
+        """None leaves a value as it is. Raises TransitionError for a state that does not follow."""
+        row = self._row(t.runs, id_, "R", "run")
+        values: dict[str, Any] = {}
+        if state is not None:
+            check_transition(say("R", id_), RunState(row.state), state)
+            values["state"] = state
+        if result is not None:
+            values["result"] = encode(result)
+        if failure is not None:
+            values["failure"] = encode(failure)
+        if not_before is not None:
+            values["not_before"] = not_before
+        self._update(t.runs, id_, values)
+
+    def intend_attempt(
+        self, run: int, *, job: str, run_dir: str, reserve_s: float, at: float, purse: Purse = Purse.MAIN
+    ) -> Attempt:
+        """Write an attempt down before its launcher is asked, and hold `reserve_s` device-seconds for it.
+
+        The run becomes ACTIVE. Raises GuardrailError if the budget does not hold that much more, TransitionError if
+        the run is not waiting to be tried or the campaign starts nothing now.
+        """
+        row = self._row(t.runs, run, "R", "run")
+        _check_amount(reserve_s, f"the reservation for {say('R', run)}")
+        state = self._campaign_state()
+        if state not in _SPENDING:
+            raise TransitionError(f"{say('C', self._campaign)} is {state.value}: it starts nothing")
+        table = t.attempts
+        earlier = self._connection.execute(
+            select(table.c.id, table.c.number, table.c.state).where(table.c.run == run).order_by(table.c.number)
+        ).all()
+        unfinished = [say("A", before.id) for before in earlier if before.state != AttemptState.ENDED]
+        if row.state != RunState.PLANNED or unfinished:
+            raise TransitionError(
+                f"{say('R', run)} is {row.state} and cannot be tried now",
+                hint=f"{', '.join(unfinished)} must end first" if unfinished else "only a planned run can",
+            )
+        held = self.balance(self._campaign)
+        if held.spent + held.reserved + reserve_s > held.approved + SLACK_S:
+            raise GuardrailError(
+                f"{say('R', run)} would reserve {_hours(reserve_s)}, but {_left(held)}",
+                hint="an engineer can raise the budget by signing a new plan",
+            )
+        attempt = Attempt(
+            id=self._insert(
+                table,
+                campaign=self._campaign,
+                run=run,
+                number=len(earlier) + 1,
+                job=job,
+                run_dir=run_dir,
+                state=AttemptState.INTENDED,
+                reserved_s=reserve_s,
+                intended_at=at,
+            ),
+            run=run,
+            number=len(earlier) + 1,
+            job=job,
+            run_dir=run_dir,
+            state=AttemptState.INTENDED,
+            reserved_s=float(reserve_s),
+            intended_at=float(at),
+        )
+        self._enter(EntryKind.RESERVE, reserve_s, at, attempt=attempt.id, purse=purse)
+        self._update(t.runs, run, {"state": RunState.ACTIVE})
+        return attempt
+
+    def submitted(self, attempt: int) -> None:
+        """The launcher has it."""
+        row = self._row(t.attempts, attempt, "A", "attempt")
+        check_transition(say("A", attempt), AttemptState(row.state), AttemptState.SUBMITTED)
+        self._update(t.attempts, attempt, {"state": AttemptState.SUBMITTED})
+
+    def end_attempt(
+        self,
+        attempt: int,
+        *,
+        outcome: str,
+        failure: Failure | None,
+        device_s: float,
+        started_at: float | None,
+        ended_at: float,
+        purse: Purse = Purse.MAIN,
+    ) -> None:
+        """Write an attempt's end and settle its reservation; the rest of it is free again.
+
+        At most the reservation is settled, so that spent + reserved ≤ approved holds whatever a clock says; what was
+        used beyond it is written to the record as an event. An attempt that has ended stays as it was.
+        """
+        row = self._row(t.attempts, attempt, "A", "attempt")
+        if row.state == AttemptState.ENDED:
+            return
+        check_transition(say("A", attempt), AttemptState(row.state), AttemptState.ENDED)
+        # Unknown use counts as all of it: the ledger may overstate, never understate.
+        used = max(0.0, device_s) if math.isfinite(device_s) else math.inf
+        settled = min(used, row.reserved_s)
+        self._update(
+            t.attempts,
+            attempt,
+            {
+                "state": AttemptState.ENDED,
+                "outcome": outcome,
+                "failure": None if failure is None else encode(failure),
+                "device_s": settled,
+                "started_at": started_at,
+                "ended_at": ended_at,
+            },
+        )
+        self._enter(EntryKind.SETTLE, settled, ended_at, attempt=attempt, purse=purse)
+        if used > row.reserved_s:
+            self.event(
+                self._campaign,
+                "overrun",
+                f"{say('A', attempt)} used {_seconds(used)} of {_seconds(row.reserved_s)} reserved device-seconds",
+                ended_at,
+                attempt=attempt,
+                device_s=used if math.isfinite(used) else None,
+                reserved_s=row.reserved_s,
+            )
+
+    # ledger and record
+
+    def set_limit(self, campaign: int, device_s: float, at: float, note: str) -> None:
+        """The device-seconds approved from now on. Raises GuardrailError below what is spent and reserved already."""
+        self._mine(campaign, campaign, "C")
+        _check_amount(device_s, "the budget")
+        held = self.balance(campaign)
+        if device_s + SLACK_S < held.spent + held.reserved:
+            raise GuardrailError(
+                f"a budget of {_hours(device_s)} is below what is in use: {_left(held)}",
+                hint="approve at least that much, or stop jobs first",
+            )
+        self._enter(EntryKind.APPROVE, device_s, at, note=note)
+
+    def event(self, campaign: int, kind: str, message: str, at: float, **data: Any) -> int:
+        """Add a line to the campaign's record; its id."""
+        self._mine(campaign, campaign, "C")
+        return self._insert(t.events, campaign=campaign, at=at, kind=kind, message=plain(message), data=encode(data))
+
+    def _enter(
+        self,
+        kind: EntryKind,
+        device_s: float,
+        at: float,
+        *,
+        attempt: int | None = None,
+        purse: Purse = Purse.MAIN,
+        note: str = "",
+    ) -> None:
+        self._insert(
+            t.entries,
+            campaign=self._campaign,
+            kind=kind,
+            device_s=device_s,
+            at=at,
+            attempt=attempt,
+            purse=purse,
+            note=plain(note),
+        )
+
+    # plans
+
+    def add_plan(self, campaign: int, text: str, digest: str, at: float) -> PlanRecord:
+        """The next version of the plan, as a draft; every older one is superseded."""
+        self._mine(campaign, campaign, "C")
+        older = self.plans(campaign)
+        for plan in older:
+            self.set_plan(plan.id, PlanState.SUPERSEDED)
+        id_ = self._insert(
+            t.plans,
+            campaign=campaign,
+            version=len(older) + 1,
+            state=PlanState.DRAFT,
+            text=text,
+            digest=digest,
+            created_at=at,
+        )
+        return self.plan(id_)
+
+    def set_plan(self, id_: int, state: PlanState) -> None:
+        """Raises TransitionError for a state that does not follow."""
+        row = self._row(t.plans, id_, "P", "plan")
+        check_transition(say("P", id_), PlanState(row.state), state)
+        self._update(t.plans, id_, {"state": state})
+
+    def add_approval(self, approval: Approval) -> None:
+        """Keep a signature. Raises ApprovalNeededError if it is over another text than the plan's, or over an old plan.
+
+        A plan that is signed already keeps its first signature.
+        """
+        row = self._row(t.plans, approval.plan, "P", "plan")
+        name = say("P", approval.plan)
+        if approval.digest != row.digest:
+            raise ApprovalNeededError(
+                f"the signature is over {approval.digest[:12]}…, {name} is {row.digest[:12]}…",
+                hint="read the plan again and sign it as it is now",
+            )
+        if row.state not in (PlanState.DRAFT, PlanState.APPROVED):
+            raise ApprovalNeededError(f"{name} is {row.state}", hint="read and sign the latest plan")
+        if self.approval(approval.plan) is None:
+            self._connection.execute(
+                insert(t.approvals).values(
+                    plan=approval.plan,
+                    digest=approval.digest,
+                    signer=approval.signer,
+                    signature=approval.signature,
+                    at=approval.at,
+                )
+            )
+
+    def grant(self, campaign: int, name: str, by: str, at: float) -> None:
+        """Keep an engineer's permission. One that is given already stays as it was."""
+        self._mine(campaign, campaign, "C")
+        if all(given.name != name for given in self.grants(campaign)):
+            self._connection.execute(insert(t.grants).values(campaign=campaign, name=name, by=by, at=at))
+
+    # insights
+
+    def add_experiment(self, record: ExperimentRecord) -> int:
+        """Keep what one hypothesis showed in one round; it replaces what was kept of that before. Gives its id."""
+        self._mine(record.campaign, record.hypothesis, "H")
+        self._row(t.hypotheses, record.hypothesis, "H", "hypothesis")
+        table = t.experiments
+        known: int | None = self._connection.execute(
+            select(table.c.id).where(
+                table.c.campaign == record.campaign,
+                table.c.hypothesis == record.hypothesis,
+                table.c.round == record.round,
+            )
+        ).scalar()
+        values = {
+            "codebase": plain(record.codebase),
+            "technique": record.technique,
+            "outcome": record.outcome,
+            "at": record.at,
+            "record": encode(replace(record, id=None)),
+        }
+        if known is not None:
+            self._update(table, known, values)
+            return known
+        return self._insert(table, campaign=record.campaign, hypothesis=record.hypothesis, round=record.round, **values)
+
+    # shared
+
+    def _campaign_state(self) -> CampaignState:
+        wanted = select(t.campaigns.c.state).where(t.campaigns.c.id == self._campaign)
+        return CampaignState(self._connection.execute(wanted).scalar_one())
+
+    def _mine(self, campaign: int, id_: int, letter: str) -> None:
+        if campaign != self._campaign:
+            raise NotFoundError(
+                f"{say(letter, id_)} is not part of this transaction, which is {say('C', self._campaign)}'s",
+                hint=f"open a transaction of {say('C', campaign)}",
+            )
+
+    def _row(self, table: Table, id_: int, letter: str, noun: str) -> Row[Any]:
+        row = self._one(table, id_, letter, noun)
+        self._mine(row.campaign, id_, letter)
+        return row
+
+    def _insert(self, table: Table, **values: Any) -> int:
+        id_: int = self._connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
+        return id_
+
+    def _update(self, table: Table, id_: int, values: dict[str, Any]) -> None:
+        if values:
+            self._connection.execute(update(table).where(table.c.id == id_).values(**values))
+
+
+def _treatment_digest(draft: HypothesisDraft) -> str:
+    return digest_of(plain(draft.full.key()))
+
+
+def _check_amount(device_s: float, what: str) -> None:
+    if not (math.isfinite(device_s) and device_s >= 0):
+        raise GuardrailError(f"{what} is {device_s} device-seconds", hint="expected a number, 0 or more")
+
+
+def _left(held: Balance) -> str:
+    return (
+        f"{_hours(held.spent)} are spent and {_hours(held.reserved)} reserved of {_hours(held.approved)} approved "
+        "device-hours"
+    )
+
+
+def _hours(device_s: float) -> str:
+    return f"{device_s / 3600:.4g} h"
+
+
+def _seconds(device_s: float) -> str:
+    return f"{device_s:.1f}" if math.isfinite(device_s) else "an unknown number"
