@@ -67,14 +67,19 @@ def prepare(
         worktree,
         {"config": config, "seed": str(seed), "run_dir": str(run_dir), "python": _python(codebase)},
     )
-    variables = {**env, "REA_RUN_DIR": str(run_dir), "REA_METRICS": str(run_dir / METRICS_FILE), "REA_SEED": str(seed)}
+    environment = {
+        **env,
+        "REA_RUN_DIR": str(run_dir),
+        "REA_METRICS": str(run_dir / METRICS_FILE),
+        "REA_SEED": str(seed),
+    }
     if codebase.style is ConfigStyle.HYDRA:
         words = _with_hydra(codebase, overrides, worktree, run_dir, words)
     elif codebase.style is ConfigStyle.ARGPARSE:
         words = _with_flags(codebase, overrides, worktree, words)
     elif codebase.style is ConfigStyle.ENV:
-        variables = _with_variables(overrides, variables)
-    return Command(tuple(words), variables, worktree)
+        environment = variables(overrides, environment)
+    return Command(tuple(words), environment, worktree)
 
 
 def evaluate_command(
@@ -267,6 +272,11 @@ def argument_of(name: str, known: tuple[trainer.Argument, ...]) -> trainer.Argum
     return next((argument for argument in known if argument.dest == bare.replace("-", "_")), None)
 
 
+def flags(codebase: Codebase, overrides: Mapping[str, Scalar], worktree: Path) -> tuple[str, ...]:
+    """The words that set these values on the command line of an argparse trainer."""
+    return tuple(_with_flags(codebase, overrides, worktree, []))
+
+
 def _with_flags(codebase: Codebase, overrides: Mapping[str, Scalar], worktree: Path, words: list[str]) -> list[str]:
     known = _arguments(codebase, worktree)
     for name, value in overrides.items():
@@ -311,8 +321,9 @@ def _text(value: Scalar) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _with_variables(overrides: Mapping[str, Scalar], variables: Mapping[str, str]) -> dict[str, str]:
-    changed = dict(variables)
+def variables(overrides: Mapping[str, Scalar], base: Mapping[str, str]) -> dict[str, str]:
+    """Environment `base` with the overrides of an env-style trainer. Raises ConfigError for a name of REA's own."""
+    changed = dict(base)
     for name, value in overrides.items():
         if name.startswith("REA_"):
             raise ConfigError(f"{name} is set by REA itself", hint="rename the variable in the trainer and in rea.toml")

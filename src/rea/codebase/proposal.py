@@ -1,0 +1,172 @@
+"""A treatment as a branch an engineer can merge: config edits, patch, and how to reproduce the run.
+
+yaml, toml, json   the config file says the new values; comments and formatting stay where they can (see edits.py)
+hydra              each value is changed in the file that sets it; a new key goes into the primary config; a config
+                   group is changed in the primary config's defaults list
+argparse           no file says the values: the commit message lists the flags to train with
+env                the variables are written to `rea-treatment.env`, and the commit message lists them
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rea.codebase import edits, hydra, overrides
+from rea.codebase.config import FILE_STYLES
+from rea.codebase.git import repository
+from rea.codebase.trees import Path as Keys
+from rea.codebase.trees import identical, is_leaf, locate, to_config, value_at
+from rea.domain.codebase import Codebase, ConfigStyle, Scalar
+from rea.domain.errors import ConfigError, UsageError
+from rea.domain.treatment import Treatment
+
+ENV_FILE: Final = "rea-treatment.env"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """The branch made, its commit, the files it changes (relative to the codebase), and how to reproduce the run."""
+
+    branch: str
+    commit: str
+    files: tuple[str, ...]
+    reproduce: tuple[str, ...]
+
+
+def propose(codebase: Codebase, treatment: Treatment, *, commit: str, branch: str, message: str) -> Proposed:
+    """Make `branch` on top of the pinned `commit` with the treatment applied, without touching the checkout.
+
+    The reproduction lines are appended to `message`. Raises UsageError for an empty treatment or a branch of that name
+    with other content, and whatever applying the patch or the overrides raises.
+    """
+    if treatment.empty:
+        raise UsageError("the treatment is empty", hint="the baseline needs no branch")
+    values = overrides.checked(codebase, treatment)
+    lines = reproduction(codebase, values)
+    text = message.rstrip() + "\n" + ("\n" + "\n".join(lines) + "\n" if lines else "")
+    written: list[str] = []
+
+    def edit(folder: Path) -> list[str]:
+        written.extend(write(codebase, values, folder))
+        return written
+
+    repo = repository(Path(codebase.root))
+    made = repo.propose_branch(codebase, branch, commit, edit=edit, patch=treatment.patch, message=text)
+    patched = repo.check_patch(codebase, commit, treatment.patch) if treatment.patch else ()
+    return Proposed(branch, made, tuple(sorted({*written, *patched})), lines)
+
+
+def reproduction(codebase: Codebase, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """What to do, beyond checking the branch out, to train with these values: lines for people."""
+    if not values:
+        return ()
+    if codebase.style is ConfigStyle.ARGPARSE:
+        words = overrides.flags(codebase, values, Path(codebase.root))
+        return ("Train with these flags added:", f"    {shlex.join(words) or '(none)'}")
+    if codebase.style is ConfigStyle.ENV:
+        return (f"Train with the variables of {ENV_FILE} set:", *(f"    {line}" for line in _env_lines(values)))
+    return ()
+
+
+def write(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> tuple[str, ...]:
+    """Write the values into the files of a codebase folder; returns the paths changed, relative to it.
+
+    Raises ConfigError where a file cannot be made to say them.
+    """
+    if not values or codebase.style is ConfigStyle.ARGPARSE:
+        return ()
+    if codebase.style in FILE_STYLES:
+        path = overrides.config_file(codebase, folder)
+        where = codebase.config or path.name
+        return (where,) if _rewrite(path, lambda text: edits.apply(text, codebase.style, values, where=where)) else ()
+    if codebase.style is ConfigStyle.ENV:
+        (folder / ENV_FILE).write_text("\n".join(_env_lines(values)) + "\n", encoding="utf-8")
+        return (ENV_FILE,)
+    return _write_hydra(codebase, values, folder)
+
+
+def _env_lines(values: Mapping[str, Scalar]) -> list[str]:
+    changed = overrides.variables(values, {})
+    return [f"{name}={shlex.quote(changed[name])}" if name in changed else f"# unset {name}" for name in sorted(values)]
+
+
+def _rewrite(path: Path, change: Any) -> bool:
+    with path.open(encoding="utf-8", newline="") as file:
+        old = file.read()
+    new = change(old)
+    if new == old:
+        return False
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(new)
+    return True
+
+
+def _write_hydra(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> tuple[str, ...]:
+    composition = hydra.compose(codebase, folder)
+    if composition is None:
+        raise ConfigError(
+            f"the primary Hydra config of {codebase.name} was not found",
+            hint='name it in rea.toml, for example config = "conf/config.yaml"',
+        )
+    changes: dict[Path, dict[Keys, Any]] = {}
+    for name, value in values.items():
+        file, path, present = _hydra_place(composition, name, value)
+        changes.setdefault(file, {})[path] = to_config(value, present)
+    changed = []
+    for file, wanted in changes.items():
+        where = file.relative_to(folder.resolve()).as_posix()
+
+        def change(text: str, wanted: dict[Keys, Any] = wanted, where: str = where) -> str:
+            tree = edits.parse(text, ConfigStyle.YAML, where=where) or {}
+            return edits.rewrite(text, ConfigStyle.YAML, tree, wanted, where=where)
+
+        if _rewrite(file, change):
+            changed.append(where)
+    _check_hydra(codebase, values, folder)
+    return tuple(changed)
+
+
+def _hydra_place(composition: hydra.Composition, name: str, value: Scalar) -> tuple[Path, Keys, Any]:
+    """The file and path to change for `name`, and what is there now."""
+    group = name.replace(".", "/")
+    if composition.is_group(name, value):
+        tree = edits.parse(composition.primary.read_text(encoding="utf-8"), ConfigStyle.YAML, where=name) or {}
+        for index, entry in enumerate(tree.get("defaults") or []):
+            for key in entry if isinstance(entry, Mapping) else ():
+                if str(key).split()[-1].partition("@")[0].strip("/") == group:
+                    return composition.primary, ("defaults", index, key), entry[key]
+        raise ConfigError(
+            f"the config group {group} is not in the defaults list of {composition.primary.name}",
+            hint=f"add `- {group}: …` there, so that a proposal can change it",
+        )
+    path = locate(composition.values, name)
+    if path is None:
+        return composition.primary, tuple(name.split(".")), None
+    present = value_at(composition.values, path)
+    if not is_leaf(present):
+        raise ConfigError(
+            f"{name} is a whole table of the Hydra config, not a setting", hint="name one setting inside it"
+        )
+    if path not in composition.origins:
+        raise ConfigError(
+            f"{name} is set by the train command itself, so no config file decides it",
+            hint="take it out of [codebase] train in rea.toml and set it in the config",
+        )
+    return (*composition.origins[path], present)
+
+
+def _check_hydra(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> None:
+    after = hydra.compose(codebase, folder)
+    for name, value in values.items():
+        group = after.groups.get(name.replace(".", "/")) if after else None
+        path = locate(after.values, name) if after else None
+        present = value_at(after.values, path) if after and path is not None else None
+        if not (group is not None and group[0] == value) and not identical(present, to_config(value, present)):
+            raise ConfigError(
+                f"after the edit the Hydra config says {name} = {present!r}, not {value!r}",
+                hint="another file of the defaults list sets it too; set it in one place",
+            )
