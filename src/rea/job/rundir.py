@@ -136,10 +136,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = False, mode: int = 0o644) -> None:
     """A reader sees the old content or the new, never a part. Raises OSError, leaving nothing behind."""
+    data = _encode(value)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode), "wb") as stream:
-            stream.write(_encode(value))
+            stream.write(data)
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -345,6 +345,10 @@ class _Job:
                 tick_due = now + cost + min(max(TICK_S, cost / _SHARE_OF_TIME), _SLOWEST_TICK_S)
             if running.status is None:
                 self._look_for_causes(f"during {running.step.name}")
+            if self.cause is not None and not running.term_sent:
+                self._reap(running)
+                if running.status == 0:  # it finished while this was being decided: there is nothing left to end
+                    self.cause = self.stop = None
             if not running.term_sent and (self.cause is not None or running.status is not None):
                 if running.status is not None:
                     running.survivors = len(self._members(running))

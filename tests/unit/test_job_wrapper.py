@@ -1,0 +1,483 @@
+"""The wrapper with real processes: whatever the trainer does, it ends, it is recorded, and nothing of it stays."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from rea.job import rundir, tree
+
+pytestmark = pytest.mark.skipif(not tree.LINUX, reason="the process tree is followed through /proc")
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+class Job:
+    """A job directory, its specification, and its wrapper as a real process."""
+
+    def __init__(self, root: Path, *scripts: str, **spec) -> None:
+        self.root = root
+        self.run_dir = root / "run"
+        self.run_dir.mkdir()
+        names = ["train", "evaluate", "report"]
+        self.spec = {
+            "version": 1,
+            "name": "rea-C-1-R-1-1",
+            "run_dir": str(self.run_dir),
+            "steps": [self.step(name, script) for name, script in zip(names, scripts, strict=False)],
+            "walltime_s": 60,
+            "grace_s": 0.3,
+            "heartbeat_s": 0.1,
+            **spec,
+        }
+
+    def step(self, name: str, script: str, stdout: str | None = None) -> dict:
+        argv = [sys.executable, "-c", textwrap.dedent(script)]
+        env = {"PATH": os.environ["PATH"], "RUN": str(self.run_dir), "ROOT": str(self.root)}
+        return {"name": name, "argv": argv, "cwd": str(self.root), "env": env, "stdout": stdout}
+
+    def start(self) -> subprocess.Popen:
+        (self.root / "job.json").write_text(json.dumps(self.spec))
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "rea.job", str(self.root / "job.json")],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self) -> dict:
+        wrapper = self.start()
+        self.output, self.errors = wrapper.communicate(timeout=60)
+        self.code = wrapper.returncode
+        return self.exit()
+
+    def exit(self) -> dict:
+        return json.loads((self.run_dir / "exit.json").read_text())
+
+    def text(self, name: str) -> str:
+        return (self.run_dir / name).read_text()
+
+    def wait_for(self, name: str) -> str:
+        return wait_for(self.run_dir / name)
+
+
+def wait_for(path: Path) -> str:
+    for _ in range(3000):
+        if path.exists() and (text := path.read_text()).endswith("\n"):
+            return text
+        time.sleep(0.01)
+    raise AssertionError(f"{path} never came")
+
+
+def is_gone(pid: int) -> bool:
+    found = tree.process(pid)
+    return found is None or found.zombie
+
+
+# A trainer with a child in its group, a grandchild that called setsid, and one that was orphaned as well.
+FAMILY = """
+import os, pathlib, signal, subprocess, sys, time
+child = subprocess.Popen(["sleep", "300"])
+other = subprocess.Popen(["sleep", "300"], start_new_session=True)
+orphan = subprocess.run(["sh", "-c", "setsid sleep 300 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True)
+pids = [os.getpid(), child.pid, other.pid, int(orphan.stdout)]
+run = pathlib.Path(os.environ["RUN"])
+(run / "pids.tmp").write_text(" ".join(map(str, pids)) + "\\n")
+(run / "pids.tmp").rename(run / "pids")
+"""
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+SLEEP = "time.sleep(300)\n"
+
+
+def test_steps_run_in_order_with_their_own_environment_and_the_record_tells_all(tmp_path):
+    job = Job(tmp_path, "import os; print(sorted(os.environ)); x = sum(i * i for i in range(3_000_000))")
+    job.spec["steps"].append(
+        job.step("evaluate", "import sys; print('{\"ne\": 0.8}'); print('note', file=sys.stderr)", "evaluate.jsonl")
+    )
+    record = job.run()
+    assert job.code == 0 and record["outcome"] == "succeeded"
+    assert (record["step"], record["exit_code"], record["signal"]) == ("evaluate", 0, None)
+    assert [step["name"] for step in record["steps"]] == ["train", "evaluate"]
+    assert record["cpu_s"] == pytest.approx(sum(step["cpu_s"] for step in record["steps"]), abs=0.01)
+    assert record["steps"][0]["cpu_s"] > 0.02
+    assert record["peak_memory_bytes"] > 4 << 20
+    assert record["ended_at"] >= record["started_at"] and record["wall_s"] > 0
+    inherited = set(json.loads(job.text("train.log").replace("'", '"'))) - {"PATH", "RUN", "ROOT"}
+    assert inherited <= {"LC_CTYPE"}  # which Python itself sets in the C locale
+    assert job.text("evaluate.jsonl") == '{"ne": 0.8}\n'
+    assert job.text("evaluate.log") == "note\n"
+    assert json.loads(job.text("heartbeat"))["step"] in ("train", "evaluate")
+    assert not (job.run_dir / "exit.reserve").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "number", "words"),
+    [
+        ("raise SystemExit(3)", 3, None, "exit code 3"),
+        ("import os; os.kill(os.getpid(), 11)", None, 11, "SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 9)", None, 9, "out of memory"),
+    ],
+)
+def test_a_failing_step_ends_the_job_and_no_later_step_runs(tmp_path, script, code, number, words):
+    job = Job(tmp_path, script, "print('never')")
+    record = job.run()
+    assert job.code == 1 and record["outcome"] == "failed"
+    assert (record["step"], record["exit_code"], record["signal"]) == ("train", code, number)
+    assert words in record["message"]
+    assert not (job.run_dir / "evaluate.log").exists()
+
+
+def test_a_command_that_does_not_exist_is_a_failure_with_the_code_of_a_shell(tmp_path):
+    job = Job(tmp_path, "")
+    job.spec["steps"][0]["argv"] = ["/no/such/python"]
+    record = job.run()
+    assert (record["outcome"], record["exit_code"]) == ("failed", 127)
+    assert "/no/such/python" in record["message"] and "/no/such/python" in job.text("train.log")
+
+
+def test_eight_wrappers_of_one_directory_start_one_trainer(tmp_path):
+    job = Job(tmp_path, "import os; open(os.environ['ROOT'] + '/starts', 'a').write('x')")
+    wrappers = [job.start() for _ in range(8)]
+    for wrapper in wrappers:
+        wrapper.communicate(timeout=60)
+    assert sorted(wrapper.returncode for wrapper in wrappers) == [0] + [73] * 7
+    assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_a_second_wrapper_touches_nothing(tmp_path):
+    job = Job(tmp_path, "print('once')")
+    job.run()
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in job.run_dir.iterdir()}
+    job.run()
+    assert (job.code, job.output, job.errors) == (73, b"", b"")
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in job.run_dir.iterdir()} == before
+
+
+@pytest.mark.parametrize("how", ["signal", "file"])
+@pytest.mark.parametrize("trainer", [FAMILY + SLEEP, FAMILY + STUBBORN + SLEEP], ids=["obedient", "stubborn"])
+def test_cancelling_kills_the_whole_tree(tmp_path, how, trainer):
+    job = Job(tmp_path, trainer, "print('never')")
+    wrapper = job.start()
+    pids = [int(pid) for pid in job.wait_for("pids").split()]
+    assert not any(is_gone(pid) for pid in pids)
+    if how == "signal":
+        wrapper.send_signal(signal.SIGTERM)
+    else:
+        (job.run_dir / "cancel").touch()
+    wrapper.communicate(timeout=60)
+    assert job.exit()["outcome"] == "cancelled"
+    assert all(is_gone(pid) for pid in pids)
+    assert not (job.run_dir / "evaluate.log").exists()
+
+
+def test_the_wall_time_counts_over_all_steps_and_kills_the_whole_tree(tmp_path):
+    job = Job(tmp_path, "import time; time.sleep(0.6)", FAMILY + STUBBORN + SLEEP, walltime_s=1.5)
+    record = job.run()
+    assert (record["outcome"], record["step"]) == ("timeout", "evaluate")
+    assert "1.5 s" in record["message"]
+    assert all(is_gone(int(pid)) for pid in job.text("pids").split())
+
+
+def test_a_cancel_that_came_before_the_start_starts_nothing(tmp_path):
+    job = Job(tmp_path, "print('never')")
+    (job.run_dir / "cancel").touch()
+    record = job.run()
+    assert (record["outcome"], record["step"], record["steps"]) == ("cancelled", None, [])
+    assert not (job.run_dir / "train.log").exists()
+
+
+def test_a_trainer_that_saves_its_work_on_sigterm_has_its_grace(tmp_path):
+    script = """
+        import os, pathlib, signal, sys, time
+        run = pathlib.Path(os.environ["RUN"])
+        def save(*_):
+            time.sleep(0.5)
+            (run / "saved").touch()
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, save)
+        time.sleep(300)
+    """
+    job = Job(tmp_path, script, walltime_s=1.0, grace_s=20)
+    record = job.run()
+    assert (record["outcome"], record["exit_code"]) == ("timeout", 0)
+    assert (job.run_dir / "saved").exists()
+
+
+def test_the_memory_of_the_whole_tree_is_held_to_the_limit(tmp_path):
+    # 40 MiB each: only together are they over the limit, and the workers are in sessions of their own.
+    worker = "import time; x = bytearray(b'x') * (40 << 20); time.sleep(300)"
+    script = f"""
+        import subprocess, sys
+        workers = [subprocess.Popen([sys.executable, "-c", {worker!r}], start_new_session=True) for _ in range(4)]
+        workers[0].wait()
+    """
+    job = Job(tmp_path, script, memory_bytes=120 << 20)
+    record = job.run()
+    assert record["outcome"] == "memory"
+    assert 120 << 20 < record["peak_memory_bytes"] < 400 << 20
+    assert "over the limit of 0.12 GiB" in record["message"]
+
+
+def test_memory_that_workers_share_is_not_counted_once_per_worker(tmp_path):
+    script = """
+        import os, time
+        x = b"x" * (48 << 20)
+        for _ in range(4):
+            if os.fork() == 0:
+                time.sleep(1)
+                os._exit(0)
+        for _ in range(4):
+            os.wait()
+    """
+    record = Job(tmp_path, script, memory_bytes=128 << 20).run()
+    assert record["outcome"] == "succeeded"
+    assert 48 << 20 < record["peak_memory_bytes"] < 128 << 20
+
+
+def test_what_outlives_its_trainer_is_ended_with_the_step(tmp_path):
+    job = Job(tmp_path, FAMILY, "print('evaluated')")
+    record = job.run()
+    assert record["outcome"] == "succeeded"
+    assert "outlived train" in record["message"]
+    assert all(is_gone(int(pid)) for pid in job.text("pids").split())
+    assert job.text("evaluate.log") == "evaluated\n"
+
+
+def test_the_cpu_time_of_a_worker_nobody_waited_for_is_counted(tmp_path):
+    burn = "import time\nwhile time.process_time() < 0.6: pass\ntime.sleep(300)"
+    script = f"""
+        import subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", {burn!r}], start_new_session=True)
+        time.sleep(2)
+    """
+    assert Job(tmp_path, script).run()["cpu_s"] > 0.6
+
+
+def test_a_flood_neither_blocks_the_trainer_nor_outgrows_the_cap(tmp_path):
+    script = """
+        import os
+        os.write(1, b"first words\\n")
+        block = os.urandom(1 << 20)
+        for _ in range(300):
+            os.write(1, block)
+        os.write(2, b"\\nlast words\\n")
+    """
+    job = Job(tmp_path, script, log_bytes=1 << 20)
+    record = job.run()
+    log = (job.run_dir / "train.log").read_bytes()
+    assert record["outcome"] == "succeeded"
+    assert len(log) == 1 << 20
+    assert log.startswith(b"first words\n") and log.endswith(b"last words\n")
+    assert 299 << 20 < record["log_bytes_cut"] < 301 << 20
+    assert b"[rea: %d bytes cut here]" % record["log_bytes_cut"] in log
+
+
+def test_the_log_can_be_read_while_the_job_runs(tmp_path):
+    job = Job(tmp_path, "import time; print('hello', flush=True); time.sleep(300)")
+    wrapper = job.start()
+    assert job.wait_for("train.log") == "hello\n"
+    wrapper.terminate()
+    wrapper.communicate(timeout=60)
+
+
+CURVE = """
+    import json, os, pathlib, time
+    metrics = open(os.environ["RUN"] + "/metrics.jsonl", "a")
+    def wait_until_read():
+        time.sleep(0.6)  # longer than two samples
+    metrics.write('not json\\n{"split": "train", "epoch": 1, "ne": 9}\\n{"split": "valid", "ep')
+    metrics.flush()
+    wait_until_read()
+    metrics.write('och": 1, "ne": 0.85}\\n')
+    for epoch, ne in enumerate([%s], start=2):
+        metrics.write(json.dumps({"split": "valid", "epoch": epoch, "ne": ne}) + "\\n")
+        metrics.flush()
+        pathlib.Path(os.environ["RUN"], "epoch").write_text(str(epoch))
+        wait_until_read()
+"""
+RULE = {
+    "metric": "ne",
+    "split": "valid",
+    "direction": "minimize",
+    "points": [[1, 0.9], [3, 0.8]],
+    "axis": "epoch",
+}
+
+
+def test_the_stop_rule_ends_a_run_at_the_epoch_that_breaks_it(tmp_path):
+    job = Job(tmp_path, CURVE % "0.85, 0.82, 0.7", stop_rule=RULE)
+    record = job.run()
+    assert record["outcome"] == "stopped"
+    assert record["stop"] == {
+        "reason": "worse",
+        "metric": "ne",
+        "split": "valid",
+        "axis": "epoch",
+        "x": 3.0,
+        "value": 0.82,
+        "point": 3.0,
+        "limit": 0.8,
+    }
+    assert job.text("epoch") == "3"
+
+
+def test_a_run_that_keeps_to_the_curve_is_not_stopped(tmp_path):
+    record = Job(tmp_path, CURVE % "0.89, 0.79", stop_rule=RULE).run()
+    assert (record["outcome"], record["stop"]) == ("succeeded", None)
+
+
+def test_two_nans_in_a_row_stop_a_run(tmp_path):
+    job = Job(tmp_path, CURVE % "float('nan'), float('nan'), 0.7", stop_rule=RULE)
+    record = job.run()
+    assert (record["outcome"], record["stop"]["reason"], record["stop"]["value"]) == ("stopped", "nan", None)
+    assert job.text("epoch") == "3"
+
+
+def test_a_step_that_has_ended_is_no_longer_stopped_by_what_it_wrote_last(tmp_path):
+    # The wrapper is held still while the step writes its last line and ends.
+    line = json.dumps({"split": "valid", "epoch": 5, "ne": 99})
+    script = f"kill -STOP $PPID; (sleep 0.3; kill -CONT $PPID) & echo '{line}' >> $RUN/metrics.jsonl"
+    job = Job(tmp_path, "", "import time; time.sleep(0.6)", stop_rule=RULE)
+    job.spec["steps"][0]["argv"] = ["/bin/sh", "-c", script]
+    assert job.run()["outcome"] == "succeeded"
+    assert job.text("metrics.jsonl") == line + "\n"
+
+
+def test_the_wake_file_and_the_wake_command_come_after_the_record(tmp_path):
+    wake = {
+        "file": str(tmp_path / "wake" / "rea-C-1-R-1-1"),
+        "command": ["/bin/sh", "-c", "cat exit.json > woken.tmp; mv woken.tmp woken; echo heard; exit 9"],
+        "cwd": str(tmp_path / "run"),
+        "env": {"PATH": os.environ["PATH"]},
+    }
+    job = Job(tmp_path, "raise SystemExit(5)", wake=wake)
+    record = job.run()
+    assert job.code == 1
+    assert json.loads(job.wait_for("woken")) == record
+    dropped = json.loads(Path(wake["file"]).read_text())
+    assert dropped["name"] == "rea-C-1-R-1-1" and dropped["at"] >= record["ended_at"]
+    assert job.wait_for("wake.log") == "heard\n"
+
+
+def test_a_wake_that_fails_changes_nothing_about_the_outcome(tmp_path):
+    (tmp_path / "wake").write_text("a file where a directory should be")
+    wake = {"file": str(tmp_path / "wake" / "x"), "command": ["/no/such/rea"], "cwd": None, "env": {}}
+    job = Job(tmp_path, "print('fine')", wake=wake)
+    assert job.run()["outcome"] == "succeeded"
+    assert job.code == 0
+    assert b"wake file" in job.errors and b"/no/such/rea" in job.errors
+
+
+def test_a_wrapper_whose_starter_hangs_up_goes_on(tmp_path):
+    job = Job(tmp_path, "import time; time.sleep(1); print('done')")
+    wrapper = job.start()
+    job.wait_for("alive.lock")
+    wrapper.send_signal(signal.SIGHUP)
+    wrapper.communicate(timeout=60)
+    assert job.exit()["outcome"] == "succeeded"
+
+
+def test_a_trainer_inherits_no_signal_setting_and_no_descriptor(tmp_path):
+    script = """
+        import os, signal
+        defaults = [s.name for s in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGPIPE)]
+        status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        ignored = int(status["SigIgn"], 16)
+        print([name for name in defaults[:-1] if ignored >> (signal.Signals[name] - 1) & 1], status["SigBlk"].strip())
+        print(sorted(fd for fd in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{fd}")))
+        print(os.getpgrp() == os.getpid() == os.getsid(0))
+    """
+    job = Job(tmp_path, script)
+    (job.root / "job.json").write_text(json.dumps(job.spec))
+    # A shell without job control ignores SIGINT and SIGQUIT for what it puts in the background.
+    command = f"{sys.executable} -P -m rea.job {job.root / 'job.json'} & wait $!"
+    subprocess.run(["/bin/sh", "-c", command], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True, timeout=60)
+    ignored, descriptors, own_session = job.text("train.log").splitlines()
+    assert ignored == "[] 0000000000000000"
+    assert descriptors == "[0, 1, 2]"
+    assert own_session == "True"
+
+
+def test_a_killed_wrapper_takes_its_trainer_with_it_and_leaves_no_lock(tmp_path):
+    job = Job(tmp_path, FAMILY + STUBBORN + SLEEP)
+    wrapper = job.start()
+    trainer, *rest = (int(pid) for pid in job.wait_for("pids").split())
+    wrapper.kill()
+    wrapper.communicate()
+    try:
+        for _ in range(500):
+            if is_gone(trainer):
+                break
+            time.sleep(0.01)
+        assert is_gone(trainer)
+        assert not rundir.is_alive(job.run_dir)
+        assert not (job.run_dir / "exit.json").exists()
+    finally:
+        for pid in rest:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("text", ["{", '{"version": 1}'])
+def test_a_broken_specification_is_told_on_stderr(tmp_path, text):
+    (tmp_path / "job.json").write_text(text)
+    command = [sys.executable, "-P", "-m", "rea.job", str(tmp_path / "job.json")]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "job.json" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_broken_specification_with_a_run_directory_is_on_record_as_failed(tmp_path):
+    job = Job(tmp_path, "print('never')", walltime_s="ten minutes")
+    record = job.run()
+    assert job.code == 2
+    assert record["outcome"] == "failed" and "walltime_s" in record["message"]
+    assert (record["name"], record["step"]) == ("rea-C-1-R-1-1", None)
+
+
+def test_a_broken_specification_leaves_a_started_run_alone(tmp_path):
+    job = Job(tmp_path, "print('never')", walltime_s="ten minutes")
+    rundir.take_fence(job.run_dir, {})
+    wrapper = job.start()
+    wrapper.communicate(timeout=60)
+    assert wrapper.returncode == 2
+    assert not (job.run_dir / "exit.json").exists()
+
+
+def test_the_record_is_written_on_a_disk_that_is_full(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and os.geteuid() == 0
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], check=False).returncode:
+        pytest.skip("needs root and the right to mount a tmpfs")
+    script = """
+        import os, sys, time
+        time.sleep(0.3)
+        try:
+            with open(os.environ["RUN"] + "/checkpoint", "wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 512)
+        except OSError as error:
+            for _ in range(200):
+                print("y" * 1000)
+            print(error)
+            time.sleep(0.6)
+            sys.exit(7)
+    """
+    try:
+        job = Job(disk, script)
+        record = job.run()
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+        assert (record["outcome"], record["exit_code"], job.code) == ("failed", 7, 1)
+        assert record["log_bytes_cut"] > 0
+        assert free < rundir.EXIT_BYTES  # there was room in the reserve and nowhere else
+    finally:
+        subprocess.run(["umount", disk], check=True)
