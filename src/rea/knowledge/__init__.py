@@ -1,0 +1,1 @@
+"""What REA knows of ranking models: roles, techniques, runbooks."""

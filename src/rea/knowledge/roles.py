@@ -1,0 +1,74 @@
+"""The role vocabulary: what knobs of different codebases have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+
+from rea.domain.codebase import KnobType, Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One role. `type`, the range and `choices` are what a new knob of this role is drafted with."""
+
+    name: str
+    meaning: str
+    type: KnobType
+    low: float | None
+    high: float | None
+    log: bool
+    choices: tuple[Scalar, ...]
+    patterns: tuple[re.Pattern[str], ...]
+
+
+@cache
+def load_roles() -> Mapping[str, Role]:
+    """Every role by name, in the order in which `guess` tries them."""
+    import tomllib
+
+    text = resources.files("rea.knowledge").joinpath("roles.toml").read_text(encoding="utf-8")
+    return MappingProxyType(
+        {
+            name: Role(
+                name=name,
+                meaning=entry["meaning"],
+                type=KnobType(entry["type"]),
+                low=entry.get("low"),
+                high=entry.get("high"),
+                log=entry.get("log", False),
+                choices=tuple(entry.get("choices", ())),
+                patterns=tuple(re.compile(pattern) for pattern in entry["patterns"]),
+            )
+            for name, entry in tomllib.loads(text).items()
+        }
+    )
+
+
+def guess(knob_name: str) -> str | None:
+    """The role a knob probably has, by its name alone; None if nothing fits.
+
+    The whole dotted path is tried first, against every role, then its last part: `embedding.lr` is an embedding's
+    learning rate although `lr` alone is the learning rate.
+    """
+    path = normalise(knob_name)
+    roles = load_roles()
+    if path in roles:
+        return path
+    for text in dict.fromkeys((path, path.rsplit(".", 1)[-1])):
+        for role in roles.values():
+            if text == role.name or any(pattern.fullmatch(text) for pattern in role.patterns):
+                return role.name
+    return None
+
+
+def normalise(knob_name: str) -> str:
+    """A flag, variable or dotted path in one spelling: `--learningRate` and `LEARNING_RATE` are `learning_rate`."""
+    bare = knob_name.strip().lstrip("-+").replace("-", "_").replace("/", ".")
+    if any(letter.islower() for letter in bare):
+        bare = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare)
+    return bare.lower()
