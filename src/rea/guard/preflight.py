@@ -1,0 +1,309 @@
+"""The checklist before a campaign may spend: what can be checked by itself, and what only an engineer can grant.
+
+Small functions gather facts; `checks` turns facts into the list, and `blocking` says what still stands in the way.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rea.domain.codebase import Codebase
+from rea.domain.errors import ConfigError
+from rea.domain.jobs import Capacity
+from rea.domain.plan import Plan
+from rea.guard.policy import is_protected
+from rea.guard.signing import SIGNERS_FILE, has_ssh_keygen, read_signers, signers
+
+MINIMUM_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist.
+
+    `ok` is None where it cannot be told. A check that does not hold blocks the campaign, unless it is `grantable`
+    and an engineer granted it by name.
+    """
+
+    name: str
+    ok: bool | None
+    words: str
+    hint: str | None = None
+    grantable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found. A field that holds an error's words (`…_error`) is empty where there was none.
+
+    `capacity` None means that the launcher did not answer. `overrides_verifiable` is whether the trainer's own
+    record of its configuration can be compared with what was asked.
+    """
+
+    commit: str
+    commit_found: bool
+    changes: tuple[str, ...]
+    git_error: str
+    python: str
+    python_error: str
+    evaluator: tuple[str, ...]
+    free_bytes: int
+    needed_bytes: int
+    capacity: Capacity | None
+    launcher_error: str
+    overrides_verifiable: bool
+    signers: tuple[str, ...]
+    signers_error: str
+    ssh_keygen: bool
+
+
+def gather(
+    codebase: Codebase,
+    commit: str,
+    runs_folder: Path,
+    *,
+    capacity: Capacity | None,
+    launcher_error: str = "",
+    overrides_verifiable: bool = True,
+    needed_bytes: int = MINIMUM_FREE_BYTES,
+) -> Facts:
+    """Look at the codebase, its environment and the disk; the launcher's capacity is handed in."""
+    root = Path(codebase.root)
+    found, changes, git_error = git_state(root, commit)
+    version, python_error = python_version(codebase)
+    names, signers_error = listed_signers(root)
+    return Facts(
+        commit=commit,
+        commit_found=found,
+        changes=changes,
+        git_error=git_error,
+        python=version,
+        python_error=python_error,
+        evaluator=evaluator_files(codebase),
+        free_bytes=free_bytes(runs_folder),
+        needed_bytes=needed_bytes,
+        capacity=capacity,
+        launcher_error=launcher_error,
+        overrides_verifiable=overrides_verifiable,
+        signers=names,
+        signers_error=signers_error,
+        ssh_keygen=has_ssh_keygen(),
+    )
+
+
+def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[Check, ...]:
+    """The checklist; the checks of knob values and budget are in it once there is a plan."""
+    common = (
+        _commit(facts),
+        _clean(facts),
+        _python(codebase, facts),
+        _evaluator(codebase),
+        *_protected(codebase, facts),
+        _sealed(codebase),
+        _overrides(facts),
+        _launcher(codebase, facts),
+        _disk(facts),
+        _signers(facts),
+        _ssh_keygen(facts),
+    )
+    return common if plan is None else (*common, _knobs(codebase, plan), _budget(codebase, plan))
+
+
+def blocking(listed: Collection[Check], granted: Collection[str] = ()) -> tuple[Check, ...]:
+    """The checks that keep the campaign from starting: not holding, and not granted by an engineer."""
+    return tuple(check for check in listed if check.ok is not True and not (check.grantable and check.name in granted))
+
+
+def git_state(root: Path, commit: str) -> tuple[bool, tuple[str, ...], str]:
+    """Whether the commit exists, the paths with uncommitted changes below `root`, and why git could not tell."""
+    try:
+        status = _git(root, "status", "--porcelain", "--untracked-files=normal", "-z", "--", ".")
+        found = _git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, (), f"git does not run: {error}"
+    if status.returncode != 0:
+        return False, (), status.stderr.strip()
+    fields = iter(status.stdout.split("\0"))
+    changes = []
+    for field in fields:
+        if field:
+            changes.append(field[3:])
+            if field[0] in "RC":
+                next(fields, None)  # with -z, a rename is followed by the old name
+    return found.returncode == 0, tuple(changes), ""
+
+
+def python_version(codebase: Codebase) -> tuple[str, str]:
+    """The version of the team's Python, or why it does not run."""
+    path = str(Path(codebase.root, codebase.python)) if "/" in codebase.python else codebase.python
+    probe = "import platform; print(platform.python_version())"
+    try:
+        done = subprocess.run([path, "-c", probe], capture_output=True, text=True, timeout=60, cwd=codebase.root)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    if done.returncode != 0:
+        return "", (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+    return done.stdout.strip(), ""
+
+
+def evaluator_files(codebase: Codebase) -> tuple[str, ...]:
+    """The codebase's own files that the evaluate command runs, relative to its root (`-m a.b` is a/b.py)."""
+    if not codebase.evaluate:
+        return ()
+    try:
+        words = shlex.split(codebase.evaluate)
+    except ValueError as error:
+        raise ConfigError(f"rea.toml, codebase.evaluate: {error}", hint="close the quotation mark") from error
+    root = Path(codebase.root)
+    modules = [after.replace(".", "/") for word, after in pairwise(words) if word == "-m"]
+    named = [*words, *(f"{module}.py" for module in modules), *(f"{module}/__main__.py" for module in modules)]
+    plain = (Path(word) for word in named if "{" not in word)
+    inside = (path for path in plain if not path.is_absolute() and ".." not in path.parts and (root / path).is_file())
+    return tuple(dict.fromkeys(path.as_posix() for path in inside))
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where the folder is, or will be made."""
+    place = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
+    return shutil.disk_usage(place).free
+
+
+def listed_signers(root: Path) -> tuple[tuple[str, ...], str]:
+    """The names in the codebase's allowed_signers file, or why it cannot be read."""
+    try:
+        listed = signers(read_signers(root))
+    except ConfigError as error:
+        return (), error.message
+    return tuple(dict.fromkeys(name for signer in listed for name in signer.principals)), ""
+
+
+def reservation_s(codebase: Codebase, plan: Plan) -> float:
+    """Device-seconds that one run at the baseline's speed holds while it trains: its wall-time limit × its devices."""
+    rules = plan.rules
+    limit = max(rules.walltime_floor_s, rules.walltime_factor * plan.baseline.run_s)
+    return min(limit, codebase.resources.walltime_s) * codebase.resources.devices
+
+
+def _commit(facts: Facts) -> Check:
+    if facts.git_error:
+        return Check("commit", False, facts.git_error, "a campaign starts from a commit: `git init`, then commit")
+    short = facts.commit[:12]
+    if not facts.commit_found:
+        return Check("commit", False, f"there is no commit {short} in this repository", "name one that `git log` shows")
+    return Check("commit", True, f"runs start from {short}")
+
+
+def _clean(facts: Facts) -> Check:
+    if facts.git_error:
+        return Check("clean", None, "git could not tell whether anything is uncommitted")
+    if not facts.changes:
+        return Check("clean", True, "nothing uncommitted", grantable=True)
+    first = ", ".join(facts.changes[:3]) + (" …" if len(facts.changes) > 3 else "")
+    words = f"uncommitted changes the runs will not see ({len(facts.changes)}): {first}"
+    return Check("clean", False, words, "commit them, or grant `clean` to leave them out", grantable=True)
+
+
+def _python(codebase: Codebase, facts: Facts) -> Check:
+    if facts.python_error:
+        words = f"{codebase.python} does not run: {facts.python_error}"
+        return Check("python", False, words, "point [codebase] python of rea.toml at the training environment")
+    return Check("python", True, f"{codebase.python} is Python {facts.python}")
+
+
+def _evaluator(codebase: Codebase) -> Check:
+    if codebase.evaluate:
+        return Check("evaluator", True, "metrics are recomputed from predictions, by code no treatment can change")
+    hint = "set [codebase] evaluate in rea.toml, or grant `evaluator`"
+    return Check("evaluator", False, "no evaluator: metrics are the trainer's own word", hint, grantable=True)
+
+
+def _protected(codebase: Codebase, facts: Facts) -> tuple[Check, ...]:
+    if not codebase.evaluate:
+        return ()
+    if not facts.evaluator:
+        words = "the evaluate command names no file of this codebase, so nobody can tell whether it is protected"
+        return (Check("protected", None, words, "see that no treatment can change it, then grant", grantable=True),)
+    open_ = [path for path in facts.evaluator if not is_protected(codebase, path)]
+    if open_:
+        hint = f"add {', '.join(repr(path) for path in open_)} to [codebase] protected in rea.toml"
+        return (Check("protected", False, f"a treatment could change the evaluator: {', '.join(open_)}", hint),)
+    return (Check("protected", True, f"no treatment can change {', '.join(facts.evaluator)}"),)
+
+
+def _sealed(codebase: Codebase) -> Check:
+    if codebase.objective.sealed:
+        return Check("sealed", True, f"the split {codebase.objective.sealed!r} is opened once, for the proposal")
+    words = "no sealed split: the final claim will rest on data the search has seen"
+    return Check("sealed", False, words, "set [objective] sealed in rea.toml, or grant `sealed`", grantable=True)
+
+
+def _overrides(facts: Facts) -> Check:
+    if facts.overrides_verifiable:
+        return Check("overrides", True, "each run shows the settings it trained with")
+    words = "override verification is impossible: a trainer that ignores a setting would not be noticed"
+    return Check(
+        "overrides", None, words, "see that the trainer obeys overrides, then grant `overrides`", grantable=True
+    )
+
+
+def _launcher(codebase: Codebase, facts: Facts) -> Check:
+    kind = codebase.launcher.kind
+    if facts.capacity is None:
+        words = f"the {kind} launcher does not answer" + (f": {facts.launcher_error}" if facts.launcher_error else "")
+        return Check("launcher", False, words, "check [launcher] in rea.toml")
+    if facts.capacity.slots < 1:
+        return Check("launcher", False, f"the {kind} launcher has no slot", "set [launcher] slots in rea.toml")
+    return Check("launcher", True, f"{kind}: {facts.capacity.slots} slots, {facts.capacity.free} free now")
+
+
+def _disk(facts: Facts) -> Check:
+    free, needed = facts.free_bytes / 1024**3, facts.needed_bytes / 1024**3
+    words = f"{free:.1f} GiB free for runs, {needed:.1f} GiB wanted"
+    return Check("disk", free >= needed, words, None if free >= needed else "free some space, or set REA_RUNS")
+
+
+def _signers(facts: Facts) -> Check:
+    if facts.signers_error:
+        return Check("signers", False, facts.signers_error, "mend the line; ssh-keygen(1) gives the format")
+    if not facts.signers:
+        return Check(
+            "signers", False, f"{SIGNERS_FILE} lists nobody who may approve", "list yourself: `rea approve` does"
+        )
+    return Check("signers", True, f"may approve: {', '.join(facts.signers)}")
+
+
+def _ssh_keygen(facts: Facts) -> Check:
+    if facts.ssh_keygen:
+        return Check("ssh-keygen", True, "ssh-keygen is there")
+    return Check("ssh-keygen", False, "ssh-keygen is not installed", "install openssh-client (or openssh-clients)")
+
+
+def _knobs(codebase: Codebase, plan: Plan) -> Check:
+    outside = []
+    for planned in plan.hypotheses:
+        for name, value in planned.draft.full.overrides.items():
+            knob = codebase.knob(name)
+            if knob is None:
+                outside.append(f"{planned.draft.title!r} sets {name}, which is no knob")
+            elif not knob.allows(value):
+                outside.append(f"{planned.draft.title!r} sets {name} to {value!r}, outside what it may be")
+    if outside:
+        return Check("knobs", False, "; ".join(outside), "widen [knobs] in rea.toml, or plan again")
+    return Check("knobs", True, "every treatment stays inside its knobs' ranges")
+
+
+def _budget(codebase: Codebase, plan: Plan) -> Check:
+    wanted = plan.estimate.device_s + reservation_s(codebase, plan)
+    words = f"budget {plan.budget_s / 3600:.2f} device-hours, expected with one reservation {wanted / 3600:.2f}"
+    hint = None if plan.budget_s >= wanted else f"plan again with a budget of at least {wanted / 3600:.2f} device-hours"
+    return Check("budget", hint is None, words, hint)
+
+
+def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
