@@ -1,0 +1,277 @@
+"""Train one click model from one YAML config and write its predictions.
+
+python train.py --config configs/generated_dcnv2.yaml --seed 1
+
+Environment: REA_RUN_DIR, where predictions go (default runs/<time>); REA_METRICS, the file that metric lines are
+appended to (default metrics.jsonl there); REA_SEED, which --seed overrides; OMP_NUM_THREADS, the number of threads.
+The same config, seed and number of threads give the same bits. Labels of the test split are never loaded.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+START = time.perf_counter()
+
+import numpy as np
+import torch
+
+import calibration
+import config as config_file
+import data
+import losses
+import metrics
+from features import Encoded, Features
+from models import Ranker, init_table, row_width
+from optim import Average, Optimizer, Schedule, flatten, scatter_rows
+
+EVAL_ROWS = 8192  # rows per forward pass without gradients: large enough to be fast, small enough to stay in cache
+
+
+class Diverged(Exception):
+    """The training loss is not finite; the message says at which step."""
+
+    def __init__(self, step: int):
+        super().__init__(f"loss is not finite at step {step}")
+
+
+class Batches:
+    """The rows of one split as tensors."""
+
+    def __init__(self, encoded: Encoded, labels: np.ndarray | None):
+        self.ids, self.numbers = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.num)
+        self.labels = None if labels is None else torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.ids.index_select(0, index), self.numbers.index_select(0, index)
+
+
+class Trainer:
+    """Model, table, optimiser and random numbers of one run."""
+
+    def __init__(self, config: dict, features: Features, rows: Batches, steps_per_epoch: int):
+        self.config, self.rows = config, rows
+        settings = config["model"]
+        rate = float(rows.labels.mean())
+        self.model = Ranker(settings, features.shape, math.log(rate / (1 - rate)))
+        self.dense, self.dense_gradient = flatten(self.model)
+        self.table = torch.empty(max(1, features.shape.table_rows), settings["members"] * row_width(settings))
+        self.table_gradient = torch.zeros_like(self.table)
+        init_table(self.table, settings)
+        self.optimizer = Optimizer(
+            config["optim"], (self.dense, self.dense_gradient), (self.table, self.table_gradient)
+        )
+        self.schedule = Schedule(config["optim"], steps_per_epoch * config["train"]["epochs"])
+        decay = config["optim"]["ema_decay"]
+        self.average = Average(decay, [self.dense, self.table]) if decay > 0 else None
+        self.oov = torch.from_numpy(features.oov)
+        masked = config["features"]["rare_mask"] > 0
+        self.mask_probability = torch.from_numpy(features.mask_probability) if masked else None
+        keep = config["loss"]["negative_keep"]
+        self.entropy = metrics.entropy(rate / (rate + (1 - rate) * keep))
+        self.steps_per_epoch, self.step, self.factor = steps_per_epoch, 0, 1.0
+
+    def look_up(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.table.index_select(0, ids.view(-1)).view(*ids.shape, -1)
+
+    def epoch(self, first: bool) -> tuple[float, int]:
+        """One pass over the rows in a new random order; mean log loss over the pass, and the rows seen."""
+        if self.config["train"]["reset_embeddings"] and not first:
+            self.reset_embeddings()
+        self.model.train()
+        order = self.one_epoch_order()
+        total = 0.0
+        for i in range(self.steps_per_epoch):
+            # Steps of equal size, so that no epoch ends on a tiny batch.
+            begin, end = (len(order) * k // self.steps_per_epoch for k in (i, i + 1))
+            total += self.train_step(order[begin:end]) * (end - begin)
+        return total / len(order), len(order)
+
+    def one_epoch_order(self) -> torch.Tensor:
+        order = torch.randperm(len(self.rows))
+        keep = self.config["loss"]["negative_keep"]
+        if keep < 1:
+            chosen = (self.rows.labels > 0.5) | (torch.rand(len(self.rows)) < keep)
+            order = order[chosen[order]]
+        return order
+
+    def train_step(self, index: torch.Tensor) -> float:
+        """One update on these rows; their mean log loss before it."""
+        ids, numbers = self.rows.rows(index)
+        labels = self.rows.labels.index_select(0, index)
+        if self.mask_probability is not None:
+            ids = torch.where(torch.rand(ids.shape) < self.mask_probability[ids], self.oov, ids)
+        embedded = self.look_up(ids).requires_grad_()
+        logits = self.model(embedded, numbers)
+        keep = self.config["loss"]["negative_keep"]
+        if keep < 1:
+            # Dropping non-clicks multiplies the odds by 1 / keep; the model learns the odds of the full log.
+            logits = logits - math.log(keep)
+        loss = losses.training_loss(logits, labels, self.config["loss"])
+        if not math.isfinite(loss.item()):
+            raise Diverged(self.step)
+        self.dense_gradient.zero_()
+        loss.backward()
+        scatter_rows(self.table_gradient, ids.view(-1), embedded.grad.view(-1, self.table.shape[1]))
+        self.factor = self.schedule.factor(self.step)
+        self.optimizer.step(self.factor)
+        self.step += 1
+        if self.average:
+            self.average.update()
+        with torch.inference_mode():
+            return losses.log_loss(logits.detach(), labels).item()
+
+    def reset_embeddings(self) -> None:
+        """A new table, the dense layers kept: multi-epoch training without memorised ids (MEDA; Fan et al. 2023)."""
+        init_table(self.table, self.config["model"])
+        self.optimizer.reset(self.optimizer.table)
+        if self.average:
+            self.average.means[1].copy_(self.table)
+
+    def predict(self, rows: Batches) -> np.ndarray:
+        """Click probabilities, float64 [n]: the mean over members, with averaged weights where they are kept."""
+        self.model.eval()
+        if self.average:
+            self.average.swap()
+        parts = []
+        with torch.inference_mode():
+            for begin in range(0, len(rows), EVAL_ROWS):
+                part = slice(begin, begin + EVAL_ROWS)
+                logits = self.model(self.look_up(rows.ids[part]), rows.numbers[part])
+                parts.append(torch.sigmoid(logits.double()).mean(1))
+        if self.average:
+            self.average.swap()
+        return torch.cat(parts).numpy()
+
+    def weights(self) -> list[torch.Tensor]:
+        """What predict() reads, to be copied: dense weights, table, and the statistics of batch normalisation."""
+        trained = self.average.means if self.average else [self.dense, self.table]
+        return [*trained, *self.model.buffers()]
+
+    def restore(self, weights: list[torch.Tensor]) -> None:
+        for now, then in zip(self.weights(), weights, strict=True):
+            now.copy_(then)
+
+
+def train(config: dict, seed: int, run_dir: Path, log) -> None:
+    """Trains until `epochs` are done or `patience` epochs brought no better validation NE; keeps the best epoch."""
+    torch.manual_seed(seed)
+    logs = data.load(config["data"], labelled=["train", "valid"])
+    features = Features(config["features"], logs["train"])
+    splits = {name: Batches(features.encode(part), part.y) for name, part in logs.items()}
+    fitting = splits["train"]
+    holdout = None
+    if config["calibration"]["method"] != "none":
+        fitting, holdout = hold_out(splits["train"], config["calibration"]["holdout"])
+
+    steps = math.ceil(len(fitting) / config["train"]["batch_size"])
+    trainer = Trainer(config, features, fitting, steps)
+    valid_labels = logs["valid"].y
+    best_ne, best_epoch, best_weights, examples = math.inf, 0, [], 0
+    for epoch in range(1, config["train"]["epochs"] + 1):
+        try:
+            train_loss, seen = trainer.epoch(first=epoch == 1)
+        except Diverged:
+            log({"step": trainer.step, "epoch": epoch, "split": "valid", "ne": math.nan})
+            raise
+        examples += seen
+        scores = metrics.summarise(trainer.predict(splits["valid"]), valid_labels)
+        log(
+            {
+                "step": trainer.step,
+                "epoch": epoch,
+                "split": "valid",
+                **scores,
+                "train_ne": train_loss / trainer.entropy,
+                "examples": examples,
+                "seconds": round(time.perf_counter() - START, 3),
+                "lr": config["optim"]["lr"] * trainer.factor,
+            }
+        )
+        improved = scores["ne"] < best_ne
+        trainer.schedule.epoch_ended(improved)
+        if improved:
+            best_ne, best_epoch, best_weights = scores["ne"], epoch, [w.clone() for w in trainer.weights()]
+        elif epoch - best_epoch >= config["train"]["patience"]:
+            break
+    if not best_epoch:
+        log({"step": trainer.step, "split": "valid", "ne": math.nan})
+        raise Diverged(trainer.step)
+
+    trainer.restore(best_weights)
+    calibrate = calibration.fit("none", np.empty(0), np.empty(0))
+    if holdout is not None:
+        calibrate = calibration.fit(
+            config["calibration"]["method"], trainer.predict(holdout), holdout.labels.numpy().astype(np.float64)
+        )
+    predictions = {name: calibrate(trainer.predict(splits[name])).astype(np.float32) for name in ("valid", "test")}
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name, probabilities in predictions.items():
+        np.save(run_dir / f"predictions_{name}.npy", probabilities)
+    log(
+        {
+            "final": True,
+            "split": "valid",
+            **metrics.summarise(predictions["valid"], valid_labels),
+            "epoch": best_epoch,
+            "examples": examples,
+            "seconds": round(time.perf_counter() - START, 3),
+            "parameters": trainer.dense.numel() + trainer.table.numel(),
+            "train_rows": len(fitting),
+        }
+    )
+
+
+def hold_out(rows: Batches, fraction: float) -> tuple[Batches, Batches]:
+    """The last `fraction` of the train rows is kept from training, for calibration.
+
+    In a log in time order these are the rows nearest to the validation split. Calibrating on the validation split
+    itself would flatter every validation metric.
+    """
+    cut = len(rows) - max(1, round(len(rows) * fraction))
+    parts = []
+    for part in (slice(0, cut), slice(cut, len(rows))):
+        encoded = Encoded(rows.ids[part].numpy(), rows.numbers[part].numpy())
+        parts.append(Batches(encoded, rows.labels[part].numpy()))
+    return parts[0], parts[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file with every setting, see configs/")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("REA_SEED", "0")), help="seed of this run")
+    args = parser.parse_args()
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
+    run_dir = Path(os.environ.get("REA_RUN_DIR") or config_file.HERE / "runs" / time.strftime("%Y%m%d-%H%M%S"))
+    metrics_file = Path(os.environ.get("REA_METRICS") or run_dir / "metrics.jsonl")
+
+    try:
+        config = config_file.load(args.config)
+        metrics_file.parent.mkdir(parents=True, exist_ok=True)
+        with metrics_file.open("a", encoding="utf-8") as out:
+
+            def log(record: dict) -> None:
+                print(json.dumps(record), file=out, flush=True)
+                print(" ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()), flush=True)
+
+            log({"config": config, "seed": args.seed, "threads": torch.get_num_threads()})
+            train(config, args.seed, run_dir, log)
+    except config_file.ConfigError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
