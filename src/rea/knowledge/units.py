@@ -1,0 +1,38 @@
+"""Converting published differences in AUC into relative gains in NE."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+_GRID = [step / 50 for step in range(-400, 401)]  # standard normal quadrature, 8 deviations to each side
+
+
+def binormal_ne(auc: float, positive_rate: float) -> float:
+    """NE of a calibrated model whose scores are normal with equal variance in both classes.
+
+    In that model AUC = Φ(d′/√2) (Green & Swets, Signal Detection Theory, 1966), and the calibrated log odds of a score x are
+    logit(positive rate) + d′·x, with class means ±d′/2. `auc` in [0.5, 1), `positive_rate` in (0, 1).
+    """
+    separation = math.sqrt(2) * NormalDist().inv_cdf(auc)
+    prior = math.log(positive_rate / (1 - positive_rate))
+    weights = [math.exp(-z * z / 2) for z in _GRID]
+
+    def loss(label: int) -> float:
+        sign = 1 if label else -1
+        margins = (sign * (prior + separation * (z + sign * separation / 2)) for z in _GRID)
+        return sum(w * _softplus(-margin) for w, margin in zip(weights, margins, strict=True)) / sum(weights)
+
+    entropy = -positive_rate * math.log(positive_rate) - (1 - positive_rate) * math.log(1 - positive_rate)
+    return (positive_rate * loss(1) + (1 - positive_rate) * loss(0)) / entropy
+
+
+def ne_gain_per_auc(auc: float, positive_rate: float) -> float:
+    """Relative NE gain per unit of AUC around a baseline: multiply a published ΔAUC by it."""
+    step = 1e-4
+    below, above = binormal_ne(auc - step, positive_rate), binormal_ne(auc + step, positive_rate)
+    return (below - above) / (2 * step) / binormal_ne(auc, positive_rate)
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
