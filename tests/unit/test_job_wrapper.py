@@ -109,7 +109,7 @@ def test_steps_run_in_order_with_their_own_environment_and_the_record_tells_all(
     assert record["steps"][0]["cpu_s"] > 0.02
     assert record["peak_memory_bytes"] > 4 << 20
     assert record["ended_at"] >= record["started_at"] and record["wall_s"] > 0
-    inherited = set(json.loads(job.text("train.log").replace("'", '"'))) - {"PATH", "RUN", "ROOT"}
+    inherited = set(json.loads(job.text("train.log").replace("'", '"'))) - {"PATH", "RUN", "ROOT", rundir.MARK}
     assert inherited <= {"LC_CTYPE"}  # which Python itself sets in the C locale
     assert job.text("evaluate.jsonl") == '{"ne": 0.8}\n'
     assert job.text("evaluate.log") == "note\n"

@@ -165,6 +165,15 @@ def _proportional(member: Process) -> int:
     return member.rss
 
 
+def has_variable(pid: int, name: str, value: str) -> bool:
+    """Whether a process was started with this environment variable; False where that cannot be known."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(f"{name}={value}") in environment.split(b"\0")
+
+
 def send(identity: Identity, number: signal.Signals) -> bool:
     """Signal this very process; False if it is gone. Raises PermissionError if it belongs to someone else."""
     pid, start = identity

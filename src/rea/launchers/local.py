@@ -202,12 +202,13 @@ def _spawn(run_dir: Path) -> None:
     """Start the wrapper so that it is nobody's child: the shell in between ends at once, so no zombie remains."""
     source = Path(__file__).resolve().parents[2]  # the directory that holds the package rea
     command = [sys.executable, "-P", "-m", "rea.job", str(run_dir / rundir.SPEC)]
+    inherited = {name: value for name, value in os.environ.items() if name != rundir.MARK}
     with (run_dir / rundir.WRAPPER_LOG).open("ab") as log:
         subprocess.run(
             ["/bin/sh", "-c", '"$@" &', "sh", *command],
             check=True,
             cwd=run_dir,
-            env={**os.environ, "PYTHONPATH": str(source)},
+            env={**inherited, "PYTHONPATH": str(source)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -294,19 +295,19 @@ def _bury(run_dir: Path, observation: Observation) -> Observation:
     """Kill what a dead wrapper left behind.
 
     The kernel kills the trainer together with its wrapper (PR_SET_PDEATHSIG), but not what the trainer had started.
-    Taken for the job's are: the processes on record in `pgid`, by id and start time; the others of a session that one
-    of these is still in; those of the step's session whose environment names this run directory; all descendants.
+    Taken for the job's are: the processes on record in `pgid`, by id and start time; those whose environment carries
+    the mark that the wrapper gave this start of this job; the others of any session one of these is in; descendants.
     """
-    group = rundir.read_json(run_dir / rundir.GROUP)
-    if group is None or group.get("host") != socket.gethostname() or group.get("boot") != tree.boot_id():
+    record = rundir.read_json(run_dir / rundir.GROUP)
+    if record is None or record.get("host") != socket.gethostname() or record.get("boot") != tree.boot_id():
         return observation
     try:
-        session, recorded = int(group["pgid"]), {(int(pid), str(start)) for pid, start in group["members"]}
+        mark, recorded = str(record["mark"]), {(int(pid), str(start)) for pid, start in record["members"]}
     except (KeyError, TypeError, ValueError):
         return observation
     killed: set[tree.Identity] = set()
     patience = time.monotonic() + _KILL_PATIENCE_S
-    while leftovers := _leftovers(run_dir, recorded, session):
+    while leftovers := _leftovers(recorded, mark):
         if time.monotonic() > patience:
             note = f"; processes that could not be killed: {len(leftovers)}"
             break
@@ -320,17 +321,9 @@ def _bury(run_dir: Path, observation: Observation) -> Observation:
     return replace(observation, message=observation.message + note)
 
 
-def _leftovers(run_dir: Path, recorded: set[tree.Identity], session: int) -> list[tree.Process]:
+def _leftovers(recorded: set[tree.Identity], mark: str) -> list[tree.Process]:
     everyone = tree.processes()
+    known = recorded | {p.identity for p in everyone if tree.has_variable(p.pid, rundir.MARK, mark)}
     # A session's number is not given to another session while any process is in it.
-    sessions = {process.sid for process in everyone if process.identity in recorded} - {os.getsid(0)}
-    mark = b"REA_RUN_DIR=" + os.fsencode(run_dir)
-    marked = {p.identity for p in everyone if p.sid == session and _environment_has(p.pid, mark)}
-    return [p for p in tree.family(everyone, None, sessions, recorded | marked) if p.pid != os.getpid()]
-
-
-def _environment_has(pid: int, variable: bytes) -> bool:
-    try:
-        return variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
+    sessions = {p.sid for p in everyone if p.identity in known} - {os.getsid(0)}
+    return [p for p in tree.family(everyone, None, sessions, known) if p.pid != os.getpid()]
