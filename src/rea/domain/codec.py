@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -52,5 +53,5 @@ def _adapter(kind: Any) -> Any:
 
 def loads(kind: type[T], text: str) -> T:
     """The value of a dataclass type from its JSON."""
-    value: T = _adapter(kind).validate_json(text)
+    value: T = _adapter(cast(Hashable, kind)).validate_json(text)
     return value

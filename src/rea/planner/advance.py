@@ -408,9 +408,7 @@ def _trial(situation: Situation, count: int) -> HypothesisDraft | None:
     return None
 
 
-def _history(
-    evidence: Evidence, knobs: Sequence[str], base: Treatment
-) -> list[tuple[Mapping[str, Scalar], float]]:
+def _history(evidence: Evidence, knobs: Sequence[str], base: Treatment) -> list[tuple[Mapping[str, Scalar], float]]:
     """(values, gain) of every treatment that differs from the best one in tuned knobs only."""
     fixed = {k: v for k, v in base.overrides.items() if k not in knobs}
     rows: list[tuple[Mapping[str, Scalar], float]] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
-from rea.domain.insight import Context, ExperimentRecord
+from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import LeftOut, Symptom
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, RunState
@@ -58,7 +58,10 @@ def first_agenda(
 
 
 def next_agenda(
-    evidence: Evidence, incumbent: Hypothesis | None, techniques: Sequence[Technique], records: Sequence[ExperimentRecord]
+    evidence: Evidence,
+    incumbent: Hypothesis | None,
+    techniques: Sequence[Technique],
+    records: Sequence[ExperimentRecord],
 ) -> Agenda:
     """The agenda of a later round: the incumbent is diagnosed anew, and what this campaign showed is among `records`.
 

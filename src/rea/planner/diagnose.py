@@ -5,6 +5,7 @@ The names are those the technique cards treat. A strength is a share between 0 (
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -56,12 +57,12 @@ def _of_curves(
         late.append(at == len(values) - 1)
         after_best.append(-objective.gain(best, values[-1]))
         last_step.append(objective.gain(values[-2], values[-1]))
-        spikes.append(sum(max(0.0, -objective.gain(a, b)) for a, b in zip(values[:at], values[1 : at + 1], strict=True)))
+        spikes.append(sum(max(0.0, -objective.gain(a, b)) for a, b in itertools.pairwise(values[: at + 1])))
         if curve[at][0] in train and curve[0][0] in train:
-            gap = {x: -objective.gain(train[x], value) for x, value in curve if x in train}
-            gaps.append(gap[curve[at][0]])
-            last = max(gap)
-            growth.append(gap[last] - gap[min(gap)])
+            behind = {x: -objective.gain(train[x], value) for x, value in curve if x in train}
+            gaps.append(behind[curve[at][0]])
+            last = max(behind)
+            growth.append(behind[last] - behind[min(behind)])
     found: list[Symptom] = []
     first_best = sum(share <= 1 / len(curve) + 1e-9 for share, (curve, _) in zip(best_at, usable, strict=True))
     loss_after, step, spike = _mean(after_best), _mean(last_step), _mean(spikes)

@@ -12,7 +12,7 @@ from rea.domain.plan import LeftOut, Symptom
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.insights.estimate import effect
-from rea.knowledge.express import express, needs
+from rea.knowledge.expression import express, needs
 
 # A technique aimed at a symptom the baseline shows is worth more than its prior, one aimed at symptoms it does not
 # show is worth less. Alternatives of one technique share its mechanism: the later ones are believed a little less.

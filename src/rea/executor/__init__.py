@@ -1,0 +1,1 @@
+"""Runs a campaign: each wake observes, decides, acts and exits."""

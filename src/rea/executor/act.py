@@ -1,0 +1,396 @@
+"""Applying actions: one transaction each, at most one outside effect, safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rea.codebase.config import digest as codebase_digest
+from rea.codebase.overrides import baseline_values
+from rea.codebase.proposal import propose
+from rea.domain.campaign import Campaign
+from rea.domain.codec import canonical, digest, loads
+from rea.domain.errors import ReaError
+from rea.domain.hypothesis import HypothesisKind
+from rea.domain.ledger import Purse
+from rea.domain.plan import Plan, PlannedHypothesis
+from rea.domain.run import Attempt, Failure
+from rea.domain.runbook import Action as RunbookAction
+from rea.domain.runbook import Charge
+from rea.domain.states import (
+    AttemptState,
+    CampaignState,
+    HypothesisState,
+    PauseReason,
+    Phase,
+    RunState,
+    Verdict,
+    is_terminal,
+)
+from rea.domain.treatment import Treatment
+from rea.executor import actions as a
+from rea.executor.decide import next_state
+from rea.executor.jobs import build, checkout, job_name, run_folder
+from rea.executor.logger import experiment
+from rea.executor.snapshot import Report
+from rea.executor.tools import RowsPort, Tools, TransactionPort
+from rea.guard.signing import read_signers
+from rea.planner.advance import repair
+from rea.planner.compose import first_agenda, next_agenda
+from rea.planner.draft import write_plan
+from rea.planner.evidence import Evidence
+from rea.planner.layout import RETRY_CAP
+from rea.planner.profile import measure
+
+
+@dataclass(frozen=True)
+class Wake:
+    """One wake of one campaign: its tools and the fence it writes with."""
+
+    tools: Tools
+    campaign: int
+    fence: int
+
+    def rows(self) -> RowsPort:
+        return self.tools.store.snapshot_rows(self.campaign)
+
+    def transaction(self) -> Any:
+        return self.tools.store.transaction(self.campaign, self.fence)
+
+
+def apply(wake: Wake, action: a.Action) -> None:
+    """Do one action. Raises LeaseLostError when another wake has taken over, ReaError when it cannot be done."""
+    handler: Callable[[Wake, Any], None] = _HANDLERS[type(action)]
+    handler(wake, action)
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def _submit(wake: Wake, action: a.Submit) -> None:
+    rows, tools = wake.rows(), wake.tools
+    run = next(r for r in rows.runs if r.id == action.run)
+    number = 1 + sum(1 for attempt in rows.attempts if attempt.run == run.id)
+    now = tools.clock()
+    with wake.transaction() as tx:
+        attempt = tx.intend_attempt(
+            run.id,
+            job=job_name(tools, run.id, number),
+            run_dir=str(run_folder(tools, wake.campaign, run.id, number)),
+            reserve_s=run.draft.walltime_s * rows.campaign.codebase.resources.devices,
+            at=now,
+            purse=action.purse,
+        )
+    _launch(wake, attempt)
+
+
+def _resubmit(wake: Wake, action: a.Resubmit) -> None:
+    attempt = next(x for x in wake.rows().attempts if x.id == action.attempt)
+    if attempt.state is AttemptState.INTENDED:
+        _launch(wake, attempt)
+
+
+def _launch(wake: Wake, attempt: Attempt) -> None:
+    """Submit an intended attempt, or adopt its job; a job that cannot even be described fails for good."""
+    tools, rows = wake.tools, wake.rows()
+    run = next(r for r in rows.runs if r.id == attempt.run)
+    if tools.launcher.find(attempt.job) is None:
+        try:
+            spec = build(tools, rows.campaign, run, attempt, rows.runs)
+        except ReaError as error:
+            failure = Failure("not-implementable", "C", f"the job cannot be made: {error.message}")
+            report = Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
+            _record(wake, a.Record(attempt.id, report))
+            return
+        tools.launcher.submit(spec, attempt.job)
+    with wake.transaction() as tx:
+        tx.submitted(attempt.id)
+        if run.draft.phase is Phase.REVEAL:
+            tx.event(wake.campaign, "reveal", "the sealed split was opened", tools.clock(), run=run.name)
+
+
+def _cancel(wake: Wake, action: a.Cancel) -> None:
+    attempt = next(x for x in wake.rows().attempts if x.id == action.attempt)
+    if attempt.state is AttemptState.ENDED:
+        return
+    handle = wake.tools.launcher.find(attempt.job)
+    if handle is not None:
+        wake.tools.launcher.cancel(handle)
+        return
+    report = Report("cancelled")
+    _record(wake, a.Record(attempt.id, report))
+
+
+def _withdraw(wake: Wake, action: a.Withdraw) -> None:
+    with wake.transaction() as tx:
+        tx.set_run(action.run, state=RunState.CANCELLED)
+        tx.event(wake.campaign, "withdrawn", f"R-{action.run}: {action.why}", wake.tools.clock())
+
+
+def _record(wake: Wake, action: a.Record) -> None:
+    rows, report, now = wake.rows(), action.report, wake.tools.clock()
+    attempt = next(x for x in rows.attempts if x.id == action.attempt)
+    if attempt.state is AttemptState.ENDED:
+        return
+    run = next(r for r in rows.runs if r.id == attempt.run)
+    earlier = [x for x in rows.attempts if x.run == run.id and x.id != attempt.id]
+    state = next_state(run, report, RETRY_CAP, len(earlier) + 1)
+    if rows.campaign.state is CampaignState.STOPPED and state is RunState.PLANNED:
+        state = RunState.CANCELLED
+    infrastructure = any(x.failure is not None and x.failure.kind == "T" for x in earlier)
+    purse = Purse.CONTINGENCY if infrastructure else Purse.MAIN
+    with wake.transaction() as tx:
+        tx.end_attempt(
+            attempt.id,
+            outcome=report.outcome,
+            failure=report.failure,
+            device_s=report.device_s,
+            started_at=report.started_at,
+            ended_at=report.ended_at or now,
+            purse=purse,
+        )
+        wait = now + report.wait_s if state is RunState.PLANNED else None
+        tx.set_run(run.id, state=state, result=report.result, failure=report.failure, not_before=wait)
+        tx.event(wake.campaign, *_story(run.name, state, report), now, run=run.name, attempt=attempt.number)
+        if report.failure is not None and report.action is RunbookAction.HOLD:
+            _hold(tx, rows.campaign, report.failure, now)
+        if report.repair and rows.campaign.phase is Phase.VALIDATION and report.charge is Charge.HYPOTHESIS:
+            _repair(tx, rows, run.draft.hypothesis, report, now)
+
+
+def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
+    if report.failure is not None:
+        after = "it will be tried again" if state is RunState.PLANNED else "it is given up"
+        line = f" — {report.failure.line.strip()[:200]}" if report.failure.line else ""
+        return "failure", f"{name}: {report.failure.message}{line}; {after}"
+    if state is RunState.PRUNED and report.result is not None:
+        return "pruned", f"{name} was stopped after {report.result.fidelity:.0%} of the curve: worse than the baseline"
+    return "ended", f"{name} {state.value}"
+
+
+def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float) -> None:
+    if campaign.state is CampaignState.RUNNING:
+        tx.set_campaign(
+            campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.GUARDRAIL, reason=failure.message
+        )
+        tx.event(campaign.id, "paused", failure.message, now)
+
+
+def _repair(tx: TransactionPort, rows: RowsPort, hypothesis: int | None, report: Report, now: float) -> None:
+    """A runbook's change to a treatment that could not be trained becomes a hypothesis of its own, once."""
+    broken = next((h for h in rows.hypotheses if h.id == hypothesis), None)
+    if broken is None or report.failure is None or "repaired" in broken.draft.title:
+        return
+    draft = repair(broken, report.repair, report.failure.message)
+    tx.add_hypotheses(rows.campaign.id, rows.campaign.round, [draft])
+    tx.event(rows.campaign.id, "repair", f"{broken.name}: {draft.treatment.describe()}", now)
+
+
+# ---------------------------------------------------------------- the campaign's course
+
+
+def _add(wake: Wake, action: a.Add) -> None:
+    rows, now = wake.rows(), wake.tools.clock()
+    known = {h.id: h for h in rows.hypotheses}
+    evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
+    with wake.transaction() as tx:
+        if action.hypotheses:
+            ids = tx.add_hypotheses(wake.campaign, rows.campaign.round, action.hypotheses)
+            for id_, draft in zip(ids, action.hypotheses, strict=True):
+                tx.event(wake.campaign, "hypothesis", f"H-{id_}: {draft.title}", now)
+        for judgement in action.judgements:
+            hypothesis = known[judgement.hypothesis]
+            # An engineer's veto may have come between the decision and this transaction.
+            if is_terminal(hypothesis.state):
+                continue
+            tx.set_hypothesis(
+                judgement.hypothesis, state=judgement.state, belief=judgement.belief, reason=judgement.reason
+            )
+            if judgement.state is not HypothesisState.TESTING:
+                text = f"{hypothesis.name} {judgement.state.value}: {judgement.reason}"
+                tx.event(wake.campaign, "judged", text, now)
+            record = experiment(rows.campaign, evidence, hypothesis, judgement, now)
+            if record is not None:
+                tx.add_experiment(record)
+        if action.runs:
+            tx.add_runs(wake.campaign, action.runs)
+
+
+def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
+    rows, tools = wake.rows(), wake.tools
+    campaign, codebase = rows.campaign, rows.campaign.codebase
+    if campaign.state is not CampaignState.PROFILING:
+        return
+    profile = [r for r in rows.runs if r.draft.phase is Phase.PROFILE]
+    baseline = measure(profile, codebase.objective, codebase.resources)
+    folder = checkout(tools, campaign, Treatment())
+    values = baseline_values(codebase, folder)
+    records = tools.store.experiments()
+    agenda = first_agenda(tools.techniques(), codebase, values, profile, baseline.noise, records)
+    now = tools.clock()
+    try:
+        with wake.transaction() as tx:
+            drafts = [draft for draft, _ in agenda.drafts]
+            ids = tx.add_hypotheses(campaign.id, 1, drafts)
+            planned = [
+                PlannedHypothesis(id_, draft, score) for id_, (draft, score) in zip(ids, agenda.drafts, strict=True)
+            ]
+            plan = write_plan(
+                campaign,
+                codebase_digest=codebase_digest(codebase),
+                signers_digest=digest(read_signers(Path(codebase.root))),
+                baseline=baseline,
+                baseline_values=values,
+                symptoms=agenda.symptoms,
+                hypotheses=planned,
+                left_out=agenda.left_out,
+                needs_code=agenda.needs_code,
+                profile_s=rows.balance.spent,
+            )
+            text = canonical(plan)
+            tx.add_plan(campaign.id, text, digest(text), now)
+            tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
+            tx.event(campaign.id, "plan", f"a plan with {len(planned)} hypotheses waits for approval", now)
+    except ReaError as error:
+        if error.exit_code in (2, 5):  # the budget cannot be read or is too small: no later wake can change that
+            _fail(wake, a.Fail(str(error)))
+            return
+        raise
+
+
+def _begin_round(wake: Wake, action: a.BeginRound) -> None:
+    rows, tools = wake.rows(), wake.tools
+    if rows.campaign.round >= action.round:
+        return
+    evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
+    incumbent = evidence.incumbent()
+    agenda = next_agenda(evidence, incumbent, tools.techniques(), tools.store.experiments())
+    now = tools.clock()
+    with wake.transaction() as tx:
+        waiting = [
+            h for h in rows.hypotheses if h.state is HypothesisState.PROPOSED and h.draft.kind is HypothesisKind.SINGLE
+        ]
+        for hypothesis in waiting:
+            tx.set_hypothesis(
+                hypothesis.id,
+                state=HypothesisState.LEFT_OUT,
+                reason=f"not tested in round {hypothesis.round}; looked at again for round {action.round}",
+            )
+        tx.add_hypotheses(wake.campaign, action.round, [draft for draft, _ in agenda.drafts])
+        tx.set_campaign(
+            wake.campaign,
+            round=action.round,
+            phase=Phase.VALIDATION,
+            incumbent=incumbent.id if incumbent is not None else None,
+        )
+        base = f"on {incumbent.name}" if incumbent is not None else "on the baseline"
+        seen = ", ".join(symptom.name for symptom in agenda.symptoms) or "none"
+        words = f"round {action.round} {base}: {len(agenda.drafts)} hypotheses; symptoms: {seen}"
+        tx.event(wake.campaign, "round", words, now)
+
+
+def _enter(wake: Wake, action: a.Enter) -> None:
+    changes: dict[str, Any] = {"phase": action.phase, "incumbent": action.incumbent}
+    if action.phase is not Phase.REVEAL:
+        changes["visible"] = None  # a claim belongs to the finalist it was made for
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, **changes)
+        who = f"H-{action.incumbent}" if action.incumbent is not None else "the baseline"
+        text = f"{action.phase.value}: {action.why}; incumbent: {who}"
+        tx.event(wake.campaign, "phase", text, wake.tools.clock())
+
+
+def _set_visible(wake: Wake, action: a.SetVisible) -> None:
+    claim = action.claim
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, visible=claim)
+        words = f"{claim.gain:+.2%} (95 %: {claim.ci_low:+.2%} to {claim.ci_high:+.2%}) on {claim.split}, fresh seeds"
+        tx.event(wake.campaign, "confirmed", words, wake.tools.clock())
+
+
+def _finish(wake: Wake, action: a.Finish) -> None:
+    rows, now = wake.rows(), wake.tools.clock()
+    branch = _propose(rows, action) if action.verdict is Verdict.LAUNCH else None
+    with wake.transaction() as tx:
+        tx.set_campaign(
+            wake.campaign,
+            state=CampaignState.FINISHED,
+            phase=Phase.DONE,
+            verdict=action.verdict,
+            claim=action.claim,
+            reason=action.why,
+            next_wake_at=None,
+            ended_at=now,
+        )
+        tx.event(wake.campaign, "finished", f"{action.verdict.value}: {action.why}", now, branch=branch)
+    wake.tools.publish(wake.campaign)
+
+
+def proposal_branch(campaign: Campaign) -> str:
+    return f"rea/{campaign.name}"
+
+
+def _propose(rows: RowsPort, action: a.Finish) -> str:
+    """The proposal's branch in the codebase's repository; making it twice gives the same branch."""
+    campaign = rows.campaign
+    finalist = next(h for h in rows.hypotheses if h.id == campaign.incumbent)
+    treatment = finalist.draft.full
+    subject = f"{campaign.name}: {action.why}"
+    body = f"Treatment: {treatment.describe()}\nCampaign: {campaign.title}, {finalist.name}\n"
+    branch = proposal_branch(campaign)
+    propose(campaign.codebase, treatment, commit=campaign.commit, branch=branch, message=f"{subject}\n\n{body}")
+    return branch
+
+
+def _pause(wake: Wake, action: a.Pause) -> None:
+    with wake.transaction() as tx:
+        tx.set_campaign(
+            wake.campaign, state=CampaignState.PAUSED, pause_reason=action.reason, reason=action.why, next_wake_at=None
+        )
+        tx.event(wake.campaign, "paused", f"{action.reason.value}: {action.why}", wake.tools.clock())
+
+
+def _fail(wake: Wake, action: a.Fail) -> None:
+    now = wake.tools.clock()
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, state=CampaignState.FAILED, reason=action.why, next_wake_at=None, ended_at=now)
+        tx.event(wake.campaign, "failed", action.why, now)
+    wake.tools.publish(wake.campaign)
+
+
+def _warn(wake: Wake, action: a.Warn) -> None:
+    with wake.transaction() as tx:
+        if all(event.kind != action.kind for event in tx.events(wake.campaign, 0, None)):
+            tx.event(wake.campaign, action.kind, action.why, wake.tools.clock())
+
+
+def _sleep(wake: Wake, action: a.Sleep) -> None:
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, next_wake_at=action.until)
+
+
+def _plan(rows: RowsPort) -> Plan:
+    if rows.plan is None:
+        raise ReaError(f"{rows.campaign.title} has no plan", hint="`rea plan` makes one")
+    return loads(Plan, rows.plan.text)
+
+
+_HANDLERS: dict[type, Callable[[Wake, Any], None]] = {
+    a.Submit: _submit,
+    a.Resubmit: _resubmit,
+    a.Cancel: _cancel,
+    a.Withdraw: _withdraw,
+    a.Record: _record,
+    a.Add: _add,
+    a.DraftPlan: _draft_plan,
+    a.BeginRound: _begin_round,
+    a.Enter: _enter,
+    a.SetVisible: _set_visible,
+    a.Finish: _finish,
+    a.Pause: _pause,
+    a.Fail: _fail,
+    a.Warn: _warn,
+    a.Sleep: _sleep,
+}

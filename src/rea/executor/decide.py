@@ -1,0 +1,403 @@
+"""The decision of a wake: from a snapshot to actions. Pure; it looks at nothing but its arguments.
+
+Actions come in small steps. The wake applies them, takes a new snapshot and asks again, until the answer is Sleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rea.domain.hypothesis import Hypothesis
+from rea.domain.ledger import Purse
+from rea.domain.plan import Plan
+from rea.domain.run import Attempt, Run, RunDraft
+from rea.domain.runbook import Charge
+from rea.domain.states import (
+    AttemptState,
+    CampaignState,
+    HypothesisState,
+    PauseReason,
+    Phase,
+    RunState,
+    Verdict,
+    is_terminal,
+)
+from rea.domain.treatment import Treatment
+from rea.executor.actions import (
+    Action,
+    Add,
+    BeginRound,
+    Cancel,
+    DraftPlan,
+    Enter,
+    Fail,
+    Finish,
+    Pause,
+    Record,
+    Resubmit,
+    SetVisible,
+    Sleep,
+    Submit,
+    Warn,
+    Withdraw,
+)
+from rea.executor.snapshot import Report, Snapshot
+from rea.planner import advance as phases
+from rea.planner.advance import Advance, Situation
+from rea.planner.confirm import make_claim, worth_launching, worth_revealing
+from rea.planner.evidence import Evidence
+from rea.planner.layout import SEARCH, walltime
+
+SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
+UNREACHABLE_S = 60.0
+PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
+
+_OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
+_BARRED = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)
+
+
+def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    """What to do next. Never empty: at the least it says until when to sleep."""
+    recorded = _ended(snapshot)
+    if recorded:
+        return recorded
+    state = snapshot.campaign.state
+    if state is CampaignState.PROFILING:
+        return _unsubmitted(snapshot) or _profile(snapshot, now)
+    if state is CampaignState.RUNNING:
+        return _unsubmitted(snapshot) or _running(snapshot, now)
+    if is_terminal(state):
+        return _wind_up(snapshot, now)
+    return (Sleep(_sweep(snapshot, now)),)
+
+
+# ---------------------------------------------------------------- what is observed
+
+
+def _ended(snapshot: Snapshot) -> tuple[Action, ...]:
+    open_ids = {a.id for a in snapshot.attempts if a.state in _OPEN}
+    return tuple(Record(attempt, report) for attempt, report in sorted(snapshot.reports.items()) if attempt in open_ids)
+
+
+def _unsubmitted(snapshot: Snapshot) -> tuple[Action, ...]:
+    """Intents without an answer: whoever wrote them down died before the launcher's answer was."""
+    if snapshot.capacity is None:
+        return ()
+    return tuple(Resubmit(a.id) for a in snapshot.attempts if a.state is AttemptState.INTENDED)
+
+
+def _wind_up(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    """An ended campaign: what still runs is cancelled, what waits is withdrawn."""
+    ended = snapshot.campaign.state.value
+    actions: list[Action] = [
+        Withdraw(run.id, f"the campaign is {ended}") for run in snapshot.runs if run.state is RunState.PLANNED
+    ]
+    actions += _cancels(snapshot, {run.id for run in snapshot.runs}, f"the campaign is {ended}")
+    return (*actions, Sleep(now + SWEEP_S if _open_attempts(snapshot) else None))
+
+
+def _cancels(snapshot: Snapshot, runs: set[int], why: str) -> list[Action]:
+    asked = snapshot.cancelling
+    return [Cancel(a.id, why) for a in snapshot.attempts if a.state in _OPEN and a.run in runs and a.id not in asked]
+
+
+def _open_attempts(snapshot: Snapshot) -> list[Attempt]:
+    return [a for a in snapshot.attempts if a.state in _OPEN]
+
+
+# ---------------------------------------------------------------- the profile
+
+
+def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    pending = [run for run in snapshot.runs if not is_terminal(run.state)]
+    if pending:
+        return _submissions(snapshot, now, snapshot.balance.approved) or (Sleep(_sweep(snapshot, now)),)
+    done = [run for run in snapshot.runs if run.state is RunState.SUCCEEDED]
+    if len(done) >= PROFILE_MINIMUM:
+        return (DraftPlan(),)
+    failed = [run.failure.message for run in snapshot.runs if run.failure is not None]
+    why = failed[-1] if failed else "no run gave a result"
+    return (Fail(f"the baseline does not train: {why}"),)
+
+
+# ---------------------------------------------------------------- a signed campaign
+
+
+def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    plan = snapshot.plan
+    if plan is None or not snapshot.signed:
+        return (Pause(PauseReason.GUARDRAIL, snapshot.signature_problem or "the plan is not signed"),)
+    evidence = Evidence(plan, snapshot.hypotheses, snapshot.runs)
+    barred = _barred(snapshot)
+    if barred:
+        return barred
+    warned = _threshold(snapshot, plan)
+    if warned and not snapshot.warned:
+        share = snapshot.balance.spent / snapshot.balance.approved
+        return (Warn("budget", f"{share:.0%} of the budget is spent; no new hypothesis starts"),)
+    situation = Situation(
+        evidence=evidence,
+        round=snapshot.campaign.round,
+        spent=_spent(snapshot.attempts),
+        slots=snapshot.capacity.slots if snapshot.capacity is not None else plan.codebase.launcher.slots,
+        budget_open=not warned,
+    )
+    answer = _PHASES[snapshot.campaign.phase](snapshot, plan, situation)
+    if answer:
+        return answer
+    limit = snapshot.balance.approved - max(0.0, plan.contingency_s - snapshot.balance.contingency_spent)
+    started = _submissions(snapshot, now, limit)
+    if started:
+        return started
+    exhausted = _exhausted(snapshot, plan, evidence, now)
+    if exhausted:
+        return exhausted
+    if snapshot.campaign.phase in SEARCH and _idle(snapshot):
+        extra = phases.idle_work(situation)
+        if extra and _fits(extra[0], plan, snapshot, limit):
+            return (Add((), extra, ()),)
+    return (Sleep(_sweep(snapshot, now)),)
+
+
+def _barred(snapshot: Snapshot) -> tuple[Action, ...]:
+    """An engineer's veto reaches what waits and what runs."""
+    ids = {h.id for h in snapshot.hypotheses if h.state in _BARRED}
+    why = "its hypothesis was vetoed or left out"
+    mine = [r for r in snapshot.runs if r.draft.hypothesis in ids]
+    waiting = [Withdraw(run.id, why) for run in mine if run.state is RunState.PLANNED]
+    return (*waiting, *_cancels(snapshot, {run.id for run in mine}, why))
+
+
+def _threshold(snapshot: Snapshot, plan: Plan) -> bool:
+    return snapshot.balance.spent >= plan.rules.warn_at * snapshot.balance.approved
+
+
+def _spent(attempts: tuple[Attempt, ...]) -> dict[int, float]:
+    spent: dict[int, float] = {}
+    for attempt in attempts:
+        spent[attempt.run] = spent.get(attempt.run, 0.0) + (attempt.device_s or 0.0)
+    return spent
+
+
+def _grow(answer: Advance) -> tuple[Action, ...]:
+    if answer.hypotheses or answer.runs or answer.judgements:
+        return (Add(answer.hypotheses, answer.runs, answer.judgements),)
+    return ()
+
+
+def _validation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
+    answer = phases.validation(situation)
+    if answer.done:
+        return (_enter(Phase.COMBINATION, situation, "every hypothesis that fits the phase was tested alone"),)
+    return _grow(answer)
+
+
+def _combination(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
+    answer = phases.combination(situation)
+    if answer.done:
+        return (_enter(Phase.EXPLOITATION, situation, "the winners were tried together"),)
+    return _grow(answer)
+
+
+def _exploitation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
+    answer = phases.exploitation(situation)
+    if not answer.done:
+        return _grow(answer)
+    if situation.round < plan.rounds and situation.budget_open:
+        return (BeginRound(situation.round + 1),)
+    return (_enter(Phase.CONFIRMATION, situation, "the search is over"),)
+
+
+def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
+    finalist = _find(snapshot.hypotheses, snapshot.campaign.incumbent)
+    if finalist is None:
+        return (Finish(Verdict.NO_LAUNCH, None, "nothing that was tried is better than the baseline"),)
+    if finalist.state in (*_BARRED, HypothesisState.FAILED):
+        return (_enter(Phase.CONFIRMATION, situation, f"{finalist.name} is {finalist.state.value}"),)
+    answer = phases.confirmation(situation, finalist)
+    if not answer.done:
+        return _grow(answer)
+    objective = plan.codebase.objective
+    if snapshot.campaign.visible is None:
+        claim = _claim_visible(snapshot, plan, situation.evidence, finalist)
+        if claim is None:
+            belief = situation.evidence.effect(finalist)
+            judged = phases.Judgement(
+                finalist.id, HypothesisState.REFUTED, belief, "it did not train on the confirmation's seeds"
+            )
+            return (Add((), (), (judged,)), Finish(Verdict.NO_LAUNCH, None, judged.reason))
+        return (SetVisible(claim),)
+    visible = snapshot.campaign.visible
+    if not worth_revealing(visible, plan.rules.minimum_gain):
+        why = (
+            f"on fresh seeds {finalist.name} gains {visible.gain:+.2%} (95 %: {visible.ci_low:+.2%} to"
+            f" {visible.ci_high:+.2%}) on {objective.split}; the sealed split stays closed"
+        )
+        return (Finish(Verdict.NO_LAUNCH, None, why),)
+    if objective.sealed is None or plan.codebase.evaluate is None:
+        return (Finish(Verdict.LAUNCH, visible, "no sealed split is configured: the claim is the visible one"),)
+    return (Enter(Phase.REVEAL, finalist.id, "the confirmation holds; the sealed split is opened, once"),)
+
+
+def _claim_visible(snapshot: Snapshot, plan: Plan, evidence: Evidence, finalist: Hypothesis):  # type: ignore[no-untyped-def]
+    def lines(treatment: Treatment) -> dict[int, Mapping[str, object]]:
+        return {
+            run.draft.seed: {**run.result.metrics, "blocks": {"loss": run.result.block_loss or None}}
+            for run in evidence.of(treatment)
+            if run.draft.phase is Phase.CONFIRMATION and run.state is RunState.SUCCEEDED and run.result is not None
+        }
+
+    objective = plan.codebase.objective
+    claim = make_claim(objective.split, objective, plan.baseline, lines(Treatment()), lines(finalist.draft.full))
+    return claim if claim is not None and len(claim.seeds) >= 2 else None
+
+
+def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
+    finalist = _find(snapshot.hypotheses, snapshot.campaign.incumbent)
+    if finalist is None:
+        return (Fail("the finalist is gone"),)
+    run = next((r for r in snapshot.runs if r.draft.phase is Phase.REVEAL), None)
+    if run is None:
+        predicted = next((p.expected_s for p in plan.phases if p.phase is Phase.REVEAL), plan.baseline.run_s)
+        predicted /= plan.codebase.resources.devices
+        limit = walltime(predicted, plan.rules, plan.codebase.resources.walltime_s)
+        draft = RunDraft(
+            key="reveal",
+            hypothesis=finalist.id,
+            round=situation.round,
+            phase=Phase.REVEAL,
+            treatment=Treatment(),
+            seed=0,
+            priority=1.0,
+            predicted_s=predicted,
+            walltime_s=limit,
+        )
+        return (Add((), (draft,), ()),)
+    if not is_terminal(run.state):
+        return ()
+    if run.state is not RunState.SUCCEEDED or run.result is None:
+        why = run.failure.message if run.failure else run.state.value
+        return (Pause(PauseReason.GUARDRAIL, f"the sealed split could not be evaluated: {why}"),)
+    sealed, objective = run.result.sealed, plan.codebase.objective
+    seeds = {r.id: r for r in snapshot.runs if r.draft.phase is Phase.CONFIRMATION}
+    control = {seeds[int(i)].draft.seed: line for i, line in sealed.items() if seeds[int(i)].draft.treatment.empty}
+    key = finalist.draft.full.key()
+    treated = {
+        seeds[int(i)].draft.seed: line for i, line in sealed.items() if seeds[int(i)].draft.treatment.key() == key
+    }
+    claim = make_claim(objective.sealed or "", objective, plan.baseline, control, treated)
+    if claim is None:
+        return (Pause(PauseReason.GUARDRAIL, "the sealed evaluation has no pair of runs to compare"),)
+    interval = f"{claim.gain:+.2%} (95 %: {claim.ci_low:+.2%} to {claim.ci_high:+.2%}) on {claim.split}"
+    if worth_launching(claim, plan.rules.minimum_gain):
+        return (Finish(Verdict.LAUNCH, claim, f"{finalist.name} gains {interval}"),)
+    return (Finish(Verdict.NO_LAUNCH, claim, f"on the sealed split {finalist.name} gains {interval}: not enough"),)
+
+
+_PHASES: dict[Phase, Callable[[Snapshot, Plan, Situation], tuple[Action, ...]]] = {
+    Phase.VALIDATION: _validation,
+    Phase.COMBINATION: _combination,
+    Phase.EXPLOITATION: _exploitation,
+    Phase.CONFIRMATION: _confirmation,
+    Phase.REVEAL: _reveal,
+}
+
+
+def _enter(phase: Phase, situation: Situation, why: str) -> Enter:
+    incumbent = situation.evidence.incumbent()
+    return Enter(phase, incumbent.id if incumbent is not None else None, why)
+
+
+def _find(hypotheses: tuple[Hypothesis, ...], wanted: int | None) -> Hypothesis | None:
+    return next((h for h in hypotheses if h.id == wanted), None)
+
+
+# ---------------------------------------------------------------- submissions
+
+
+def _reservation(draft: RunDraft, devices: int) -> float:
+    return draft.walltime_s * devices
+
+
+def _fits(draft: RunDraft, plan: Plan, snapshot: Snapshot, limit: float) -> bool:
+    held = snapshot.balance.spent + snapshot.balance.reserved
+    return held + _reservation(draft, plan.codebase.resources.devices) <= limit
+
+
+def _ready(snapshot: Snapshot, now: float) -> list[Run]:
+    order = {Phase.REVEAL: 0, Phase.CONFIRMATION: 1, snapshot.campaign.phase: -1}
+    runs = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before <= now]
+    return sorted(runs, key=lambda r: (order.get(r.draft.phase, 0), -r.draft.priority, r.id))
+
+
+def _submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Action, ...]:
+    """Planned runs that fit the free slots and the budget, most wanted first."""
+    if snapshot.capacity is None:
+        return ()
+    # A launcher shared with other campaigns may have fewer slots free than this one has open.
+    slots = snapshot.campaign.codebase.launcher.slots
+    free = min(snapshot.capacity.free, slots - len(_open_attempts(snapshot)))
+    devices = snapshot.campaign.codebase.resources.devices
+    held = snapshot.balance.spent + snapshot.balance.reserved
+    actions: list[Action] = []
+    for run in _ready(snapshot, now):
+        if len(actions) >= free:
+            break
+        purse = _purse(snapshot, run)
+        amount = _reservation(run.draft, devices)
+        ceiling = snapshot.balance.approved if purse is Purse.CONTINGENCY else limit
+        if held + amount <= ceiling + 1e-9:
+            held += amount
+            actions.append(Submit(run.id, purse))
+    return tuple(actions)
+
+
+def _purse(snapshot: Snapshot, run: Run) -> Purse:
+    """A repetition that infrastructure caused is paid from the contingency."""
+    earlier = [a for a in snapshot.attempts if a.run == run.id and a.failure is not None]
+    infrastructure = bool(earlier) and earlier[-1].failure is not None and earlier[-1].failure.kind == "T"
+    return Purse.CONTINGENCY if infrastructure else Purse.MAIN
+
+
+def _idle(snapshot: Snapshot) -> bool:
+    if snapshot.capacity is None or snapshot.capacity.free < 1:
+        return False
+    waiting = any(run.state is RunState.PLANNED for run in snapshot.runs)
+    return not waiting and len(_open_attempts(snapshot)) < snapshot.campaign.codebase.launcher.slots
+
+
+def _exhausted(snapshot: Snapshot, plan: Plan, evidence: Evidence, now: float) -> tuple[Action, ...]:
+    """Runs wait, nothing runs, and the budget holds none of them: the search ends, or an engineer is asked."""
+    ready = _ready(snapshot, now)
+    if not ready or _open_attempts(snapshot) or snapshot.capacity is None or snapshot.capacity.free < 1:
+        return ()
+    balance = snapshot.balance
+    left = balance.approved - balance.spent
+    why = f"{left:.0f} device-seconds are left, the next run could take {ready[0].draft.walltime_s:.0f}"
+    if snapshot.campaign.phase in SEARCH:
+        withdrawn: list[Action] = [Withdraw(run.id, why) for run in ready if run.draft.phase in SEARCH]
+        incumbent = evidence.incumbent()
+        enter = Enter(Phase.CONFIRMATION, incumbent.id if incumbent else None, f"the search ends: {why}")
+        return (*withdrawn, enter)
+    return (Pause(PauseReason.BUDGET, why),)
+
+
+def _sweep(snapshot: Snapshot, now: float) -> float | None:
+    """When to look again even if no wake-up comes."""
+    if snapshot.capacity is None:
+        return now + UNREACHABLE_S
+    times = [run.not_before for run in snapshot.runs if run.state is RunState.PLANNED and run.not_before > now]
+    if _open_attempts(snapshot) or any(run.state is RunState.PLANNED for run in snapshot.runs):
+        times.append(now + SWEEP_S)
+    return min(times) if times else None
+
+
+def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunState:
+    """Where a run goes when an attempt of it has ended."""
+    if report.result is not None:
+        return RunState.PRUNED if report.pruned else RunState.SUCCEEDED
+    if report.outcome == "cancelled":
+        return RunState.CANCELLED
+    if report.retry and attempts < retry_cap and report.charge in (Charge.CONTINGENCY, Charge.HYPOTHESIS):
+        return RunState.PLANNED
+    return RunState.FAILED

@@ -1,0 +1,129 @@
+"""From a run to the job a launcher gets: the commands, where they run, and their limits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from rea.codebase.git import repository
+from rea.codebase.overrides import evaluate_command, prepare
+from rea.domain.campaign import Campaign
+from rea.domain.errors import ReaError
+from rea.domain.jobs import JobSpec, Step, StopRule, WakeCall
+from rea.domain.run import Attempt, Run
+from rea.domain.states import Phase, RunState
+from rea.domain.treatment import Treatment
+from rea.executor.tools import Tools
+
+
+def job_name(tools: Tools, run: int, number: int) -> str:
+    """Unique among all stores that may share a cluster, made before submission."""
+    return f"rea-{tools.store.uid}-R{run}-{number}"
+
+
+def run_folder(tools: Tools, campaign: int, run: int, number: int) -> Path:
+    return tools.campaign_dir(campaign) / f"R-{run}" / str(number)
+
+
+def checkout(tools: Tools, campaign: Campaign, treatment: Treatment) -> Path:
+    """The codebase's folder in a worktree at the pinned commit, patched where the treatment has a patch."""
+    repo = repository(Path(campaign.codebase.root))
+    trees = tools.campaign_dir(campaign.id) / "trees"
+    if treatment.patch is None:
+        return repo.worktree(campaign.commit, trees / "pinned")
+    name = hashlib.sha256(treatment.patch.encode()).hexdigest()[:12]
+    folder = repo.worktree(campaign.commit, trees / name)
+    marker = trees / f"{name}.patched"
+    if not marker.exists():
+        repo.apply_patch(campaign.codebase, folder, treatment.patch)
+        marker.touch()
+    return folder
+
+
+def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
+    """The job of one attempt. Raises ReaError where its commands cannot be made."""
+    run_dir = Path(attempt.run_dir)
+    env = {**tools.job_env, **campaign.env, **_threads(campaign)}
+    if run.draft.phase is Phase.REVEAL:
+        steps = _reveal_steps(tools, campaign, run, run_dir, runs, env)
+    else:
+        steps = _training_steps(tools, campaign, run, run_dir, env)
+    objective, resources = campaign.codebase.objective, campaign.codebase.resources
+    rule = None
+    if run.draft.stop_limits:
+        axis = _axis(runs)
+        rule = StopRule(objective.metric, objective.split, objective.direction, run.draft.stop_limits, axis)
+    wake = WakeCall(
+        file=tools.wake_dir / f"{campaign.id}.{attempt.job}",
+        command=(*tools.wake_command, campaign.title) if tools.wake_command else None,
+        cwd=tools.runs,
+        env=tools.wake_env,
+    )
+    return JobSpec(
+        name=attempt.job,
+        run_dir=run_dir,
+        steps=steps,
+        walltime_s=run.draft.walltime_s,
+        memory_bytes=resources.memory_bytes,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+        stop_rule=rule,
+        wake=wake,
+    )
+
+
+def _training_steps(
+    tools: Tools, campaign: Campaign, run: Run, run_dir: Path, env: Mapping[str, str]
+) -> tuple[Step, ...]:
+    codebase, draft = campaign.codebase, run.draft
+    folder = checkout(tools, campaign, draft.treatment)
+    train = prepare(codebase, draft.treatment, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
+    steps = [Step("train", train.argv, train.cwd, train.env)]
+    pinned = checkout(tools, campaign, Treatment())
+    evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
+    if evaluate is not None:
+        steps.append(Step("evaluate", evaluate.argv, evaluate.cwd, evaluate.env, stdout="step-evaluate.jsonl"))
+    return tuple(steps)
+
+
+def _reveal_steps(
+    tools: Tools, campaign: Campaign, run: Run, run_dir: Path, runs: tuple[Run, ...], env: Mapping[str, str]
+) -> tuple[Step, ...]:
+    """The pinned evaluator over the sealed split, once per confirmation run."""
+    codebase = campaign.codebase
+    pinned = checkout(tools, campaign, Treatment())
+    steps = []
+    for other in runs:
+        if other.draft.phase is not Phase.CONFIRMATION or other.state is not RunState.SUCCEEDED:
+            continue
+        folder = latest_folder(tools, campaign.id, other.id)
+        command = evaluate_command(codebase, pinned, folder, codebase.objective.sealed or "", other.draft.seed, env=env)
+        if command is not None:
+            name = f"reveal-{other.id}"
+            steps.append(Step(name, command.argv, command.cwd, command.env, stdout=f"step-{name}.jsonl"))
+    if not steps:
+        raise ReaError("there is nothing to evaluate on the sealed split")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return tuple(steps)
+
+
+def latest_folder(tools: Tools, campaign: int, run: int) -> Path:
+    """The directory of a run's last attempt, which is the one that succeeded."""
+    folder = tools.campaign_dir(campaign) / f"R-{run}"
+    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    if not numbers:
+        raise ReaError(f"the run directory {folder} is gone", hint="restore it, or start the campaign anew")
+    return folder / str(max(numbers))
+
+
+def _axis(runs: tuple[Run, ...]) -> str:
+    done = next((run.result for run in runs if run.result is not None and run.result.curve), None)
+    return done.axis if done is not None else "epoch"
+
+
+def _threads(campaign: Campaign) -> dict[str, str]:
+    """A run may use the cores it asked for and no more, or slots would fight over them."""
+    cores = str(campaign.codebase.resources.cpus)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {name: cores for name in names if name not in campaign.env}

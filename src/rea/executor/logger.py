@@ -1,0 +1,90 @@
+"""From a judged hypothesis to a record in the insights database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rea.domain.campaign import Campaign
+from rea.domain.codebase import Scalar
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisKind
+from rea.domain.insight import ExperimentOutcome, ExperimentRecord
+from rea.domain.states import HypothesisState, RunState
+from rea.planner.advance import Judgement
+from rea.planner.compose import context_of
+from rea.planner.evidence import Evidence
+
+_OUTCOMES = {
+    HypothesisState.SUPPORTED: ExperimentOutcome.SUPPORTED,
+    HypothesisState.REFUTED: ExperimentOutcome.REFUTED,
+    HypothesisState.INCONCLUSIVE: ExperimentOutcome.INCONCLUSIVE,
+    HypothesisState.FAILED: ExperimentOutcome.FAILED,
+}
+
+
+def experiment(
+    campaign: Campaign, evidence: Evidence, hypothesis: Hypothesis, judgement: Judgement, now: float
+) -> ExperimentRecord | None:
+    """What this judgement teaches; None where it teaches nothing (in test, vetoed, left out, lost machines)."""
+    outcome = _OUTCOMES.get(judgement.state)
+    if outcome is None:
+        return None
+    plan, draft = evidence.plan, hypothesis.draft
+    runs = evidence.of(draft.full)
+    failures = [run.failure for run in runs if run.failure is not None]
+    if outcome is ExperimentOutcome.FAILED and any(failure.kind == "T" for failure in failures):
+        return None
+    search = plan.rules.search_seeds
+    mine, theirs = evidence.gains(draft.full, search), evidence.gains(draft.base, search)
+    shared = sorted(set(mine) & set(theirs))
+    effect: float | None = None
+    se: float | None = None
+    if shared:
+        effect = sum(mine[s] - theirs[s] for s in shared) / len(shared)
+        se = plan.baseline.noise / math.sqrt(len(shared))
+    elif outcome is not ExperimentOutcome.FAILED:
+        bound = evidence.bound(draft.full)
+        if bound is not None:
+            effect, se = bound - evidence.total(draft.base).mean, plan.baseline.noise
+            outcome = ExperimentOutcome.PRUNED
+    roles = {knob.name: knob.role for knob in campaign.codebase.knobs if knob.role}
+    baseline = [run.result for run in evidence.runs if run.result and run.draft.treatment.empty]
+    values = {**plan.baseline_values, **draft.base.overrides}
+    costs = [run.result.wall_s for run in runs if run.result is not None]
+    full = [r.result.wall_s for r in runs if r.state is RunState.SUCCEEDED and r.result is not None]
+    parents = {h.id: h for h in evidence.hypotheses}
+    together: tuple[str, ...] = ()
+    if draft.kind is HypothesisKind.COMBINATION:
+        names = [parents[p].draft.technique for p in draft.parents if p in parents]
+        together = tuple(name for name in names if name)
+    return ExperimentRecord(
+        id=None,
+        codebase=campaign.codebase.name,
+        campaign=campaign.id,
+        hypothesis=hypothesis.id,
+        round=hypothesis.round,
+        technique=draft.technique if draft.kind is HypothesisKind.SINGLE else None,
+        roles=_by_role(draft.treatment.overrides, roles),
+        values=_by_role(values, roles),
+        context=context_of(campaign.codebase, values, plan.symptoms, baseline),
+        effect=effect,
+        se=se,
+        seeds=len(shared),
+        fidelity=1.0 if shared else min((r.result.fidelity for r in runs if r.result), default=1.0),
+        cost_s=sum(costs) * campaign.codebase.resources.devices,
+        cost_ratio=(sum(full) / len(full)) / plan.baseline.run_s if full else None,
+        outcome=outcome.value,
+        failure=failures[-1].runbook if failures else None,
+        interaction_of=together,
+        at=now,
+        note=f"{draft.title}: {judgement.reason}",
+    )
+
+
+def _by_role(values: Mapping[str, Scalar], roles: Mapping[str, str]) -> dict[str, Scalar]:
+    return {roles[name]: value for name, value in values.items() if name in roles}
+
+
+def with_judgement(hypothesis: Hypothesis, belief: Belief | None) -> Belief:
+    """The belief to keep: the judgement's, else what the hypothesis was proposed with."""
+    return belief if belief is not None else hypothesis.draft.effect

@@ -1,0 +1,123 @@
+"""What a wake works with: the store, a launcher, a clock, knowledge. All of it is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
+from rea.domain.insight import ExperimentRecord
+from rea.domain.jobs import Launcher
+from rea.domain.ledger import Balance, Purse
+from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
+from rea.domain.runbook import Runbook
+from rea.domain.states import HypothesisState, RunState
+from rea.domain.technique import Technique
+
+
+class RowsPort(Protocol):
+    """A campaign's rows as of one instant."""
+
+    @property
+    def campaign(self) -> Campaign: ...
+    @property
+    def hypotheses(self) -> tuple[Hypothesis, ...]: ...
+    @property
+    def runs(self) -> tuple[Run, ...]: ...
+    @property
+    def attempts(self) -> tuple[Attempt, ...]: ...
+    @property
+    def balance(self) -> Balance: ...
+    @property
+    def plan(self) -> PlanRecord | None: ...
+    @property
+    def approval(self) -> Approval | None: ...
+
+
+class TransactionPort(Protocol):
+    """Changes of one campaign, all or nothing; the store checks states, fence and budget."""
+
+    def set_campaign(self, campaign: int, **changes: Any) -> None: ...
+    def add_hypotheses(
+        self, campaign: int, round_: int, drafts: Sequence[HypothesisDraft], state: HypothesisState = ...
+    ) -> list[int]: ...
+    def set_hypothesis(
+        self,
+        id_: int,
+        *,
+        state: HypothesisState | None = None,
+        belief: Belief | None = None,
+        reason: str | None = None,
+        round: int | None = None,
+        draft: HypothesisDraft | None = None,
+    ) -> None: ...
+    def add_runs(self, campaign: int, drafts: Sequence[RunDraft]) -> list[int]: ...
+    def set_run(
+        self,
+        id_: int,
+        *,
+        state: RunState | None = None,
+        result: RunResult | None = None,
+        failure: Failure | None = None,
+        not_before: float | None = None,
+    ) -> None: ...
+    def intend_attempt(
+        self, run: int, *, job: str, run_dir: str, reserve_s: float, at: float, purse: Purse = ...
+    ) -> Attempt: ...
+    def submitted(self, attempt: int) -> None: ...
+    def end_attempt(
+        self,
+        attempt: int,
+        *,
+        outcome: str,
+        failure: Failure | None,
+        device_s: float,
+        started_at: float | None,
+        ended_at: float,
+        purse: Purse = ...,
+    ) -> None: ...
+    def event(self, campaign: int, kind: str, message: str, at: float, **data: Any) -> int: ...
+    def add_plan(self, campaign: int, text: str, digest: str, at: float) -> PlanRecord: ...
+    def events(self, campaign: int, after_id: int, limit: int | None) -> list[Event]: ...
+    def add_experiment(self, record: ExperimentRecord) -> int: ...
+
+
+class StorePort(Protocol):
+    @property
+    def uid(self) -> str: ...
+    def snapshot_rows(self, campaign: int) -> RowsPort: ...
+    def experiments(self) -> list[ExperimentRecord]: ...
+    def transaction(self, campaign: int, fence: int | None = None) -> AbstractContextManager[TransactionPort]: ...
+    def acquire(self, campaign: int, owner: str, ttl_s: float, now: float) -> int | None: ...
+    def release(self, campaign: int, fence: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`runs` is the root of all run directories. `wake_command` is what a job's wrapper starts when the job has ended.
+
+    `job_env` is the environment every job gets beside the variables the plan pins. `publish` is called when a campaign
+    has ended, with its id; what it does must be safe to do twice.
+    """
+
+    store: StorePort
+    launcher: Launcher
+    runs: Path
+    clock: Callable[[], float]
+    techniques: Callable[[], tuple[Technique, ...]]
+    runbooks: Callable[[], tuple[Runbook, ...]]
+    wake_command: tuple[str, ...] | None
+    wake_env: Mapping[str, str]
+    job_env: Mapping[str, str]
+    publish: Callable[[int], None]
+
+    def campaign_dir(self, campaign: int) -> Path:
+        return self.runs / f"{self.store.uid}" / f"C-{campaign}"
+
+    @property
+    def wake_dir(self) -> Path:
+        return self.runs / "wake"

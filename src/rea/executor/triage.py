@@ -1,0 +1,210 @@
+"""What an ended attempt amounts to: a result that counts, or a failure with what its runbook prescribes. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rea.codebase.resolved import Verdict, judge
+from rea.domain.codebase import Codebase, Scalar
+from rea.domain.jobs import Observation, Outcome
+from rea.domain.run import Failure, Reading, Run, RunResult
+from rea.domain.runbook import Action, FailureEvidence, Runbook, Signal
+from rea.domain.states import Phase
+from rea.executor.harvest import Harvest, numbers
+from rea.executor.snapshot import Report
+from rea.knowledge.diagnosis import match
+from rea.knowledge.expression import apply
+
+CURVE_POINTS = 500
+DISAGREEMENT = 1e-3  # relative; more than rounding of a printed metric
+
+
+def assess(
+    run: Run,
+    observation: Observation,
+    found: Harvest,
+    codebase: Codebase,
+    values: Mapping[str, Scalar],
+    runbooks: Sequence[Runbook],
+    *,
+    ended_attempts: int,
+    reserved_s: float,
+    paired: RunResult | None,
+) -> Report:
+    """Judge one ended attempt of `run`.
+
+    `values` are the baseline's knob values; `ended_attempts` counts this one; `paired` is the baseline's result on the
+    same seed, if there is one: a treatment whose every reading equals it to the last digit did nothing.
+    """
+    outcome = observation.outcome or Outcome.LOST
+    exit_ = observation.exit or {}
+    times = _times(observation, codebase, reserved_s)
+    if outcome is Outcome.CANCELLED:
+        return Report(outcome.value, **times)
+    stopped = exit_.get("stop") or {}
+    if outcome is Outcome.STOPPED and stopped.get("reason") != "nan":
+        result = _result(run, found, exit_, codebase, final=None)
+        if result is not None:
+            return Report(outcome.value, result=result, pruned=True, **times)
+    signals: dict[str, str] = {}
+    if outcome is Outcome.SUCCEEDED:
+        if run.draft.phase is Phase.REVEAL:
+            result = _revealed(found, exit_)
+            if result is not None:
+                return Report(outcome.value, result=result, **times)
+            signals[Signal.EVALUATOR_DISAGREES] = "the evaluator printed no JSON line for the sealed split"
+        else:
+            result, signals = _completed(run, found, exit_, codebase, paired)
+            if result is not None:
+                return Report(outcome.value, result=result, **times)
+    elif str(exit_.get("step", "")).startswith("evaluate"):
+        signals[Signal.EVALUATOR_DISAGREES] = "the evaluator failed on the run's predictions"
+    if stopped.get("reason") == "nan" or _has_nan(found, codebase):
+        signals[Signal.NAN] = "a metric was NaN or infinite"
+    evidence = FailureEvidence(
+        outcome=outcome.value,
+        exit_code=exit_.get("exit_code"),
+        signal=exit_.get("signal"),
+        log_tail=found.log_tail,
+        signals=frozenset(signals),
+        attempts=ended_attempts,
+    )
+    diagnosis = match(evidence, runbooks)
+    book = diagnosis.runbook
+    said = "; ".join([*signals.values(), observation.message or str(exit_.get("message", ""))]).strip("; ")
+    message = f"{book.title}: {diagnosis.why}" + (f" ({said})" if said else "")
+    action = book.action(validation=run.draft.phase is Phase.VALIDATION)
+    repeats = book.policy.repeats(ended_attempts)
+    repair: Mapping[str, Scalar] = {}
+    mutation = book.policy.mutation(ended_attempts) if action is Action.MUTATE else None
+    if mutation is not None and run.draft.hypothesis is not None:
+        now = {**values, **run.draft.treatment.overrides}
+        change = apply(mutation, codebase, now)
+        repair = change.overrides if change is not None else {}
+    return Report(
+        outcome.value,
+        failure=Failure(book.name, book.kind.value, message, diagnosis.line),
+        action=action,
+        retry=action is Action.RETRY and repeats,
+        wait_s=book.policy.wait_s(ended_attempts) if action is Action.RETRY else 0.0,
+        repair=repair,
+        charge=book.policy.charge,
+        **times,
+    )
+
+
+def _completed(
+    run: Run, found: Harvest, exit_: Mapping[str, Any], codebase: Codebase, paired: RunResult | None
+) -> tuple[RunResult | None, dict[str, str]]:
+    """The result of a run that ended well, or the signals that forbid believing it."""
+    metric = codebase.objective.metric
+    final = next((line for line in reversed(found.lines) if line.get("final") is True), None)
+    if final is None:
+        return None, {Signal.MISSING_FINAL: 'metrics.jsonl has no line with "final": true'}
+    printed = numbers(final)
+    evaluated = numbers(found.evaluated.get("evaluate", {}))
+    if codebase.evaluate is not None:
+        if metric not in evaluated:
+            return None, {Signal.EVALUATOR_DISAGREES: f"the evaluator printed no {metric!r}"}
+        if metric in printed and not _agree(printed[metric], evaluated[metric]):
+            words = f"the trainer printed {metric} = {printed[metric]:.6g}, the evaluator found {evaluated[metric]:.6g}"
+            return None, {Signal.EVALUATOR_DISAGREES: words}
+    elif metric not in printed:
+        return None, {Signal.MISSING_FINAL: f"the final line has no {metric!r}"}
+    value = evaluated.get(metric, printed.get(metric, math.nan))
+    if not math.isfinite(value):
+        return None, {Signal.NAN: f"the final {metric} is {value}"}
+    verification = judge(run.draft.treatment.overrides, found.resolved)
+    if verification.verdict is Verdict.MISMATCH:
+        return None, {Signal.RESOLVED_MISMATCH: verification.text}
+    result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get("evaluate", {})})
+    if result is None:
+        return None, {Signal.MISSING_FINAL: "the final line has no usable metrics"}
+    if _unchanged(run, result, paired, metric):
+        words = (
+            f"every {metric} equals the baseline's on seed {run.draft.seed} to the last digit: the override is ignored"
+        )
+        return None, {Signal.RESOLVED_MISMATCH: words}
+    return result, {}
+
+
+def _result(
+    run: Run, found: Harvest, exit_: Mapping[str, Any], codebase: Codebase, final: Mapping[str, Any] | None
+) -> RunResult | None:
+    objective = codebase.objective
+    rows = [
+        line
+        for line in found.lines
+        if line.get("split") in (objective.split, None) and objective.metric in line and line.get("final") is not True
+    ]
+    axis = "epoch" if rows and all("epoch" in row for row in rows) else "step"
+    curve = [Reading(numbers(row)[axis], numbers(row)) for row in rows if axis in numbers(row)]
+    if len(curve) > CURVE_POINTS:
+        step = len(curve) / CURVE_POINTS
+        curve = [curve[min(len(curve) - 1, int((i + 1) * step) - 1)] for i in range(CURVE_POINTS)]
+    last = final if final is not None else (rows[-1] if rows else None)
+    if last is None:
+        return None
+    fidelity = 1.0
+    if final is None and run.draft.stop_limits and curve:
+        fidelity = min(1.0, curve[-1].x / run.draft.stop_limits[-1][0])
+    blocks = last.get("blocks")
+    losses = blocks.get("loss") if isinstance(blocks, Mapping) else None
+    return RunResult(
+        metrics={k: v for k, v in numbers(last).items() if math.isfinite(v)},
+        curve=tuple(curve),
+        axis=axis,
+        wall_s=float(exit_.get("wall_s") or 0.0),
+        cpu_s=float(exit_.get("cpu_s") or 0.0),
+        peak_memory_bytes=int(exit_.get("peak_memory_bytes") or 0),
+        fidelity=fidelity,
+        overrides_verified=found.resolved is not None,
+        bad_lines=found.bad_lines,
+        block_loss=tuple(float(v) for v in losses) if isinstance(losses, list) else (),
+    )
+
+
+def _revealed(found: Harvest, exit_: Mapping[str, Any]) -> RunResult | None:
+    sealed = {name.removeprefix("reveal-"): row for name, row in found.evaluated.items() if name.startswith("reveal-")}
+    if not sealed:
+        return None
+    return RunResult(
+        metrics={},
+        curve=(),
+        axis="epoch",
+        wall_s=float(exit_.get("wall_s") or 0.0),
+        cpu_s=float(exit_.get("cpu_s") or 0.0),
+        peak_memory_bytes=int(exit_.get("peak_memory_bytes") or 0),
+        sealed=sealed,
+    )
+
+
+def _unchanged(run: Run, result: RunResult, paired: RunResult | None, metric: str) -> bool:
+    if paired is None or run.draft.treatment.empty or not result.curve:
+        return False
+    mine = [(r.x, r.metrics.get(metric)) for r in result.curve]
+    theirs = [(r.x, r.metrics.get(metric)) for r in paired.curve]
+    return mine == theirs and result.metrics.get(metric) == paired.metrics.get(metric)
+
+
+def _has_nan(found: Harvest, codebase: Codebase) -> bool:
+    metric = codebase.objective.metric
+    return any(metric in row and not math.isfinite(numbers(row).get(metric, 0.0)) for row in found.lines)
+
+
+def _agree(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=DISAGREEMENT) or (math.isnan(one) and math.isnan(other))
+
+
+def _times(observation: Observation, codebase: Codebase, reserved_s: float) -> dict[str, Any]:
+    exit_ = observation.exit or {}
+    devices = codebase.resources.devices
+    wall = exit_.get("wall_s")
+    started, ended = observation.started_at, observation.ended_at
+    if wall is None and started is not None and ended is not None:
+        wall = max(0.0, ended - started)
+    # Nothing is known of how long a lost job ran: its whole reservation counts as used.
+    device_s = reserved_s if wall is None and started is not None else float(wall or 0.0) * devices
+    return {"device_s": device_s, "started_at": started, "ended_at": ended}

@@ -1,0 +1,91 @@
+"""The plan as a value: what is signed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from rea.domain.campaign import Campaign
+from rea.domain.codebase import Scalar
+from rea.domain.errors import UsageError
+from rea.domain.plan import Baseline, LeftOut, Plan, PlannedHypothesis, Symptom
+from rea.domain.states import Phase
+from rea.planner.layout import SHARES, lay_out, make_rules
+
+PLAN_FORMAT = 1
+_BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(r|runs?|s|m|h|d)\s*$")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_budget(text: str, device_s: float) -> float:
+    """Device-seconds of a budget: "20r" is twenty baseline runs of `device_s` each, "3h" three device-hours.
+
+    Raises UsageError for anything else.
+    """
+    found = _BUDGET.match(text)
+    amount = float(found.group(1)) if found else 0.0
+    if found is None or amount <= 0:
+        raise UsageError(
+            f"budget {text!r} is no amount of compute", hint="write 20r (baseline runs), 90m or 3h of devices"
+        )
+    unit = found.group(2)
+    return amount * (device_s if unit.startswith("r") else _SECONDS[unit])
+
+
+def write_plan(
+    campaign: Campaign,
+    *,
+    codebase_digest: str,
+    signers_digest: str,
+    baseline: Baseline,
+    baseline_values: Mapping[str, Scalar],
+    symptoms: Sequence[Symptom],
+    hypotheses: Sequence[PlannedHypothesis],
+    left_out: Sequence[LeftOut],
+    needs_code: Sequence[LeftOut],
+    profile_s: float,
+) -> Plan:
+    """Lay the campaign's budget out over these hypotheses.
+
+    Raises UsageError for a budget nobody can read, GuardrailError for one too small to decide anything.
+    """
+    codebase, options = campaign.codebase, campaign.options
+    budget_s = parse_budget(str(options["budget"]), baseline.device_s)
+    devices, limit_s = codebase.resources.devices, codebase.resources.walltime_s
+    # Fresh seeds lie far from the search's: a confirmation never sees a seed that selected its finalist.
+    rules = make_rules(baseline, codebase.objective.minimum_gain, budget_s, max(baseline.seeds) + 1000)
+    split = options.get("split")
+    shares = {Phase(name): float(share) for name, share in split.items()} if split else SHARES
+    rounds, phases, contingency_s, estimate = lay_out(
+        baseline,
+        rules,
+        budget_s=budget_s,
+        profile_s=profile_s,
+        devices=devices,
+        limit_s=limit_s,
+        slots=codebase.launcher.slots,
+        rounds=options.get("rounds"),
+        shares=shares,
+    )
+    return Plan(
+        format=PLAN_FORMAT,
+        campaign=campaign.name,
+        codebase=codebase,
+        commit=campaign.commit,
+        codebase_digest=codebase_digest,
+        signers_digest=signers_digest,
+        env=campaign.env,
+        baseline=baseline,
+        baseline_values=baseline_values,
+        symptoms=tuple(symptoms),
+        hypotheses=tuple(hypotheses),
+        left_out=tuple(left_out),
+        needs_code=tuple(needs_code),
+        rounds=rounds,
+        phases=phases,
+        budget_s=budget_s,
+        contingency_s=contingency_s,
+        profile_s=profile_s,
+        estimate=estimate,
+        rules=rules,
+    )
