@@ -49,7 +49,7 @@ class Signal(StrEnum):
 class Policy:
     """What to do about a failure: `max` repetitions at most, waiting `backoff_s` seconds before each.
 
-    `mutate` lists the changes in the order in which they are tried, relative to the failed run's own settings.
+    `mutate` lists the changes in the order in which they are tried, relative to the run's settings as planned.
     """
 
     action: Action

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from rea.domain.errors import ConfigError
+from rea.domain.jobs import Outcome
 from rea.domain.runbook import Action, Charge, FailureClass, Policy, Runbook, Signal
 from rea.domain.technique import Level, Prior, Symptom, Technique
 from rea.knowledge.frontmatter import Fields, card_files, read_card
@@ -117,8 +118,6 @@ def _runbook(path: Path) -> Runbook:
 
 
 def _outcomes(fields: Fields) -> tuple[str, ...]:
-    from rea.domain.jobs import Outcome
-
     return tuple(outcome.value for outcome in fields.some_of("outcomes", Outcome))
 
 

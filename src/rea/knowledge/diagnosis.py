@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rea.domain.errors import ConfigError
-from rea.domain.runbook import Diagnosis, FailureEvidence, Runbook
+from rea.domain.jobs import Outcome
+from rea.domain.runbook import Diagnosis, FailureEvidence, Runbook, Signal
 
 TAIL_BYTES = 64 * 1024
 LINE_CHARACTERS = 2_000
@@ -17,9 +18,11 @@ LINE_CHARACTERS = 2_000
 def match(evidence: FailureEvidence, runbooks: Sequence[Runbook]) -> Diagnosis:
     """The runbook that fits the evidence best, why, and the line of the log that gave it away.
 
-    A runbook fits when any of its signs was seen. The highest priority wins; among equals the one whose line comes first
-    in the log (what follows the first error is usually its noise), then one without a line, then the name. Where nothing
-    fits, the runbook named "unknown" applies. Only the last 64 KiB of the log are read, lines cut at 2,000 characters.
+    A runbook fits when any of its signs was seen. The highest priority wins; among equals the one whose line comes
+    first in the log (what follows the first error is usually its noise), then one without a line, then the name. Where
+    nothing fits, the runbook named "unknown" applies. Only the last 64 KiB of the log are read, lines cut at 2,000
+    characters. Exit codes and signals count only where nobody here ended the job, and a missing final line only where
+    the job claims success: otherwise they are consequences.
 
     Raises ConfigError if nothing fits and there is no runbook "unknown".
     """
@@ -53,13 +56,16 @@ def _unknown(evidence: FailureEvidence, runbooks: Iterable[Runbook]) -> Diagnosi
 
 def _signs(runbook: Runbook, evidence: FailureEvidence) -> list[str]:
     """The signs of this runbook that lie outside the log, in words."""
-    signs = [f"REA saw {signal.replace('_', ' ')}" for signal in runbook.signals if signal in evidence.signals]
+    absent = frozenset[str]() if evidence.outcome == Outcome.SUCCEEDED else frozenset({Signal.MISSING_FINAL.value})
+    seen = evidence.signals - absent
+    signs = [f"REA saw {signal.replace('_', ' ')}" for signal in runbook.signals if signal in seen]
     if evidence.outcome in runbook.outcomes:
         signs.append(f"the job ended as {evidence.outcome}")
-    if evidence.signal is not None and evidence.signal in runbook.kill_signals:
-        signs.append(f"it was ended by {_signal_name(evidence.signal)}")
-    if evidence.exit_code is not None and evidence.exit_code in runbook.exit_codes:
-        signs.append(f"its exit code was {evidence.exit_code}")
+    if evidence.outcome == Outcome.FAILED:
+        if evidence.signal is not None and evidence.signal in runbook.kill_signals:
+            signs.append(f"it was ended by {_signal_name(evidence.signal)}")
+        if evidence.exit_code is not None and evidence.exit_code in runbook.exit_codes:
+            signs.append(f"its exit code was {evidence.exit_code}")
     return signs
 
 

@@ -55,8 +55,9 @@ def needs(technique: Technique, codebase: Codebase) -> tuple[str, ...]:
     `"interaction=finalnet"`. Of several alternatives, the one that lacks least is told.
     """
     required = [role for role in technique.requires if codebase.by_role(role) is None]
-    lacking: list[list[str]] = [[*required, *_lacking(setting, codebase)] for setting in technique.settings]
-    return tuple(dict.fromkeys(min(lacking, key=len)))
+    lacking = [[*required, *_lacking(setting, codebase)] for setting in technique.settings]
+    least = min(len(found) for found in lacking)
+    return tuple(dict.fromkeys(next(found for found in lacking if len(found) == least)))
 
 
 def _lacking(setting: Setting, codebase: Codebase) -> list[str]:

@@ -11,8 +11,8 @@ _GRID = [step / 50 for step in range(-400, 401)]  # standard normal quadrature, 
 def binormal_ne(auc: float, positive_rate: float) -> float:
     """NE of a calibrated model whose scores are normal with equal variance in both classes.
 
-    In that model AUC = Φ(d′/√2) (Green & Swets, Signal Detection Theory, 1966), and the calibrated log odds of a score x are
-    logit(positive rate) + d′·x, with class means ±d′/2. `auc` in [0.5, 1), `positive_rate` in (0, 1).
+    In that model AUC = Φ(d′/√2) (Green & Swets, Signal Detection Theory and Psychophysics, 1966), and the
+    calibrated log odds of a score x are logit(positive rate) + d′·x, with class means ±d′/2. Both arguments in (0, 1).
     """
     separation = math.sqrt(2) * NormalDist().inv_cdf(auc)
     prior = math.log(positive_rate / (1 - positive_rate))
