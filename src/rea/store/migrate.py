@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rea.store.address import Address
-from rea.store.engine import straight, writing
+from rea.store.engine import writing
 from rea.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -27,17 +27,21 @@ _POSTGRESQL_LOCK: Final = 0x7265615F  # any fixed number: "rea_"
 _STATUS: Final = "SELECT (SELECT max(version_num) FROM alembic_version), (SELECT value FROM meta WHERE key = 'uid')"
 
 
-def current_uid(address: Address) -> str | None:
-    """The uid of an SQLite store that is up to date; None where `migrate` has work to do or a word to say."""
-    if address.path is None or not address.path.exists():
-        return None
+def current_uid(ask: Callable[[str], list[tuple[Any, ...]]]) -> str | None:
+    """The uid of a store that is up to date; None where `migrate` has work to do or a word to say."""
     try:
-        ((revision, uid),) = straight(address.path, _STATUS)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # no such table
+        ((revision, uid),) = ask(_STATUS)
+    except Exception as error:
+        if _no_such_table(error):
             return None
         raise
     return uid if revision == REVISIONS[-1] else None
+
+
+def _no_such_table(error: Exception) -> bool:
+    cause = getattr(error, "orig", error)
+    known = (getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None))
+    return known in ((sqlite3.SQLITE_ERROR, None), (None, "42P01"))
 
 
 def migrate(address: Address, engine: Engine) -> str:

@@ -6,7 +6,7 @@ that a wake that finds nothing costs next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,8 @@ class Store:
     def __init__(self, address: Address) -> None:
         self._address = address
         with explained(address.where):
-            self.uid: str = current_uid(address) or migrate(address, self._engine)
+            made = address.path is None or address.path.exists()
+            self.uid: str = (current_uid(self._ask) if made else None) or migrate(address, self._engine)
 
     def __repr__(self) -> str:
         return f"Store({self._address.where})"
@@ -173,12 +174,7 @@ class Store:
         That is: measuring or running (or paused with jobs in flight), and no later wake set.
         """
         with explained(self._address.where):
-            if self._address.path is not None:
-                return [id_ for (id_,) in straight(self._address.path, _DUE, {"now": now})]
-            from sqlalchemy import text
-
-            with reading(self._engine) as connection:
-                return list(connection.execute(text(_DUE), {"now": now}).scalars())
+            return [id_ for (id_,) in self._ask(_DUE, {"now": now})]
 
     # the lease
 
@@ -275,6 +271,15 @@ class Store:
                 )
             id_ = connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
             return Queries(connection).campaign(id_)
+
+    def _ask(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """A question in plain SQL; of a SQLite file by the shortest way, as an idle wake asks nothing else."""
+        if self._address.path is not None:
+            return straight(self._address.path, sql, values)
+        from sqlalchemy import text
+
+        with reading(self._engine) as connection:
+            return [tuple(row) for row in connection.execute(text(sql), values)]
 
     @contextmanager
     def _read(self) -> Iterator[Queries]:

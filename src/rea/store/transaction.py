@@ -421,7 +421,7 @@ class Transaction(Queries):
         ).scalar()
         values = {
             "codebase": plain(record.codebase),
-            "technique": record.technique,
+            "technique": None if record.technique is None else plain(record.technique),
             "outcome": record.outcome,
             "at": record.at,
             "record": encode(replace(record, id=None)),
