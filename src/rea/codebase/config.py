@@ -419,8 +419,6 @@ def _knob_type(table: KnobTable) -> KnobType | None:
 
 
 def _choice_problems(key: str, kind: KnobType, choices: tuple[Scalar, ...]) -> list[_Problem]:
-    if not choices:
-        return [_Problem(f"{key} choices", "is an empty list", "list what the knob may be")]
     fitting = {KnobType.BOOL: (bool,), KnobType.INT: (int,), KnobType.FLOAT: (int, float), KnobType.STR: (str,)}[kind]
     return [
         _Problem(f"{key} choices", f"found {_show(value)}, expected only {kind.value} values", "or correct type")

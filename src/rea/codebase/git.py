@@ -257,19 +257,11 @@ class Repository:
             extra = {"GIT_INDEX_FILE": str(Path(made) / "index")}
             _git(top, "read-tree", commit, extra=extra)
             where = [f"--directory={self.prefix}"] if self.prefix else []
-            text = diff if diff.endswith("\n") else f"{diff}\n"
-            applied = _git(
-                top, "apply", "--cached", "--recount", "--3way", *where, "-", check=False, extra=extra, given=text
-            )
-            if applied.returncode:
-                said = " ".join(line.removeprefix("error: ") for line in applied.stderr.splitlines()[:4])
-                if "invalid path" in said or "outside" in said:
-                    raise GuardrailError(
-                        f"the patch touches a path outside the codebase: {said}", hint="remove that file from it"
-                    )
-                raise UsageError(
-                    f"the patch does not apply at this commit: {said}", hint="make it anew with `git diff --relative`"
-                )
+            for part in _in_turn(diff):
+                words = ["apply", "--cached", "--recount", "--3way", *where, "-"]
+                applied = _git(top, *words, check=False, extra=extra, given=part)
+                if applied.returncode:
+                    raise _refusal(applied.stderr)
             raw = _git(top, "diff-index", "--cached", "--raw", "-z", "--no-renames", commit, extra=extra).stdout
             tree = _git(top, "write-tree", extra=extra).stdout.strip()
         fields = [field for field in raw.split("\0") if field]
@@ -367,6 +359,56 @@ def repository(root: Path) -> Repository:
     top, common = found.stdout.splitlines()
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Repository(Path(top).resolve(), "" if prefix == "." else prefix, (root / common).resolve())
+
+
+def _in_turn(diff: str) -> list[str]:
+    """The diff in parts to be applied one after the other, so that no part names a file twice.
+
+    Treatments that are combined bring a diff each, and git would apply none if two of them change one file.
+    """
+    lines = diff.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    starts: list[int] = []
+    for index, line in enumerate(lines):
+        bare = line.startswith("--- ") and index + 2 < len(lines) and lines[index + 1].startswith("+++ ")
+        headed = bool(starts) and not any(one.startswith("@@") for one in lines[starts[-1] : index])
+        if line.startswith("diff --git ") or (bare and lines[index + 2].startswith("@@") and not headed):
+            starts.append(index)
+    parts: list[str] = []
+    seen: set[str] = set()
+    for start, end in zip(starts, [*starts[1:], len(lines)][: len(starts)], strict=True):
+        section = _unpadded(lines[start:end])
+        names = {line.split("\t")[0].rstrip() for line in section if line.startswith(("--- ", "+++ ", "diff --git "))}
+        names -= {"--- /dev/null", "+++ /dev/null"}
+        if not parts or names & seen:
+            parts.append("")
+            seen = set()
+        parts[-1] += "".join(section)
+        seen |= names
+    return parts or [diff]
+
+
+def _unpadded(section: list[str]) -> list[str]:
+    """One file's part of a diff without empty lines after its last hunk, which --recount would take for context."""
+    last = max((index for index, line in enumerate(section) if line.startswith("@@")), default=None)
+    found = re.match(r"@@ -\d+(?:,(\d+))? ", section[last]) if last is not None else None
+    if last is None or found is None:
+        return section
+    body = section[last + 1 :]
+    old = sum(line[0] in " -\n" for line in body)
+    while body and body[-1] == "\n" and old > int(found.group(1) or 1):
+        body, old = body[:-1], old - 1
+    return [*section[: last + 1], *body]
+
+
+def _refusal(said: str) -> ReaError:
+    text = " ".join(line.removeprefix("error: ") for line in said.splitlines()[:4])
+    if "invalid path" in text or "outside" in text:
+        return GuardrailError(f"the patch touches a path outside the codebase: {text}", hint="remove that file from it")
+    return UsageError(
+        f"the patch does not apply at this commit: {text}", hint="make it anew with `git diff --relative`"
+    )
 
 
 def _git(

@@ -116,7 +116,9 @@ class KnobTable(Table):
     range: list[int | FiniteFloat] | None = Field(None, description="two numbers, low then high, such as [1e-4, 1e-1]")
     log: bool = Field(False, description="true or false")
     choices: list[Flat] | None = Field(
-        None, description='a list of plain values, such as ["relu", "gelu"]; write a list of sizes as "128,64"'
+        None,
+        min_length=1,
+        description='a list of plain values, such as ["relu", "gelu"]; write a list of sizes as "128,64"',
     )
     default: Flat | None = Field(None, description="a plain value")
 

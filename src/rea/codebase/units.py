@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from typing import Final
 
 _SIZES: Final[dict[str, int]] = {
@@ -34,7 +35,7 @@ def parse_size(text: str) -> int:
     factor = _SIZES.get(found.group(2).upper()) if found else None
     if found is None or factor is None:
         raise ValueError(SIZE_EXPECTED)
-    size = round(float(found.group(1)) * factor)
+    size = round(Fraction(found.group(1)) * factor)
     if size < 1:
         raise ValueError(f"{SIZE_EXPECTED}, at least one byte")
     return size
