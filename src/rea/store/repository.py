@@ -37,8 +37,7 @@ _DUE: Final = """
 SELECT id FROM campaigns
 WHERE (next_wake_at IS NULL OR next_wake_at <= :now)
   AND (state IN ('profiling', 'running')
-       OR (state = 'paused'
-           AND EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended')))
+       OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
 ORDER BY coalesce(next_wake_at, 0), id
 """
 
@@ -171,7 +170,7 @@ class Store:
     def due(self, now: float) -> list[int]:
         """Ids of campaigns a wake has something to look at, longest due first.
 
-        That is: measuring or running (or paused with jobs in flight), and no later wake set.
+        That is: measuring or running, or with jobs in flight (paused, stopped, …), and no later wake set.
         """
         with explained(self._address.where):
             return [id_ for (id_,) in self._ask(_DUE, {"now": now})]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, Unpack
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Table, insert, select, update
 
@@ -35,9 +35,12 @@ from rea.domain.states import (
 from rea.store import tables as t
 from rea.store.decode import encode, plain
 from rea.store.queries import Queries
-from rea.store.values import CampaignChanges
 
 SLACK_S: Final = 1e-9  # device-seconds; sums of floats are not exact
+_CHANGEABLE: Final = frozenset(
+    {"state", "round", "phase", "incumbent", "verdict", "visible", "claim", "reason", "pause_reason", "next_wake_at"}
+    | {"ended_at"}
+)
 _SPENDING: Final = (CampaignState.PROFILING, CampaignState.RUNNING)
 
 
@@ -63,16 +66,19 @@ class Transaction(Queries):
 
     # campaign
 
-    def set_campaign(self, campaign: int, **changes: Unpack[CampaignChanges]) -> None:
-        """Change what is named, leave the rest. Raises TransitionError for a state that does not follow."""
+    def set_campaign(self, campaign: int, **changes: Any) -> None:
+        """Change what is named (fields of Campaign, as far as they change), leave the rest.
+
+        Raises TransitionError for a state that does not follow.
+        """
         self._mine(campaign, campaign, "C")
-        unknown = set(changes) - CampaignChanges.__annotations__.keys()
+        unknown = set(changes) - _CHANGEABLE
         if unknown:
             raise TypeError(f"set_campaign() knows no {', '.join(sorted(unknown))}")
         if "state" in changes:
             check_transition(say("C", campaign), self._campaign_state(), CampaignState(changes["state"]))
         if changes.get("incumbent") is not None:
-            self._row(t.hypotheses, changes["incumbent"] or 0, "H", "hypothesis")
+            self._row(t.hypotheses, changes["incumbent"], "H", "hypothesis")
         values: dict[str, Any] = dict(changes)
         for name in ("visible", "claim"):
             if values.get(name) is not None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 from rea.domain.campaign import Approval, Campaign, PlanRecord
-from rea.domain.claim import Claim
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ledger import Balance
 from rea.domain.run import Attempt, Run
-from rea.domain.states import CampaignState, PauseReason, Phase, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +30,3 @@ class Grant:
     name: str
     by: str
     at: float
-
-
-class CampaignChanges(TypedDict, total=False):
-    """What `Transaction.set_campaign` may change."""
-
-    state: CampaignState
-    round: int
-    phase: Phase
-    incumbent: int | None
-    verdict: Verdict | None
-    visible: Claim | None
-    claim: Claim | None
-    reason: str
-    pause_reason: PauseReason | None
-    next_wake_at: float | None
-    ended_at: float | None
