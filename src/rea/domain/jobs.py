@@ -66,12 +66,16 @@ class StopRule:
 
 @dataclass(frozen=True, slots=True)
 class WakeCall:
-    """What the wrapper does last: drop `file`, and start `command` (detached) where there is one."""
+    """What the wrapper does last: drop `file`, and start `command` (detached) where there is one.
+
+    `attended` are lock files; while somebody holds one of them and takes `file` away, the command is not started.
+    """
 
     file: Path
     command: tuple[str, ...] | None = None
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    attended: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class JobSpec:
                 "command": None if wake.command is None else list(wake.command),
                 "cwd": None if wake.cwd is None else str(wake.cwd),
                 "env": dict(wake.env),
+                "attended": [str(path) for path in wake.attended],
             },
         }
 

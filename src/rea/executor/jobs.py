@@ -17,6 +17,10 @@ from rea.domain.treatment import Treatment
 from rea.executor.tools import Tools
 
 
+# Held by the daemon, and with a campaign's number by a command that waits for that campaign.
+ATTENDED = ".attended"
+
+
 def job_name(tools: Tools, run: int, number: int) -> str:
     """Unique among all stores that may share a cluster, made before submission."""
     return f"rea-{tools.store.uid}-R{run}-{number}"
@@ -59,6 +63,7 @@ def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tu
         command=(*tools.wake_command, campaign.title) if tools.wake_command else None,
         cwd=tools.runs,
         env=tools.wake_env,
+        attended=(tools.wake_dir / ATTENDED, tools.wake_dir / f"{ATTENDED}-{campaign.id}"),
     )
     return JobSpec(
         name=attempt.job,

@@ -23,7 +23,7 @@ from rea.job import rundir, tree
 from rea.job.logs import CappedLog, LineReader
 from rea.job.signals import Signals
 from rea.job.spec import Spec, Step
-from rea.job.stoprule import Stop, judge, parse_line
+from rea.job.stoprule import Progress, Stop, judge, parse_line
 
 TICK_S: Final = 0.25  # between two samples of the process tree
 _SLOWEST_TICK_S: Final = 2.0
@@ -85,7 +85,7 @@ class Job:
         self.began = time.monotonic()
         self.deadline = self.began + spec.walltime_s
         self.heartbeat_due = self.began
-        self.nans = 0
+        self.progress = Progress()
         self.metrics = LineReader(spec.metrics)
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.pipe, selectors.EVENT_READ)
@@ -139,7 +139,7 @@ class Job:
         log = CappedLog(spec.run_dir / f"{step.name}.log", spec.log_bytes)
         logs = [log] if step.stdout is None else [log, CappedLog(spec.run_dir / step.stdout, spec.log_bytes)]
         cpu_before, began = _children_cpu(), time.monotonic()
-        self.nans = 0
+        self.progress = Progress()
         code: int | None
         try:
             process = self._start(step, logs)
@@ -301,7 +301,7 @@ class Job:
             reading = parse_line(rule, line)
             if reading is None:
                 continue
-            self.nans, stop = judge(rule, self.nans, reading)
+            self.progress, stop = judge(rule, self.progress, reading)
             if stop is not None:
                 self.stop = _stop_record(stop, rule.metric, rule.split, rule.axis)
                 self.cause = _Cause("stopped", _stop_in_words(stop, rule.metric, rule.split, rule.axis))

@@ -39,10 +39,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
+    """`attended` are lock files that whoever waits for wake files holds; then the command is not needed."""
+
     file: Path
     command: tuple[str, ...] | None
     cwd: str | None
     env: Mapping[str, str]
+    attended: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def _wake(table: _Table) -> Wake:
         command=table.texts("command") if table.get("command") is not None else None,
         cwd=str(table.absolute("cwd")) if table.get("cwd") is not None else None,
         env=table.environment("env") if table.get("env") is not None else {},
+        attended=tuple(Path(one) for one in table.texts("attended")) if table.get("attended") else (),
     )
     table.nothing_else()
     return wake

@@ -31,6 +31,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """The readings up to now: how many were NaN in a row at the end, and the best value."""
+
+    nans: int = 0
+    best: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Why a run is stopped: `worse` than the limit of the point it had reached, or `nan` twice running."""
 
@@ -56,22 +64,26 @@ def parse_line(rule: StopRule, line: bytes) -> Reading | None:
     return Reading(math.nan if x is None else x, value)
 
 
-def judge(rule: StopRule, nans: int, reading: Reading) -> tuple[int, Stop | None]:
-    """How many readings up to this one were NaN in a row, and whether to stop now.
+def judge(rule: StopRule, so_far: Progress, reading: Reading) -> tuple[Progress, Stop | None]:
+    """What is known after this reading, and whether to stop now.
 
-    A reading at x is held against the last point at or before x; before the first point nothing but NaN counts.
+    The best value so far is held against the last point at or before x: trainers keep their best weights, so a run that
+    was good and has begun to overfit is left to its own early stopping. Before the first point nothing but NaN counts.
     """
     if math.isnan(reading.value):
-        nans += 1
-        return nans, Stop("nan", reading.x, reading.value) if nans >= _NANS_THAT_STOP else None
+        so_far = Progress(so_far.nans + 1, so_far.best)
+        return so_far, Stop("nan", reading.x, reading.value) if so_far.nans >= _NANS_THAT_STOP else None
+    better = min if rule.direction == "minimize" else max
+    best = reading.value if so_far.best is None else better(so_far.best, reading.value)
+    so_far = Progress(0, best)
     if math.isnan(reading.x):
-        return 0, None
+        return so_far, None
     reached = bisect_right(rule.points, reading.x, key=lambda point: point[0])
     if reached == 0:
-        return 0, None
+        return so_far, None
     point, limit = rule.points[reached - 1]
-    worse = reading.value > limit if rule.direction == "minimize" else reading.value < limit
-    return 0, Stop("worse", reading.x, reading.value, point, limit) if worse else None
+    worse = best > limit if rule.direction == "minimize" else best < limit
+    return so_far, Stop("worse", reading.x, best, point, limit) if worse else None
 
 
 def _number(value: object) -> float | None:

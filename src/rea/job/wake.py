@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from rea.job import rundir
 from rea.job.spec import Wake
+
+ATTENTION_S = 5.0
 
 
 def wake(call: Wake, name: str, run_dir: Path) -> list[str]:
@@ -22,12 +25,38 @@ def wake(call: Wake, name: str, run_dir: Path) -> list[str]:
         rundir.write_atomically(call.file, {"name": name, "at": time.time()})
     except OSError as error:
         problems.append(f"wake file {call.file} could not be written: {error}")
-    if call.command is not None:
+    if call.command is not None and not _seen_to(call):
         try:
             _start(call, run_dir)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             problems.append(f"wake command {call.command[0]} could not be started: {error}")
     return problems
+
+
+def _seen_to(call: Wake) -> bool:
+    """Whether a daemon or a waiting command took the wake file away. One that is there is given a few seconds."""
+    deadline = time.monotonic() + ATTENTION_S
+    while any(_held(path) for path in call.attended) and time.monotonic() < deadline:
+        if not call.file.exists():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _held(path: Path) -> bool:
+    """Whether some process holds the lock file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(file)
 
 
 def _start(call: Wake, run_dir: Path) -> None:

@@ -1,0 +1,511 @@
+"""What engineers do with campaigns: plan, shape, approve, start, steer, pause, stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rea.codebase.config import digest as codebase_digest
+from rea.codebase.config import load
+from rea.codebase.git import repository
+from rea.codebase.overrides import checked
+from rea.codebase.paths import as_knob
+from rea.domain.campaign import Approval, Campaign, PlanRecord
+from rea.domain.codebase import Codebase, Scalar
+from rea.domain.codec import canonical, digest, loads
+from rea.domain.errors import ApprovalNeededError, NotFoundError, UsageError
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
+from rea.domain.ids import number, say
+from rea.domain.plan import LeftOut, Plan, PlannedHypothesis
+from rea.domain.run import RunDraft
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, PlanState, is_terminal
+from rea.domain.treatment import Treatment
+from rea.executor.jobs import ATTENDED
+from rea.executor.wake import Woken
+from rea.executor.wake import wake as wake_campaign
+from rea.guard.approval import verified_approval
+from rea.guard.preflight import Check, blocking, checks, gather
+from rea.guard.signing import principal as this_person
+from rea.guard.signing import read_signers, sign, statement
+from rea.launchers import open_launcher
+from rea.planner.draft import parse_budget, write_plan
+from rea.planner.synthesise import rank
+from rea.workspace.compose import Workspace
+
+PROFILE_RUNS = 3
+ENGINEERS_BELIEF = Belief(0.003, 0.004)  # of a hypothesis an engineer adds without a number
+
+
+# ---------------------------------------------------------------- planning
+
+
+def plan(
+    workspace: Workspace,
+    root: Path,
+    *,
+    budget: str,
+    config: str | None = None,
+    name: str | None = None,
+    profile_runs: int = PROFILE_RUNS,
+    rounds: int | None = None,
+) -> Campaign:
+    """Register a campaign and start measuring its baseline; the plan is drafted when the last of those runs has ended.
+
+    The engineer who asks for it allows `profile_runs` trainings of the unchanged baseline, each within the codebase's
+    own wall-time limit, and nothing else. Raises ReaError for a codebase that is not ready (see `rea doctor`).
+    """
+    if profile_runs < 2:
+        raise UsageError(f"--profile-runs {profile_runs} is too few", hint="seed noise needs at least 2, better 3")
+    parse_budget(budget, 1.0)
+    codebase = load(root, config=config)
+    repo = repository(Path(codebase.root))
+    repo.require_clean()
+    open_launcher(
+        codebase.launcher.kind, runs=workspace.runs, slots=codebase.launcher.slots, options=codebase.launcher.options
+    )
+    campaign = workspace.store.create_campaign(
+        name=name or _free_name(workspace, codebase),
+        codebase=codebase,
+        commit=repo.head(),
+        env=_pinned_environment(codebase),
+        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds},
+        at=workspace.clock(),
+    )
+    limit_s = codebase.resources.walltime_s
+    drafts = [
+        RunDraft(
+            key=f"baseline/seed-{seed}",
+            hypothesis=None,
+            round=0,
+            phase=Phase.PROFILE,
+            treatment=Treatment(),
+            seed=seed,
+            priority=1.0,
+            predicted_s=limit_s,
+            walltime_s=limit_s,
+        )
+        for seed in range(1, profile_runs + 1)
+    ]
+    # Failed starts are repeated within the retry cap, so the allowance holds one more run than is asked for.
+    allowance = (profile_runs + 1) * limit_s * codebase.resources.devices
+    with workspace.store.transaction(campaign.id) as tx:
+        tx.set_limit(campaign.id, allowance, workspace.clock(), "profile, allowed by the plan command")
+        tx.add_runs(campaign.id, drafts)
+        text = f"{this_person(Path(codebase.root))} asked for a plan with a budget of {budget}"
+        tx.event(campaign.id, "planned", text, workspace.clock())
+    wake(workspace, campaign.id)
+    return workspace.store.campaign(campaign.id)
+
+
+def _free_name(workspace: Workspace, codebase: Codebase) -> str:
+    """`<codebase>-<config>`, numbered when an earlier campaign has that name."""
+    stem = Path(codebase.config).stem if codebase.config else ""
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{codebase.name}-{stem}".strip("-"))
+    taken = {campaign.name for campaign in workspace.store.campaigns()}
+    names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
+
+
+def _pinned_environment(codebase: Codebase) -> dict[str, str]:
+    missing = [variable for variable in codebase.env if variable not in os.environ]
+    if missing:
+        raise UsageError(
+            f"rea.toml: [codebase] env names {', '.join(missing)}, which this shell does not set",
+            hint=f"export {missing[0]}=… and plan again: its value is pinned in the plan",
+        )
+    return {variable: os.environ[variable] for variable in codebase.env}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What an engineer changes in a plan before signing it. `weights` map hypothesis ids to factors; `split` shares
+    the search budget over the three phases; `additions` are override lists such as ("optim.lr=0.01",)."""
+
+    drop: tuple[int, ...] = ()
+    weights: Mapping[int, float] | None = None
+    additions: tuple[tuple[str, ...], ...] = ()
+    split: Mapping[str, float] | None = None
+    budget: str | None = None
+    rounds: int | None = None
+
+
+def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
+    """A new version of the plan with the change, laid out and estimated anew; an earlier signature is void."""
+    campaign = workspace.store.campaign(ref)
+    record, old = latest_plan(workspace, campaign)
+    if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
+        raise UsageError(
+            f"{campaign.title} is {campaign.state.value}: its plan is not open for edits",
+            hint="while it runs, steer with `rea hypothesis add|veto`; to change budgets `rea pause` it first",
+        )
+    hypotheses = {h.id: h for h in workspace.store.hypotheses(campaign.id)}
+    for id_ in (*change.drop, *(change.weights or {})):
+        if id_ not in hypotheses:
+            raise NotFoundError(f"{campaign.title} has no H-{id_}", hint="`rea hypothesis list` shows them")
+    options = {**campaign.options, **_options(change)}
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    left_out = list(old.left_out)
+    with workspace.store.transaction(campaign.id) as tx:
+        for id_ in change.drop:
+            tx.set_hypothesis(id_, state=HypothesisState.VETOED, reason=f"dropped by {who}")
+            left_out.append(LeftOut(hypotheses[id_].draft.title, f"dropped by {who}"))
+        for id_, weight in (change.weights or {}).items():
+            tx.set_hypothesis(id_, draft=replace(hypotheses[id_].draft, weight=weight))
+        for words in change.additions:
+            treatment = parse_treatment(campaign.codebase, words)
+            tx.add_hypotheses(campaign.id, campaign.round, [engineers_draft(campaign, treatment, who, None, "")])
+        tx.set_campaign(campaign.id, options=options)
+        rows = [h for h in tx.hypotheses(campaign.id) if h.state is HypothesisState.PROPOSED]
+        plan_ = write_plan(
+            replace(campaign, options=options),
+            codebase_digest=old.codebase_digest,
+            signers_digest=digest(read_signers(Path(campaign.codebase.root))),
+            baseline=old.baseline,
+            baseline_values=old.baseline_values,
+            symptoms=old.symptoms,
+            hypotheses=_planned(rows),
+            left_out=left_out,
+            needs_code=old.needs_code,
+            profile_s=old.profile_s,
+        )
+        text = canonical(plan_)
+        if digest(text) == record.digest:
+            raise UsageError(
+                "the edit changes nothing", hint="give --drop, --weight, --add, --split, --budget or --rounds"
+            )
+        new = tx.add_plan(campaign.id, text, digest(text), now)
+        if campaign.state is CampaignState.APPROVED:
+            tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
+        tx.event(campaign.id, "plan", f"{who} edited the plan: version {new.version}, to be signed anew", now)
+    return new
+
+
+def _options(change: Edit) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if change.budget is not None:
+        parse_budget(change.budget, 1.0)
+        options["budget"] = change.budget
+    if change.rounds is not None:
+        if change.rounds < 1:
+            raise UsageError(f"--rounds {change.rounds} is no number of rounds", hint="give 1 or more")
+        options["rounds"] = change.rounds
+    if change.split is not None:
+        known = {phase.value for phase in (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)}
+        wrong = set(change.split) - known
+        if wrong or sum(change.split.values()) <= 0 or min(change.split.values()) < 0:
+            raise UsageError(
+                f"--split {dict(change.split)} is no split of the search budget",
+                hint="for example validation=0.5,combination=0.2,exploitation=0.3",
+            )
+        options["split"] = dict(change.split)
+    return options
+
+
+def _planned(rows: Sequence[Hypothesis]) -> tuple[PlannedHypothesis, ...]:
+    by_key = {h.draft.full.key(): h for h in rows}
+    return tuple(PlannedHypothesis(by_key[d.full.key()].id, d, s) for d, s in rank([h.draft for h in rows]))
+
+
+def parse_treatment(codebase: Codebase, words: Sequence[str]) -> Treatment:
+    """`("optim.lr=0.01", "model.dropout=0.1")` as a treatment, checked against the knobs."""
+    import json
+
+    overrides: dict[str, Scalar] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        knob = codebase.knob(name.strip())
+        if not equals or knob is None:
+            known = ", ".join(k.name for k in codebase.knobs)
+            raise UsageError(f"{word!r} sets no knob of {codebase.name}", hint=f"write knob=value; knobs are: {known}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        overrides[knob.name] = as_knob(knob, value if not isinstance(value, list | dict) else text)
+    return Treatment(checked(codebase, Treatment(overrides)))
+
+
+def engineers_draft(
+    campaign: Campaign, treatment: Treatment, who: str, gain: float | None, because: str
+) -> HypothesisDraft:
+    return HypothesisDraft(
+        title=treatment.describe(),
+        because=because or f"{who} wants to know",
+        treatment=treatment,
+        effect=Belief(gain, max(abs(gain), 0.002)) if gain is not None else ENGINEERS_BELIEF,
+        mechanism="engineer",
+        sources=(Source(SourceKind.ENGINEER, who),),
+    )
+
+
+# ---------------------------------------------------------------- governance
+
+
+def latest_plan(workspace: Workspace, campaign: Campaign) -> tuple[PlanRecord, Plan]:
+    """The campaign's newest plan. Raises NotFoundError while there is none."""
+    record = workspace.store.latest_plan(campaign.id)
+    if record is None:
+        hint = "wait for its profile: `rea status --watch`" if campaign.state is CampaignState.PROFILING else None
+        raise NotFoundError(f"{campaign.title} ({campaign.state.value}) has no plan", hint=hint or campaign.reason)
+    return record, loads(Plan, record.text)
+
+
+def preflight(
+    workspace: Workspace, ref: str, grants: Sequence[str] = ()
+) -> tuple[tuple[Check, ...], tuple[Check, ...]]:
+    """The checklist of a campaign and what of it still blocks; `grants` are given first, by name, on record."""
+    campaign = workspace.store.campaign(ref)
+    record = workspace.store.latest_plan(campaign.id)
+    tools = workspace.tools(campaign)
+    facts = gather(
+        campaign.codebase,
+        campaign.commit,
+        workspace.runs,
+        capacity=tools.launcher.capacity(),
+        overrides_verifiable=_verifiable(workspace, campaign),
+    )
+    listed = checks(campaign.codebase, facts, loads(Plan, record.text) if record else None)
+    if grants:
+        grantable = {check.name for check in listed if check.grantable}
+        unknown = sorted(set(grants) - grantable)
+        if unknown:
+            hint = f"grantable are: {', '.join(sorted(grantable)) or 'none'}"
+            raise UsageError(f"{', '.join(unknown)} cannot be granted", hint=hint)
+        who = this_person(Path(campaign.codebase.root))
+        with workspace.store.transaction(campaign.id) as tx:
+            for name in grants:
+                tx.grant(campaign.id, name, who, workspace.clock())
+                tx.event(campaign.id, "grant", f"{who} granted {name!r}", workspace.clock())
+    granted = [grant.name for grant in workspace.store.grants(campaign.id)]
+    return listed, blocking(listed, granted)
+
+
+def _verifiable(workspace: Workspace, campaign: Campaign) -> bool:
+    """Whether the baseline's runs reported the configuration they resolved."""
+    done = [run.result for run in workspace.store.runs(campaign.id) if run.result is not None]
+    return not done or any(result.overrides_verified for result in done)
+
+
+def approve(workspace: Workspace, ref: str, key: Path, signer: str | None = None) -> Approval:
+    """Sign the latest plan with an SSH key and keep the signature, if the codebase lets this signer sign."""
+    campaign = workspace.store.campaign(ref)
+    record, plan_ = latest_plan(workspace, campaign)
+    if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
+        raise UsageError(f"{campaign.title} is {campaign.state.value}: there is nothing to approve")
+    root = Path(campaign.codebase.root)
+    who = signer or this_person(root)
+    now = workspace.clock()
+    signature = sign(statement(record.digest, campaign.name), key)
+    approval = Approval(record.id, record.digest, who, signature, now)
+    verified_approval(record, approval, campaign, read_signers(root))
+    with workspace.store.transaction(campaign.id) as tx:
+        tx.add_approval(approval)
+        if record.state is PlanState.DRAFT:
+            tx.set_plan(record.id, PlanState.APPROVED)
+        if campaign.state is CampaignState.DRAFTED:
+            tx.set_campaign(campaign.id, state=CampaignState.APPROVED)
+        tx.set_limit(campaign.id, plan_.budget_s, now, f"plan {say('P', record.id)} signed by {who}")
+        tx.event(campaign.id, "approved", f"{who} signed plan version {record.version} ({record.digest[:12]})", now)
+    return approval
+
+
+def reject(workspace: Workspace, ref: str, why: str) -> Campaign:
+    """Say no to a plan: the campaign ends without having run anything but its profile."""
+    campaign = workspace.store.campaign(ref)
+    record, _ = latest_plan(workspace, campaign)
+    if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED):
+        raise UsageError(f"{campaign.title} is {campaign.state.value}", hint="`rea stop` ends a campaign that runs")
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    with workspace.store.transaction(campaign.id) as tx:
+        if record.state is PlanState.DRAFT:
+            tx.set_plan(record.id, PlanState.REJECTED)
+        tx.set_campaign(campaign.id, state=CampaignState.STOPPED, reason=f"rejected by {who}: {why}", ended_at=now)
+        tx.event(campaign.id, "rejected", f"{who}: {why}", now)
+    return workspace.store.campaign(campaign.id)
+
+
+def start(workspace: Workspace, ref: str) -> Campaign:
+    """Set an approved campaign going. Raises ApprovalNeededError for an unsigned plan or an open preflight item."""
+    campaign = workspace.store.campaign(ref)
+    if campaign.state is CampaignState.RUNNING:
+        wake(workspace, campaign.id)
+        return workspace.store.campaign(campaign.id)
+    _may_run(workspace, campaign)
+    if campaign.state is not CampaignState.APPROVED:
+        hint = "`rea resume` goes on" if campaign.state is CampaignState.PAUSED else None
+        raise UsageError(f"{campaign.title} is {campaign.state.value} and cannot be started", hint=hint)
+    _set_running(workspace, campaign, "started")
+    return workspace.store.campaign(campaign.id)
+
+
+def _may_run(workspace: Workspace, campaign: Campaign) -> None:
+    record, plan_ = latest_plan(workspace, campaign)
+    root = Path(campaign.codebase.root)
+    verified_approval(record, workspace.store.approval(record.id), campaign, read_signers(root))
+    if codebase_digest(plan_.codebase) != plan_.codebase_digest:
+        raise ApprovalNeededError("the plan's codebase does not have the digest it was signed with", hint="plan again")
+    _, blocked = preflight(workspace, str(campaign.id))
+    if blocked:
+        lines = "".join(f"\n  ✗ {c.name}: {c.words}" + (f" → {c.hint}" if c.hint else "") for c in blocked)
+        grantable = [check.name for check in blocked if check.grantable]
+        hint = f"rea preflight {campaign.title} --grant {grantable[0]}" if grantable else "mend these and try again"
+        raise ApprovalNeededError(f"preflight of {campaign.title} does not hold:{lines}", hint=hint)
+
+
+def _set_running(workspace: Workspace, campaign: Campaign, word: str) -> None:
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    with workspace.store.transaction(campaign.id) as tx:
+        phase = Phase.VALIDATION if campaign.phase is Phase.PROFILE else campaign.phase
+        tx.set_campaign(
+            campaign.id, state=CampaignState.RUNNING, phase=phase, pause_reason=None, reason="", next_wake_at=None
+        )
+        tx.event(campaign.id, word, f"{word} by {who}", now)
+    wake(workspace, campaign.id)
+
+
+# ---------------------------------------------------------------- steering
+
+
+def pause(workspace: Workspace, ref: str) -> Campaign:
+    """Nothing new starts; jobs in flight end and are recorded."""
+    campaign = workspace.store.campaign(ref)
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    with workspace.store.transaction(campaign.id) as tx:
+        reason = f"paused by {who}"
+        tx.set_campaign(
+            campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.ENGINEER, reason=reason, next_wake_at=None
+        )
+        tx.event(campaign.id, "paused", reason, now)
+    return workspace.store.campaign(campaign.id)
+
+
+def resume(workspace: Workspace, ref: str) -> Campaign:
+    """Go on where a paused campaign was; its limits are as they were, unless a new plan was signed."""
+    campaign = workspace.store.campaign(ref)
+    if campaign.state is not CampaignState.PAUSED:
+        raise UsageError(f"{campaign.title} is {campaign.state.value}, not paused")
+    _may_run(workspace, campaign)
+    _set_running(workspace, campaign, "resumed")
+    return workspace.store.campaign(campaign.id)
+
+
+def stop(workspace: Workspace, ref: str, why: str = "") -> Campaign:
+    """End a campaign for good: its jobs are cancelled, what it learnt stays."""
+    campaign = workspace.store.campaign(ref)
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    reason = f"stopped by {who}" + (f": {why}" if why else "")
+    with workspace.store.transaction(campaign.id) as tx:
+        tx.set_campaign(campaign.id, state=CampaignState.STOPPED, reason=reason, ended_at=now, next_wake_at=None)
+        tx.event(campaign.id, "stopped", reason, now)
+    wake(workspace, campaign.id)
+    return workspace.store.campaign(campaign.id)
+
+
+def add_hypothesis(
+    workspace: Workspace, ref: str, words: Sequence[str], *, gain: float | None = None, because: str = ""
+) -> Hypothesis:
+    """An engineer's own hypothesis, tested in this round's validation or, when that is over, in the next one's."""
+    campaign = workspace.store.campaign(ref)
+    if is_terminal(campaign.state) or campaign.state is CampaignState.PROFILING:
+        raise UsageError(f"{campaign.title} is {campaign.state.value}: no hypothesis can be added")
+    if campaign.state in (CampaignState.DRAFTED, CampaignState.APPROVED):
+        hint = f"rea plan edit {campaign.title} --add '{' '.join(words)}'"
+        raise UsageError(f"{campaign.title} has not started: shape its plan instead", hint=hint)
+    who = this_person(Path(campaign.codebase.root))
+    treatment = parse_treatment(campaign.codebase, words)
+    hypotheses = workspace.store.hypotheses(campaign.id)
+    incumbent = next((h for h in hypotheses if h.id == campaign.incumbent), None)
+    base = incumbent.draft.full if incumbent is not None and campaign.round > 1 else Treatment()
+    draft = replace(engineers_draft(campaign, treatment, who, gain, because), base=base)
+    with workspace.store.transaction(campaign.id) as tx:
+        (id_,) = tx.add_hypotheses(campaign.id, campaign.round, [draft])
+        tx.event(campaign.id, "hypothesis", f"{who} added H-{id_}: {draft.title}", workspace.clock())
+    if campaign.state is CampaignState.RUNNING:
+        wake(workspace, campaign.id)
+    return workspace.store.hypothesis(id_)
+
+
+def veto(workspace: Workspace, hypothesis: str, why: str = "") -> Hypothesis:
+    """Rule a hypothesis out: what waits of it is withdrawn, what runs is cancelled, nothing builds on it."""
+    found = workspace.store.hypothesis(number(hypothesis, "H"))
+    campaign = workspace.store.campaign(found.campaign)
+    who = this_person(Path(campaign.codebase.root))
+    reason = f"vetoed by {who}" + (f": {why}" if why else "")
+    with workspace.store.transaction(campaign.id) as tx:
+        tx.set_hypothesis(found.id, state=HypothesisState.VETOED, reason=reason)
+        for other in tx.hypotheses(campaign.id):
+            built_on = found.id in other.draft.parents and other.draft.kind is not HypothesisKind.SINGLE
+            if built_on and other.state in (
+                HypothesisState.PROPOSED,
+                HypothesisState.TESTING,
+                HypothesisState.SUPPORTED,
+            ):
+                tx.set_hypothesis(other.id, state=HypothesisState.VETOED, reason=f"it contains {found.name}, {reason}")
+        tx.event(campaign.id, "vetoed", f"{found.name}: {reason}", workspace.clock())
+    if campaign.state is CampaignState.RUNNING:
+        wake(workspace, campaign.id)
+    return workspace.store.hypothesis(found.id)
+
+
+# ---------------------------------------------------------------- waking
+
+
+def wake(workspace: Workspace, campaign: int) -> Woken:
+    """One pass over one campaign."""
+    return wake_campaign(workspace.tools(workspace.store.campaign(campaign)), campaign)
+
+
+def woken(workspace: Workspace) -> list[int]:
+    """Campaigns a wake has something to do for: due by the clock, or called by a job that ended."""
+    mine = re.compile(rf"(\d+)\.rea-{workspace.store.uid}-")
+    folder = workspace.runs / "wake"
+    called = [int(m.group(1)) for path in folder.glob("*") if (m := mine.match(path.name))] if folder.is_dir() else []
+    return sorted({*workspace.store.due(workspace.clock()), *called})
+
+
+def wait(
+    workspace: Workspace,
+    campaign: int,
+    until: Callable[[Campaign], bool],
+    tick: Callable[[Campaign], None],
+    *,
+    poll_s: float = 0.25,
+) -> Campaign:
+    """Stay with a campaign until a condition holds, waking it when it is called or due."""
+    import time
+
+    with attending(workspace, f"-{campaign}"):
+        while True:
+            found = workspace.store.campaign(campaign)
+            tick(found)
+            if until(found):
+                return found
+            if campaign in woken(workspace):
+                wake(workspace, campaign)
+            else:
+                time.sleep(poll_s)
+
+
+@contextmanager
+def attending(workspace: Workspace, suffix: str = "") -> Iterator[None]:
+    """While the block runs, wrappers of ended jobs leave the waking to it (of one campaign, or of all)."""
+    folder = workspace.runs / "wake"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / f"{ATTENDED}{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        # Shared, so that two who wait for one campaign do not keep each other out.
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(file)
+
+
+def done(campaign: Campaign) -> bool:
+    """Whether `start --wait` has nothing more to wait for."""
+    return campaign.state not in (CampaignState.RUNNING, CampaignState.PROFILING)

@@ -1,0 +1,93 @@
+"""Where things are, and the tools of a wake."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from rea.domain.campaign import Campaign
+from rea.executor.tools import Tools
+from rea.launchers import open_launcher
+from rea.store import Store, open_store
+
+# What a job sees of the environment of whoever submits it; everything else is named in rea.toml and pinned in the plan.
+JOB_ENV: Final = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "XDG_CACHE_HOME",
+)
+# What the wake-up that a job's wrapper starts needs on top, to find the same store and the same modules.
+WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", "SSH_AUTH_SOCK")
+
+
+def data_home() -> Path:
+    """REA_HOME, else `rea` in the user's data directory."""
+    given = os.environ.get("REA_HOME")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rea"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One store and one place for runs. `clock` gives Unix seconds."""
+
+    store: Store
+    runs: Path
+    clock: Callable[[], float] = time.time
+
+    @cached_property
+    def _launchers(self) -> dict[str, object]:
+        return {}
+
+    def tools(self, campaign: Campaign) -> Tools:
+        """What a wake of this campaign works with."""
+        from rea.knowledge.cards import load_runbooks, load_techniques
+        from rea.workspace.proposal import publish
+
+        choice = campaign.codebase.launcher
+        team = Path(campaign.codebase.root) / ".rea" / "knowledge"
+        launcher = open_launcher(choice.kind, runs=self.runs, slots=choice.slots, options=choice.options)
+        return Tools(
+            store=self.store,
+            launcher=launcher,
+            runs=self.runs,
+            clock=self.clock,
+            techniques=lambda: load_techniques(*_present(team / "techniques")),
+            runbooks=lambda: load_runbooks(*_present(team / "runbooks")),
+            wake_command=(sys.executable, "-m", "rea", "wake"),
+            wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
+            job_env=_environment(JOB_ENV),
+            publish=lambda id_: publish(self, id_),
+        )
+
+
+def open_workspace() -> Workspace:
+    """The workspace the environment names: REA_STORE (URL), REA_RUNS (folder), REA_HOME (default place of both)."""
+    store = open_store(os.environ.get("REA_STORE") or f"sqlite:///{data_home() / 'rea.db'}")
+    given = os.environ.get("REA_RUNS")
+    runs = Path(given).expanduser() if given else (store.path.parent if store.path else data_home()) / "runs"
+    runs = runs.absolute()
+    runs.mkdir(parents=True, exist_ok=True)
+    return Workspace(store, runs)
+
+
+def _environment(names: tuple[str, ...]) -> Mapping[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _present(folder: Path) -> tuple[Path, ...]:
+    return (folder,) if folder.is_dir() else ()

@@ -1,0 +1,61 @@
+"""What a campaign delivers: its view, its report, its branch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rea.domain.campaign import Campaign
+from rea.domain.codec import loads
+from rea.domain.plan import Plan
+from rea.domain.states import Verdict
+from rea.executor.act import proposal_branch
+from rea.report.view import View
+from rea.workspace.compose import Workspace
+
+
+def view(workspace: Workspace, ref: str | int) -> View:
+    """Everything a report shows, as it stands now."""
+    store = workspace.store
+    campaign = store.campaign(ref)
+    record = store.latest_plan(campaign.id)
+    launched = campaign.verdict is Verdict.LAUNCH
+    return View(
+        campaign=campaign,
+        plan=loads(Plan, record.text) if record is not None else None,
+        record=record,
+        approval=store.approval(record.id) if record is not None else None,
+        hypotheses=tuple(store.hypotheses(campaign.id)),
+        runs=tuple(store.runs(campaign.id)),
+        attempts=tuple(store.attempts(campaign.id)),
+        entries=tuple(store.entries(campaign.id)),
+        events=tuple(store.events(campaign.id)),
+        branch=proposal_branch(campaign) if launched else None,
+        reproduction=reproduction(campaign) if launched else None,
+        now=workspace.clock(),
+    )
+
+
+def reproduction(campaign: Campaign) -> str:
+    """The command that trains the proposal again, for one of the seeds of the claim."""
+    codebase = campaign.codebase
+    claim = campaign.claim or campaign.visible
+    seed = str(claim.seeds[0]) if claim is not None else "1"
+    words = codebase.train.replace("{python}", codebase.python).replace("{seed}", seed)
+    words = words.replace("{config}", codebase.config or "").replace("{run_dir}", "runs/reproduction")
+    return f"cd {codebase.root} && git switch {proposal_branch(campaign)} && REA_RUN_DIR=runs/reproduction {words}"
+
+
+def report_path(workspace: Workspace, campaign: int) -> Path:
+    return workspace.runs / workspace.store.uid / f"C-{campaign}" / "report.html"
+
+
+def publish(workspace: Workspace, campaign: int) -> None:
+    """Write the report of a campaign beside its runs; an older one is replaced in one step."""
+    from rea.report.html import render
+
+    path = report_path(workspace, campaign)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(render(view(workspace, campaign)), encoding="utf-8")
+    draft.replace(path)
