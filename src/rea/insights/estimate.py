@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from rea.domain.hypothesis import Belief
 from rea.domain.insight import Context, Effect, ExperimentOutcome, ExperimentRecord
@@ -14,7 +13,6 @@ from rea.insights.similarity import similarity
 
 TRAINABLE_PRIOR = (9.0, 1.0)  # Beta: ten imagined experiments, of which nine could be trained
 SMALLEST_SE = 1e-6
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,11 @@ def effect(technique: Technique, context: Context, records: Iterable[ExperimentR
     """Posterior of a technique's relative gain in this context.
 
     Normal–normal partial pooling. A record's variance is (se² / fidelity + τ²) / similarity: noise of the measurement,
-    variance between contexts, and a power prior (Ibrahim & Chen, Statistical Science 2000) that counts an experiment in
-    another context as a part of one. τ² is the moment estimate of DerSimonian & Laird (Controlled Clinical Trials 1986)
-    in its form for arbitrary weights (DerSimonian & Kacker, Contemporary Clinical Trials 2007). The pooled mean is shrunk
-    toward the card's prior, whose precision counts like any other. The variance given is that of the pooled mean plus
-    τ², since this context is one more draw.
+    variance between contexts, and a power prior (Ibrahim & Chen, Statistical Science 2000) that counts an experiment
+    in another context as a part of one. τ² is the moment estimate of DerSimonian & Laird (Controlled Clinical Trials
+    1986) in its form for arbitrary weights (DerSimonian & Kacker, Contemporary Clinical Trials 2007). The pooled mean
+    is shrunk toward the card's prior, whose precision counts like any other. The variance given is that of the pooled
+    mean plus τ², since this context is one more draw.
 
     A pruned record is censored: its gain is at most the bound seen (0 where none was kept). Each enters as the
     likelihood Φ((bound − effect) / noise), whose product with a normal is replaced by the normal of equal mean and
@@ -122,7 +120,7 @@ def _mills(z: float) -> float:
     """φ(z) / Φ(z), by its asymptote where Φ underflows."""
     if z < -30:
         return -z - 1 / z
-    return _NORMAL.pdf(z) / _NORMAL.cdf(z)
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / (0.5 * math.erfc(-z / math.sqrt(2)))
 
 
 def percent(value: float) -> str:

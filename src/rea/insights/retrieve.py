@@ -15,7 +15,26 @@ from rea.insights.interaction import interaction
 _T = TypeVar("_T")
 MOST_ROWS = 8
 _SMALL_WORDS = frozenset(
-    "a an and are do does for here how in is it know of on or the to we what when which why with".split()
+    [
+        "about",
+        "and",
+        "are",
+        "do",
+        "does",
+        "for",
+        "here",
+        "how",
+        "in",
+        "is",
+        "it",
+        "know",
+        "of",
+        "on",
+        "the",
+        "to",
+        "we",
+        "what",
+    ]
 )
 
 
@@ -112,7 +131,8 @@ def _tried(role: str, records: Iterable[ExperimentRecord]) -> tuple[str, ...]:
 def _note(record: ExperimentRecord) -> str:
     gain = "no number" if record.effect is None else percent(record.effect)
     settings = ", ".join(f"{role}={value}" for role, value in sorted(record.roles.items()))
-    return f"{record.codebase}, campaign {record.campaign}: {record.technique or settings}: {record.outcome}, {gain}. {record.note}".strip()
+    what = f"{record.technique or settings}: {record.outcome}, {gain}. {record.note}"
+    return f"{record.codebase}, campaign {record.campaign}: {what}".strip()
 
 
 def _ranked(items: Sequence[_T], text: Callable[[_T], str], words: frozenset[str]) -> list[_T]:

@@ -36,7 +36,7 @@ def match(evidence: FailureEvidence, runbooks: Sequence[Runbook]) -> Diagnosis:
     if not fitting:
         return _unknown(evidence, runbooks)
     _, place, _, runbook, signs = min(fitting, key=lambda entry: entry[:3])
-    line = lines[place] if place < len(lines) else None
+    line = _telling(lines, place) if place < len(lines) else None
     if line is not None:
         signs = [*signs, f"line {place + 1} of {len(lines)} of the log's end matches"]
     others = sorted(entry[3].name for entry in fitting if entry[3] is not runbook)
@@ -75,6 +75,14 @@ def _first(runbook: Runbook, lines: Sequence[str]) -> int | None:
         return None
     pattern = _compiled(runbook.signatures)
     return next((number for number, line in enumerate(lines) if pattern.search(line)), None)
+
+
+def _telling(lines: Sequence[str], place: int) -> str:
+    """The line itself, or, where a traceback begins, the exception at its end."""
+    if not lines[place].startswith("Traceback (most recent call last)"):
+        return lines[place]
+    rest = (line for line in lines[place + 1 :] if line and not line[0].isspace())
+    return next(rest, lines[place])
 
 
 @lru_cache(maxsize=512)
