@@ -98,7 +98,7 @@ class Objective:
     guardrails: tuple[Guardrail, ...] = ()
 
     def gain(self, baseline: float, value: float) -> float:
-        """Relative gain of `value` over `baseline`, positive when better: (baseline − value) / |baseline| if minimised."""
+        """Relative gain of `value` over `baseline`: (baseline − value) / |baseline| where less is better."""
         difference = baseline - value if self.direction == "minimize" else value - baseline
         return difference / abs(baseline)
 

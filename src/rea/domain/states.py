@@ -84,46 +84,47 @@ class PlanState(StrEnum):
 
 _C, _H, _R, _A, _P = CampaignState, HypothesisState, RunState, AttemptState, PlanState
 
-TRANSITIONS: Final[dict[StrEnum, frozenset[StrEnum]]] = {
-    _C.PROFILING: frozenset({_C.DRAFTED, _C.FAILED, _C.STOPPED}),
-    _C.DRAFTED: frozenset({_C.APPROVED, _C.STOPPED}),
-    _C.APPROVED: frozenset({_C.RUNNING, _C.DRAFTED, _C.STOPPED}),
-    _C.RUNNING: frozenset({_C.PAUSED, _C.FINISHED, _C.STOPPED, _C.FAILED}),
-    _C.PAUSED: frozenset({_C.RUNNING, _C.STOPPED}),
-    _C.FINISHED: frozenset(),
-    _C.STOPPED: frozenset(),
-    _C.FAILED: frozenset(),
-    _H.PROPOSED: frozenset({_H.TESTING, _H.VETOED, _H.LEFT_OUT}),
-    _H.TESTING: frozenset({_H.SUPPORTED, _H.REFUTED, _H.INCONCLUSIVE, _H.FAILED, _H.VETOED, _H.LEFT_OUT}),
-    _H.SUPPORTED: frozenset({_H.REFUTED, _H.INCONCLUSIVE, _H.VETOED}),
-    _H.INCONCLUSIVE: frozenset({_H.SUPPORTED, _H.REFUTED, _H.VETOED, _H.TESTING}),
-    _H.REFUTED: frozenset({_H.SUPPORTED, _H.INCONCLUSIVE, _H.TESTING}),
-    _H.FAILED: frozenset(),
-    _H.VETOED: frozenset(),
-    _H.LEFT_OUT: frozenset({_H.PROPOSED}),
-    _R.PLANNED: frozenset({_R.ACTIVE, _R.CANCELLED}),
-    _R.ACTIVE: frozenset({_R.SUCCEEDED, _R.PRUNED, _R.FAILED, _R.CANCELLED, _R.PLANNED}),
-    _R.SUCCEEDED: frozenset(),
-    _R.PRUNED: frozenset(),
-    _R.FAILED: frozenset(),
-    _R.CANCELLED: frozenset(),
-    _A.INTENDED: frozenset({_A.SUBMITTED, _A.ENDED}),
-    _A.SUBMITTED: frozenset({_A.ENDED}),
-    _A.ENDED: frozenset(),
-    _P.DRAFT: frozenset({_P.APPROVED, _P.REJECTED, _P.SUPERSEDED}),
-    _P.APPROVED: frozenset({_P.SUPERSEDED}),
-    _P.REJECTED: frozenset({_P.SUPERSEDED}),
-    _P.SUPERSEDED: frozenset(),
+# Keyed by kind of row as well: a StrEnum member equals its text, so two kinds' "approved" would be one key.
+TRANSITIONS: Final[dict[tuple[type[StrEnum], StrEnum], frozenset[StrEnum]]] = {
+    (_C, _C.PROFILING): frozenset({_C.DRAFTED, _C.FAILED, _C.STOPPED}),
+    (_C, _C.DRAFTED): frozenset({_C.APPROVED, _C.STOPPED}),
+    (_C, _C.APPROVED): frozenset({_C.RUNNING, _C.DRAFTED, _C.STOPPED}),
+    (_C, _C.RUNNING): frozenset({_C.PAUSED, _C.FINISHED, _C.STOPPED, _C.FAILED}),
+    (_C, _C.PAUSED): frozenset({_C.RUNNING, _C.STOPPED}),
+    (_C, _C.FINISHED): frozenset(),
+    (_C, _C.STOPPED): frozenset(),
+    (_C, _C.FAILED): frozenset(),
+    (_H, _H.PROPOSED): frozenset({_H.TESTING, _H.VETOED, _H.LEFT_OUT}),
+    (_H, _H.TESTING): frozenset({_H.SUPPORTED, _H.REFUTED, _H.INCONCLUSIVE, _H.FAILED, _H.VETOED, _H.LEFT_OUT}),
+    (_H, _H.SUPPORTED): frozenset({_H.REFUTED, _H.INCONCLUSIVE, _H.VETOED}),
+    (_H, _H.INCONCLUSIVE): frozenset({_H.SUPPORTED, _H.REFUTED, _H.VETOED, _H.TESTING}),
+    (_H, _H.REFUTED): frozenset({_H.SUPPORTED, _H.INCONCLUSIVE, _H.TESTING}),
+    (_H, _H.FAILED): frozenset(),
+    (_H, _H.VETOED): frozenset(),
+    (_H, _H.LEFT_OUT): frozenset({_H.PROPOSED}),
+    (_R, _R.PLANNED): frozenset({_R.ACTIVE, _R.CANCELLED}),
+    (_R, _R.ACTIVE): frozenset({_R.SUCCEEDED, _R.PRUNED, _R.FAILED, _R.CANCELLED, _R.PLANNED}),
+    (_R, _R.SUCCEEDED): frozenset(),
+    (_R, _R.PRUNED): frozenset(),
+    (_R, _R.FAILED): frozenset(),
+    (_R, _R.CANCELLED): frozenset(),
+    (_A, _A.INTENDED): frozenset({_A.SUBMITTED, _A.ENDED}),
+    (_A, _A.SUBMITTED): frozenset({_A.ENDED}),
+    (_A, _A.ENDED): frozenset(),
+    (_P, _P.DRAFT): frozenset({_P.APPROVED, _P.REJECTED, _P.SUPERSEDED}),
+    (_P, _P.APPROVED): frozenset({_P.SUPERSEDED}),
+    (_P, _P.REJECTED): frozenset({_P.SUPERSEDED}),
+    (_P, _P.SUPERSEDED): frozenset(),
 }
 
 
 def is_terminal(state: StrEnum) -> bool:
     """True if nothing leads out of this state."""
-    return not TRANSITIONS[state]
+    return not TRANSITIONS[type(state), state]
 
 
 def check_transition(what: str, old: StrEnum, new: StrEnum) -> None:
     """Raise TransitionError unless `old → new` is listed above (staying put is always allowed)."""
-    if new != old and new not in TRANSITIONS[old]:
-        allowed = ", ".join(sorted(TRANSITIONS[old])) or "nothing, it is terminal"
+    if new != old and new not in TRANSITIONS[type(old), old]:
+        allowed = ", ".join(sorted(TRANSITIONS[type(old), old])) or "nothing, it is terminal"
         raise TransitionError(f"{what} is {old.value} and cannot become {new.value}", hint=f"from here: {allowed}")

@@ -83,6 +83,8 @@ class Transaction(Queries):
         for name in ("visible", "claim"):
             if values.get(name) is not None:
                 values[name] = encode(values[name])
+        if "options" in values:
+            values["options"] = encode(values["options"])
         if "reason" in values:
             values["reason"] = plain(values["reason"])
         self._update(t.campaigns, campaign, values)

@@ -1,0 +1,4 @@
+from rea.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The command line: it translates, and holds no decision."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The `rea` command. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 approval needed, 5 budget or guardrail
+    stop, 6 launcher unreachable."""
+    from rea.cli.app import app
+    from rea.domain.errors import ReaError
+
+    try:
+        app()
+    except ReaError as error:
+        print(f"rea: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("rea: interrupted; a running campaign goes on by itself", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,160 @@
+"""Numbers, units and words as all reports write them."""
+
+from __future__ import annotations
+
+import math
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from rea.domain.codebase import Codebase, Objective, Scalar
+from rea.domain.plan import Plan
+
+NOTHING = "—"
+_ACRONYMS = {"ne": "NE", "auc": "AUC", "gauc": "GAUC", "ece": "ECE", "logloss": "log loss", "log_loss": "log loss"}
+
+
+def percent(share: float | None, *, sign: bool = True, digits: int = 3) -> str:
+    """A share as a percentage: `percent(0.00421) == "+0.421 %"`; a dash where there is no number."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    text = f"{share * 100:{'+' if sign else ''}.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return f"{text.replace('-', '−')} %"
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    """`+0.421 ± 0.080 %`."""
+    if mean is None or sd is None or not math.isfinite(mean) or not math.isfinite(sd):
+        return percent(mean)
+    return f"{percent(mean)[:-2]} ± {percent(sd, sign=False)}"
+
+
+def number(value: float | None, digits: int = 5) -> str:
+    """A metric's value: fixed digits where it is of ordinary size."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    size = abs(value)
+    text = f"{value:.{digits}f}" if 1e-3 <= size < 1000 or size == 0 else f"{value:.6g}"
+    return text.replace("-", "−")
+
+
+def setting(value: Scalar) -> str:
+    """A knob's value as a config file would hold it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return clean(str(value))
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 0:
+        return f"−{duration(-seconds)}"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def device_word(codebase: Codebase) -> str:
+    """What a device is here: GPUs where a run takes any, else cores."""
+    return "GPU" if codebase.resources.gpus else "core"
+
+
+def device_unit(seconds: float, codebase: Codebase) -> tuple[float, str]:
+    """The seconds in a unit of device time that suits the size, and its name: hours, or minutes below two hours."""
+    word = device_word(codebase)
+    return (3600.0, f"{word}-hours") if abs(seconds) >= 7200 else (60.0, f"{word}-minutes")
+
+
+def device_time(seconds: float | None, codebase: Codebase) -> str:
+    """`5.25 GPU-hours`, `14.2 core-minutes`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    divisor, unit = device_unit(seconds, codebase)
+    amount = seconds / divisor
+    return f"{amount:.{0 if abs(amount) >= 100 else 1 if abs(amount) >= 10 else 2}f} {unit}".replace(
+        "-", "−", amount < 0
+    )
+
+
+def device_range(low: float, high: float, codebase: Codebase) -> str:
+    """`3.1 to 5.2 core-hours`, in the unit that suits the larger one; below nothing is nothing."""
+    divisor, unit = device_unit(high, codebase)
+    return f"{max(low, 0.0) / divisor:.1f} to {high / divisor:.1f} {unit}"
+
+
+def moment(at: float | None) -> str:
+    """`2026-03-04 09:30 UTC`."""
+    if at is None or not math.isfinite(at):
+        return NOTHING
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+    except (OverflowError, OSError, ValueError):
+        return NOTHING
+
+
+def memory(size: float) -> str:
+    return f"{size / 1024**3:.1f} GiB" if size >= 1024**3 else f"{size / 1024**2:.0f} MiB"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 run`, `3 runs`, `2 hypotheses`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def listing(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def metric_name(objective: Objective) -> str:
+    return _ACRONYMS.get(objective.metric.lower(), objective.metric)
+
+
+def minimum_gain(plan: Plan | None, objective: Objective) -> float:
+    return plan.rules.minimum_gain if plan else objective.minimum_gain
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def clean(text: str) -> str:
+    """One line of text that a terminal, a browser and a text file can show: no control or direction characters."""
+    return " ".join("".join(_shown(text)).split())
+
+
+def clean_block(text: str) -> str:
+    """The same for a text of several lines, whose blanks and tabs are kept."""
+    return "\n".join("".join(_shown(line, keep="\t")) for line in text.splitlines())
+
+
+def shorten(text: str, size: int) -> str:
+    """At most `size` characters of a line; what was cut is shown as an ellipsis."""
+    text = clean(text)
+    return text if len(text) <= size else text[: size - 1].rstrip() + "…"
+
+
+def _shown(text: str, keep: str = "") -> Iterable[str]:
+    for character in text:
+        category = unicodedata.category(character)
+        if character in keep or category[0] not in "C":
+            yield " " if category in ("Zl", "Zp") else character
+        elif character in "\n\r\t\v\f":
+            yield " "
+        elif category in ("Cs", "Co", "Cn"):
+            yield "\ufffd"
