@@ -9,14 +9,14 @@ Rows are in time order. The noise of the labels is a coin per row, so the teache
 import numpy as np
 
 CATEGORICAL = (
-    "user", "country", "device", "hour", "weekday", "publisher", "slot", "ad", "advertiser", "category", "format", "age_band",
+    "user", "country", "device", "hour", "publisher", "slot", "ad", "advertiser", "category", "format", "age_band",
 )  # fmt: skip
-NUMERIC = ("bid", "ad_age_hours", "user_impressions", "user_clicks", "page_depth", "relevance", "dwell_ms")
+NUMERIC = ("bid", "ad_age_hours", "user_impressions", "user_clicks", "relevance", "dwell_ms")
 
-USERS, COUNTRIES, DEVICES, PUBLISHERS, SLOTS = 4000, 30, 6, 400, 8
-ADS, ADVERTISERS, CATEGORIES, FORMATS, AGE_BANDS = 2500, 300, 24, 5, 8
+USERS, COUNTRIES, DEVICES, PUBLISHERS, SLOTS = 800, 20, 6, 150, 8
+ADS, ADVERTISERS, CATEGORIES, FORMATS, AGE_BANDS = 500, 100, 12, 5, 8
 DAYS = 21.0
-LATENT = 4
+LATENT = 2
 
 
 def zipf(rng: np.random.Generator, count: int, size: int, exponent: float) -> np.ndarray:
@@ -34,7 +34,6 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
     # Who, where, when.
     day = np.sort(rng.random(rows)) * DAYS
     hour = np.minimum(23, rng.beta(2.6, 1.8, rows) * 24).astype(np.int32)
-    weekday = (day.astype(np.int32)) % 7
     user = zipf(rng, USERS, rows, 1.0)
     country = zipf(world, COUNTRIES, USERS, 1.4)[user]
     age_band = world.integers(0, AGE_BANDS, USERS)[user]
@@ -49,7 +48,7 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
     ad = np.clip(newest - 1 - back.astype(np.int64), 0, ADS - 1)
     popularity = world.permutation(ADS)  # a few ads take most impressions: pull half of the rows to their best neighbour
     pull = rng.random(rows) < 0.5
-    neighbour = np.clip(ad - rng.integers(0, 40, rows), 0, ADS - 1)
+    neighbour = np.clip(ad - rng.integers(0, 12, rows), 0, ADS - 1)
     ad = np.where(pull & (popularity[neighbour] > popularity[ad]), neighbour, ad)
     advertiser = zipf(world, ADVERTISERS, ADS, 1.0)[ad]
     category = world.integers(0, CATEGORIES, ADVERTISERS)[advertiser]
@@ -61,7 +60,6 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
     ad_age = np.maximum(0, day - start[ad]) * 24
     impressions = np.floor(np.exp(world.normal(3, 1.3, USERS)[user] + rng.normal(0, 0.3, rows)))
     clicks = rng.poisson(np.minimum(impressions, 5000) * 0.1 * np.exp(0.6 * appetite[user] - 0.2)).astype(np.float64)
-    depth = rng.geometric(0.3, rows).astype(np.float64)
     relevance = rng.beta(2, 4, rows)
     dwell = np.exp(rng.normal(8, 1.6, rows))
     new_user = rng.random(rows) < 0.08
@@ -77,26 +75,25 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
         return np.einsum("nk,nk->n", left[a], right[b])
 
     logit = (
-        -2.1
-        + 0.35 * appetite[user]
+        -1.5
+        + 0.5 * appetite[user]
         + effect(COUNTRIES, 0.2)[country]
         + effect(DEVICES, 0.2)[device]
-        + effect(PUBLISHERS, 0.3)[publisher]
+        + effect(PUBLISHERS, 0.4)[publisher]
         + effect(SLOTS, 0.35)[slot]
-        + effect(ADS, 0.3)[ad]
+        + effect(ADS, 0.4)[ad]
         + effect(ADVERTISERS, 0.35)[advertiser]
         + effect(CATEGORIES, 0.3)[category]
         + effect(FORMATS, 0.2)[ad_format]
-        + pair(user, USERS, category, CATEGORIES, 0.45)
-        + pair(age_band, AGE_BANDS, category, CATEGORIES, 0.5)
-        + pair(publisher, PUBLISHERS, category, CATEGORIES, 0.35)
-        + pair(slot, SLOTS, ad_format, FORMATS, 0.5)
-        + pair(device, DEVICES, hour, 24, 0.35)
-        + pair(country, COUNTRIES, advertiser, ADVERTISERS, 0.3)
+        + pair(user, USERS, category, CATEGORIES, 0.25)
+        + pair(age_band, AGE_BANDS, category, CATEGORIES, 0.3)
+        + pair(publisher, PUBLISHERS, category, CATEGORIES, 0.25)
+        + pair(slot, SLOTS, ad_format, FORMATS, 0.4)
+        + pair(device, DEVICES, hour, 24, 0.3)
+        + pair(country, COUNTRIES, advertiser, ADVERTISERS, 0.2)
         + 0.5 * np.sin((hour - 5) / 24 * 2 * np.pi)
         + 0.3 * np.log(bid)
         - 0.25 * np.log1p(ad_age / 24)  # an ad tires
-        - 0.5 * np.log(depth)
         + 1.2 * (relevance - 0.33) * np.where(ad_format < 2, 2.0, 0.5)
         + 0.7 * np.exp(-(((np.log(dwell) - 7.5) / 1.2) ** 2))  # neither a bounce nor a tab left open
         + 0.5 * effect(CATEGORIES, 1.0)[category] * (day / DAYS - 0.5)  # interests move
@@ -104,14 +101,13 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(rows) < probability).astype(np.uint8)
 
-    columns = (user, country, device, hour, weekday, publisher, slot, ad, advertiser, category, ad_format, age_band)
+    columns = (user, country, device, hour, publisher, slot, ad, advertiser, category, ad_format, age_band)
     categorical = {name: (column + 1).astype(np.int32) for name, column in zip(CATEGORICAL, columns, strict=True)}
     values = (
         bid,
         ad_age,
         np.where(new_user, np.nan, impressions),
         np.where(new_user, np.nan, clicks),
-        depth,
         relevance,
         np.where(no_dwell, np.nan, dwell),
     )

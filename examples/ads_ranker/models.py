@@ -54,7 +54,7 @@ class Dropout(nn.Module):
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")  # no default init to throw away
+    layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.xavier_normal_(layer.weight)
     if bias:
         nn.init.zeros_(layer.bias)
