@@ -133,7 +133,7 @@ def scatter(
     high = max([half, worthwhile, *seen, *(y for _, y in steps)]) * 1.12 or 1.0
     low = -max(half * 2.2, high * 0.35)
     low = max(min([*seen, -half * 1.3]) * 1.12, low) if seen else low
-    x, y = Scale(0.0, end or 1.0, 66, WIDTH - 20), Scale(low, high, 316, 16)
+    x, y = Scale(0.0, end or 1.0, 66, WIDTH - 20), Scale(low, high, 312, 16)
     out = [
         _grid_x(x, ticks(0.0, x.high, 7), 16, 340, x_label),
         _grid_y(y, ticks(low, high, 6), 66, WIDTH - 20, y_label),
@@ -150,9 +150,9 @@ def scatter(
         out.append(f'<path class="best" d="{path}" />')
     for mark in marks:
         if mark.y is None or not math.isfinite(mark.y):
-            out.append(_titled(shape(mark.shape, x(mark.x), 340, mark.style), mark.words))
+            out.append(_titled(shape(mark.shape, x(mark.x), 332, mark.style), mark.words))
         elif mark.y < low:
-            out.append(_titled(shape("down", x(mark.x), 316, mark.style), mark.words))
+            out.append(_titled(shape("down", x(mark.x), 312, mark.style), mark.words))
         else:
             out.append(_titled(shape(mark.shape, x(mark.x), y(mark.y), mark.style), mark.words))
     return _svg(384, words, out)
@@ -213,12 +213,13 @@ def predicted(marks: Sequence[tuple[str, float, float, float, float, str]], labe
     out = [_grid_x(x, marked, 16, 396, f"predicted {label}"), _grid_y(y, marked, 66, 486, f"observed {label}")]
     out += [_line(x(0), 16, x(0), 396, "zero"), _line(66, y(0), 486, y(0), "zero")]
     out.append(_line(x(x.low), y(x.low), x(x.high), y(x.high), "limit"))
+    taken: list[tuple[float, float]] = []
     for name, p, sd, o, se, said in marks:
-        body = _line(x(p - sd), y(o), x(p + sd), y(o), "whisker second") + _line(
-            x(p), y(o - se), x(p), y(o + se), "whisker first"
-        )
+        body = _line(x(p - sd), y(o), x(p + sd), y(o), "whisker second")
+        body += _line(x(p), y(o - se), x(p), y(o + se), "whisker first")
         body += f'<circle class="dot first" cx="{_n(x(p))}" cy="{_n(y(o))}" r="4.5" />'
-        out.append(_titled(body + _text(x(p) + 8, y(o) - 7, name, "lab"), said))
+        left, top = _free_place(x(p), y(o), taken)
+        out.append(_titled(body + _text(left, top, name, "lab"), said))
     return _svg(440, words, out, width=506)
 
 
@@ -270,6 +271,15 @@ def shape(form: str, x: float, y: float, style: str) -> str:
             }[form]
             corners = " ".join(f"{_n(x + dx)},{_n(y + dy)}" for dx, dy in offsets)
             return f'<polygon class="{style}" points="{corners}" />'
+
+
+def _free_place(x: float, y: float, taken: list[tuple[float, float]]) -> tuple[float, float]:
+    """Where a mark's name hides no other name: the first free of four corners, which is then taken."""
+    corners = [(x + 8, y - 7), (x - 36, y - 7), (x + 8, y + 16), (x - 36, y + 16)]
+    free = (c for c in corners if all(abs(c[0] - a) > 34 or abs(c[1] - b) > 13 for a, b in taken))
+    place = next(free, corners[0])
+    taken.append(place)
+    return place
 
 
 def _ribbon(rows: Sequence[tuple[float, float, float]], x: Scale, y: Scale) -> str:

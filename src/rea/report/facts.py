@@ -31,6 +31,7 @@ class Headline:
     kind: str
     title: str
     words: tuple[str, ...]
+    lead: str = ""  # the claim's interval, where there is a claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,9 @@ def headline(view: View) -> Headline:
     why = (text.capital(reason.rstrip(".")) + ".",) if reason else ()
     match campaign.state:
         case CampaignState.FINISHED if campaign.verdict is Verdict.LAUNCH:
-            return Headline("good", "Launch", _claim_title(view), (*_claim_words(view), *why))
+            return Headline("good", "Launch", _claim_title(view), (*_claim_words(view), *why), _lead(view))
         case CampaignState.FINISHED:
-            return Headline("plain", "No launch", _no_launch_title(view), (*why, *_claim_words(view)))
+            return Headline("plain", "No launch", _no_launch_title(view), (*why, *_claim_words(view)), _lead(view))
         case CampaignState.STOPPED:
             words = why or ("An engineer ended the campaign before it had a result.",)
             return Headline("plain", "Stopped", "No launch: the campaign was stopped", words)
@@ -281,26 +282,33 @@ def _no_launch_title(view: View) -> str:
     return "No launch"
 
 
-def _claim_words(view: View) -> tuple[str, ...]:
-    words = []
-    objective = view.campaign.codebase.objective
-    for claim, opened in ((view.campaign.claim, "sealed"), (view.campaign.visible, "visible")):
-        if claim:
-            seeds = text.plural(len(claim.seeds), "fresh paired seed")
-            words.append(
-                f"On the {opened} split “{text.clean(claim.split)}” {text.metric_name(objective)} changes by "
-                f"{text.percent(claim.gain)} in relative terms (positive is better), 95 % interval {interval(claim)}, "
-                f"over {seeds}."
-            )
-    if words:
-        floor = text.minimum_gain(view.plan, objective)
-        words.append(f"The smallest gain worth launching was set to {text.percent(floor, sign=False)} beforehand.")
+def _lead(view: View) -> str:
+    """The gain with its interval: on the sealed split where it was opened, else on the visible one."""
     claim = view.campaign.claim or view.campaign.visible
-    if claim and objective.guardrails:
-        words.append("All guardrails hold." if claim.guardrails_hold else "At least one guardrail does not hold.")
-    if claim and claim.gap_closed is not None and claim.floor is not None:
+    if claim is None:
+        return ""
+    opened = "sealed" if view.campaign.claim else "visible"
+    seeds = text.plural(len(claim.seeds), "fresh paired seed")
+    where = f"on the {opened} split “{text.clean(claim.split)}”, over {seeds}"
+    return f"{text.percent(claim.gain)}, 95 % interval {interval(claim)}, {where}"
+
+
+def _claim_words(view: View) -> tuple[str, ...]:
+    objective, sealed, visible = view.campaign.codebase.objective, view.campaign.claim, view.campaign.visible
+    claim = sealed or visible
+    if claim is None:
+        return ()
+    words = []
+    if claim.gap_closed is not None and claim.floor is not None:
         share = text.percent(claim.gap_closed, sign=False, digits=1)
         words.append(f"That is {share} of the way to the data's irreducible value, {text.number(claim.floor)}.")
+    if sealed and visible:
+        where = f"On the visible split “{text.clean(visible.split)}” it is"
+        words.append(f"{where} {text.percent(visible.gain)} ({interval(visible)}).")
+    floor = text.percent(text.minimum_gain(view.plan, objective), sign=False)
+    words.append(f"The smallest gain worth launching was set to {floor} beforehand.")
+    if objective.guardrails:
+        words.append("All guardrails hold." if claim.guardrails_hold else "At least one guardrail does not hold.")
     return tuple(words)
 
 

@@ -77,12 +77,12 @@ def _head(view: View, found: Facts) -> str:
     floor = text.minimum_gain(view.plan, campaign.codebase.objective)
     metric = text.metric_name(campaign.codebase.objective)
     figure = charts.interval(rows, floor * 100, f"relative gain in {metric}, %, with 95 % interval")
-    words = "".join(f"<p>{_e(sentence)}</p>" for sentence in headline.words)
-    lead = f'<p class="interval">95 % interval <b>{interval(claim)}</b> on the sealed split</p>' if claim else ""
+    lead = f'<p class="lead">{_e(headline.lead)}</p>' if headline.lead else ""
+    words = f'<p class="lede">{_e(" ".join(headline.words))}</p>' if headline.words else ""
+    where = f"{_e(campaign.codebase.name)} · {_e(campaign.title)} {_e(campaign.name)}"
     return (
-        f'<header><p class="kicker">REA report · {_e(campaign.codebase.name)} · {_e(campaign.title)} {_e(campaign.name)}</p>'
-        f'<p class="stamp {headline.tone}">{_e(headline.kind)}</p><h1>{_e(headline.title)}</h1>{lead}'
-        f'<div class="lede">{words}</div>{_figure(figure)}{_tiles(view, found)}</header>'
+        f'<header><p class="kicker">REA report · {where}</p><p class="stamp {headline.tone}">{_e(headline.kind)}</p>'
+        f"<h1>{_e(headline.title)}</h1>{lead}{words}{_figure(figure)}{_tiles(view, found)}</header>"
     )
 
 
@@ -155,18 +155,22 @@ def _cost(view: View, found: Facts) -> str:
             f"The plan expected {text.device_time(estimate.device_s, codebase)} "
             f"(90 % interval {text.device_range(*estimate.interval, codebase)})."
         )
+    divisor, unit = text.device_unit(
+        max((max(use.budget_s or 0.0, use.used_s) for use in cost.phases), default=0.0), codebase
+    )
     rows = [
         (
             str(use.round),
             _e(use.phase.value),
-            text.device_time(use.budget_s, codebase),
-            text.device_time(use.used_s, codebase),
+            text.device_amount(use.budget_s, divisor),
+            text.device_amount(use.used_s, divisor),
             text.NOTHING if use.expected_runs is None else f"{use.expected_runs:.0f}",
             str(use.runs),
         )
         for use in cost.phases
     ]
-    table = _table(("Round", "Phase", "Granted", "Used", "Runs expected", "Runs"), rows, "rlrrrr") if rows else ""
+    head = ("Round", "Phase", f"Granted, {unit}", f"Used, {unit}", "Runs expected", "Runs")
+    table = _table(head, rows, "llrrrr") if rows else ""
     return f"<p>{' '.join(words)}</p>{table}"
 
 
@@ -206,9 +210,9 @@ def _progress(view: View, found: Facts) -> str:
         else ""
     )
     caption = (
-        "Every run at the compute the campaign had used when it ended, as its relative gain over the baseline trained with "
-        f"the same seed; positive is better.{noise} Baselines are drawn against their own mean, runs stopped early where "
-        "they were stopped, failures on the axis; an arrow at the lower edge marks a run far below it."
+        "Every run at the compute the campaign had used when it ended, as its relative gain over the baseline trained "
+        f"with the same seed; positive is better.{noise} Baselines are drawn against their own mean, runs stopped early "
+        "where they were stopped, failures at the lower edge; an arrow there marks a run far below it."
     )
     return _figure(svg, caption, legend)
 
@@ -271,7 +275,7 @@ def _hypothesis(view: View, item: Evidence, low: float, high: float) -> tuple[st
     fate += f"<br />{_e(hypothesis.reason)}" if hypothesis.reason else ""
     fate += f"<br />{text.device_time(item.used_s, view.campaign.codebase)}" if item.used_s else ""
     return (
-        f'<b id="{_e(hypothesis.name)}">{_e(hypothesis.name)}</b>',
+        f'<b class="nowrap" id="{_e(hypothesis.name)}">{_e(hypothesis.name)}</b>',
         what,
         _nowrap(text.spread(expected.mean, expected.sd)),
         _nowrap(text.spread(*now)) if now else text.NOTHING,
@@ -301,9 +305,10 @@ def _budget(view: View, found: Facts) -> str:
     )
     svg = charts.burndown(levels, warn_at, f"{unit_of_time} since the first entry", unit, words)
     legend = [("spent", "bar", "spent"), ("reserved", "bar", "reserved"), ("approved", "line", "approved")]
-    caption = "At every moment, spent and reserved together stay below what was approved."
+    kept = all(burn.spent + burn.reserved <= burn.approved + 1e-6 for burn in found.burn)
+    caption = f"Spent and reserved together {'never went' if kept else 'went'} above what was approved."
     if warn_at < 1:
-        legend.append(("warn", "line", f"{warn_at:.0%}: no new hypothesis"))
+        legend.append(("warn", "line", f"{text.share(warn_at)}: no new hypothesis"))
     return _figure(svg, caption, legend)
 
 
@@ -320,7 +325,8 @@ def _timeline(view: View, found: Facts) -> str:
         of = "" if bar.run is None or bar.run.draft.hypothesis is None else f", {say('H', bar.run.draft.hypothesis)}"
         open_ = attempt.state is not AttemptState.ENDED
         outcome = "under way" if open_ else attempt.outcome or "ended"
-        words = f"{say('R', attempt.run)} attempt {attempt.number}{of}, {phase}, {text.duration(bar.end - bar.start)}, {outcome}"
+        lasted = text.duration(bar.end - bar.start)
+        words = f"{say('R', attempt.run)} attempt {attempt.number}{of}, {phase}, {lasted}, {outcome}"
         spans.append(
             charts.Span(
                 bar.lane,
@@ -339,7 +345,7 @@ def _timeline(view: View, found: Facts) -> str:
     legend = [(f"bar p-{phase.value}", "bar", phase.value) for phase in phases]
     legend += [("bad", "bar", "failed")] if any(span.failed for span in spans) else []
     legend += [("bar hollow", "bar", "under way")] if any(span.open for span in spans) else []
-    caption = f"{text.capital(words)}, from {text.moment(start)}. Between attempts no process of REA was running."
+    caption = f"{text.capital(words)}, from {text.moment(start)}."
     return _figure(svg, caption, legend)
 
 
@@ -349,17 +355,17 @@ def _symptoms(view: View, found: Facts) -> str:
     baseline, metric = view.plan.baseline, text.metric_name(view.campaign.codebase.objective)
     words = (
         f"<p>The baseline's {_e(metric)} is <b>{text.number(baseline.mean)}</b> over "
-        f"{text.plural(len(baseline.seeds), 'seed')} (standard deviation {text.number(baseline.sd)}). One paired gain has a "
-        f"noise of {text.percent(baseline.noise, sign=False)}. A run takes {text.duration(baseline.run_s)} and "
+        f"{text.plural(len(baseline.seeds), 'seed')} (standard deviation {text.number(baseline.sd)}). One paired gain has "
+        f"a noise of {text.percent(baseline.noise, sign=False)}. A run takes {text.duration(baseline.run_s)} and "
         f"{text.memory(baseline.peak_memory_bytes)}.</p>"
     )
     rows = [
         (
             _e(symptom.name.replace("_", " ")),
-            f"{symptom.strength:.0%}" if math.isfinite(symptom.strength) else text.NOTHING,
+            text.share(symptom.strength),
             _e(symptom.words),
             "<br />".join(
-                f"{_e(name.replace('_', ' '))} {text.number(value)}" for name, value in symptom.numbers.items()
+                f"{_e(name.replace('_', ' '))} {text.figure(value)}" for name, value in symptom.numbers.items()
             ),
         )
         for symptom in view.plan.symptoms
@@ -376,11 +382,12 @@ def _predictions(view: View, found: Facts) -> str:
     marks = []
     for item in shown:
         prior, (mean, error) = item.hypothesis.draft.effect, item.observed or (math.nan, math.nan)
-        words = f"{item.hypothesis.name}: predicted {text.spread(prior.mean, prior.sd)}, observed {text.spread(mean, error)}"
+        expected, observed = text.spread(prior.mean, prior.sd), text.spread(mean, error)
+        words = f"{item.hypothesis.name}: predicted {expected}, observed {observed}"
         marks.append((item.hypothesis.name, prior.mean * 100, prior.sd * 100, mean * 100, error * 100, words))
     summary = (
-        f"{found.reliability.inside} of {len(shown)} observed effects lie inside the 90 % interval that was predicted; on "
-        f"average the observed effect differs from the predicted one by {text.percent(found.reliability.bias)}."
+        f"{found.reliability.inside} of {len(shown)} observed effects lie inside the 90 % interval that was predicted; "
+        f"on average the observed effect differs from the predicted one by {text.percent(found.reliability.bias)}."
     )
     svg = charts.predicted(marks, "gain, %", summary)
     caption = "Whiskers are one standard deviation; on the dashed line a prediction came true exactly."
@@ -395,7 +402,7 @@ def _failures(view: View, found: Facts) -> str:
         line = f"<br /><code>{_e(text.shorten(trouble.failure.line, 300))}</code>" if trouble.failure.line else ""
         what = f"{_e(text.shorten(trouble.failure.message, 300))}{line}"
         kind = f"{_e(trouble.failure.runbook)}<br />{_e(trouble.failure.kind)}"
-        rows.append((_e(trouble.run), _e(trouble.hypothesis), what, kind, _e(trouble.done)))
+        rows.append((_nowrap(trouble.run), _nowrap(trouble.hypothesis), what, kind, _e(trouble.done)))
     return _table(("Run", "Of", "What happened", "Runbook", "What was done"), rows, "lllll")
 
 
@@ -438,8 +445,8 @@ def _claim(view: View, claim: Claim) -> str:
     guard = guard if view.campaign.codebase.objective.guardrails else ""
     others = [(_e(name), text.number(before), text.number(after)) for name, before, after in metric_rows(claim)]
     return (
-        f"<h3>The {opened} split, {_e(claim.split)}</h3><p>Relative gain <b>{text.percent(claim.gain)}</b>, 95 % interval "
-        f"{interval(claim)}. {errors}; {freedom} degrees of freedom. {guard}</p>"
+        f"<h3>The {opened} split, {_e(claim.split)}</h3><p>Relative gain <b>{text.percent(claim.gain)}</b>, "
+        f"95 % interval {interval(claim)}. {errors}; {freedom} degrees of freedom. {guard}</p>"
         f'<div class="pair">{_table(("Seed", "Baseline", "Treated", "Gain"), rows, "rrrr", "last")}'
         f"{_table(('Metric', 'Baseline', 'Treated'), others, 'lrr') if others else ''}</div>"
     )
@@ -512,7 +519,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str, style
         "<tr>" + "".join(f'<td class="{side}">{cell}</td>' for cell, side in zip(row, align, strict=True)) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll" tabindex="0"><table class="{style}"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>'
+    inside = f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll" tabindex="0"><table class="{style}">{inside}</table></div>'
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:

@@ -29,11 +29,8 @@ background:var(--faint);color:var(--ink)}
 .stamp.good{background:var(--goodbg);color:var(--good)}
 .stamp.bad{background:var(--badbg);color:var(--bad)}
 .stamp.open{background:var(--warnbg);color:var(--warn)}
-.interval{font-size:1.15rem;color:var(--soft);margin:0 0 1rem}
-.interval b{color:var(--ink)}
+.lead{font-size:1.15rem;margin:.2rem 0 .9rem}
 .lede{color:var(--soft)}
-.lede p{margin:.25rem 0}
-.lede p:first-child{color:var(--ink)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:1px;margin:1.8rem 0 0;
 background:var(--line);border:1px solid var(--line);border-radius:6px;overflow:hidden}
 .tiles div{background:var(--paper);padding:.7rem .9rem;display:flex;
@@ -81,6 +78,7 @@ details summary{cursor:pointer;color:var(--accent)}
 footer{margin-top:3.5rem;padding-top:.8rem;border-top:1px solid var(--line);color:var(--soft);font-size:.82rem}
 svg{display:block;max-width:100%;height:auto;font-size:12.5px}
 figure svg[role=img]{min-width:640px}
+td svg{min-width:150px}
 figure svg[width="506"]{min-width:0}
 svg text{fill:var(--ink)}
 svg .tick,svg .axis,svg .note{fill:var(--soft)}
@@ -107,7 +105,7 @@ svg .p-validation{fill:var(--validation);stroke:var(--validation)}
 svg .p-combination{fill:var(--combination);stroke:var(--combination)}
 svg .p-exploitation{fill:var(--exploitation);stroke:var(--exploitation)}
 svg .p-confirmation{fill:var(--confirmation);stroke:var(--confirmation)}
-svg .p-pruned{stroke:var(--profile);stroke-width:1.5}
+svg .p-pruned{fill:var(--profile);stroke:var(--profile);stroke-width:1.5}
 svg .p-failed,svg .stroke{fill:none;stroke-width:2}
 svg .p-failed{stroke:var(--bad)}
 svg circle,svg polygon{stroke:var(--paper);stroke-width:.8}

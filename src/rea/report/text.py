@@ -40,6 +40,11 @@ def number(value: float | None, digits: int = 5) -> str:
     return text.replace("-", "−")
 
 
+def figure(value: float) -> str:
+    """A number of unknown kind in four significant digits."""
+    return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else NOTHING
+
+
 def setting(value: Scalar) -> str:
     """A knob's value as a config file would hold it."""
     if value is None:
@@ -91,10 +96,20 @@ def device_time(seconds: float | None, codebase: Codebase) -> str:
     )
 
 
+def device_amount(seconds: float | None, divisor: float) -> str:
+    """A cell of a table whose head names the unit."""
+    return NOTHING if seconds is None or not math.isfinite(seconds) else f"{seconds / divisor:.2f}".replace("-", "−")
+
+
 def device_range(low: float, high: float, codebase: Codebase) -> str:
     """`3.1 to 5.2 core-hours`, in the unit that suits the larger one; below nothing is nothing."""
     divisor, unit = device_unit(high, codebase)
     return f"{max(low, 0.0) / divisor:.1f} to {high / divisor:.1f} {unit}"
+
+
+def share(part: float) -> str:
+    """A share in whole per cent, without a sign: `62 %`."""
+    return f"{part * 100:.0f} %" if math.isfinite(part) else NOTHING
 
 
 def moment(at: float | None) -> str:

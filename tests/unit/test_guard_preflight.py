@@ -1,0 +1,124 @@
+"""The checklist before a campaign may spend."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_samples import sample_codebase, sample_plan
+
+from rea.domain.codebase import Codebase
+from rea.domain.jobs import Capacity
+from rea.guard.preflight import Facts, blocking, checks, evaluator_files, gather, git_state, python_version
+
+GOOD = Facts(
+    commit="a" * 40,
+    commit_found=True,
+    changes=(),
+    git_error="",
+    python="3.12.1",
+    python_error="",
+    evaluator=("evaluate.py",),
+    free_bytes=10**12,
+    needed_bytes=10**9,
+    capacity=Capacity(2, 2),
+    launcher_error="",
+    overrides_verifiable=True,
+    signers=("anna@x",),
+    signers_error="",
+    ssh_keygen=True,
+)
+
+
+def names(codebase: Codebase, facts: Facts, granted: tuple[str, ...] = ()) -> set[str]:
+    return {check.name for check in blocking(checks(codebase, facts, sample_plan()), granted)}
+
+
+def test_a_sound_campaign_is_not_held_up() -> None:
+    assert names(sample_codebase(), GOOD) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"commit_found": False}, "commit"),
+        ({"python_error": "no such file"}, "python"),
+        ({"free_bytes": 10}, "disk"),
+        ({"capacity": None, "launcher_error": "refused"}, "launcher"),
+        ({"capacity": Capacity(0, 0)}, "launcher"),
+        ({"signers": ()}, "signers"),
+        ({"signers_error": "line 3"}, "signers"),
+        ({"ssh_keygen": False}, "ssh-keygen"),
+        ({"evaluator": ("lib/metrics.py",)}, "protected"),
+    ],
+)
+def test_what_does_not_hold_blocks_and_no_grant_helps(change: dict[str, object], name: str) -> None:
+    facts = replace(GOOD, **change)  # type: ignore[arg-type]
+    assert names(sample_codebase(), facts) == {name}
+    assert names(sample_codebase(), facts, granted=(name,)) == {name}
+
+
+def test_what_only_an_engineer_can_accept_blocks_until_granted() -> None:
+    base = sample_codebase()
+    bare = replace(base, evaluate=None, objective=replace(base.objective, sealed=None))
+    facts = replace(GOOD, changes=("train.py",), overrides_verifiable=False)
+    assert names(bare, facts) == {"evaluator", "sealed", "clean", "overrides"}
+    assert names(bare, facts, granted=("evaluator", "sealed", "clean")) == {"overrides"}
+    assert names(bare, facts, granted=("evaluator", "sealed", "clean", "overrides")) == set()
+
+
+def test_every_check_that_fails_says_what_to_do() -> None:
+    bad = replace(GOOD, commit_found=False, python_error="x", free_bytes=0, capacity=None, signers=(), ssh_keygen=False)
+    assert all(check.hint for check in checks(sample_codebase(), bad) if check.ok is False)
+
+
+def test_a_treatment_outside_its_knobs_range_blocks() -> None:
+    base, plan = sample_codebase(), sample_plan()
+    narrow = replace(
+        base, knobs=tuple(replace(knob, high=1e-9) if knob.role == "embedding_dropout" else knob for knob in base.knobs)
+    )
+    assert [check.name for check in checks(narrow, GOOD, plan) if check.ok is False] == ["knobs"]
+    assert [check.name for check in checks(replace(base, knobs=()), GOOD, plan) if check.ok is False] == ["knobs"]
+
+
+def test_a_budget_below_the_estimate_and_one_reservation_blocks() -> None:
+    plan = replace(sample_plan(), budget_s=sample_plan().estimate.device_s)
+    assert [check.name for check in checks(sample_codebase(), GOOD, plan) if check.ok is False] == ["budget"]
+
+
+def test_the_evaluators_files_are_found_as_scripts_and_as_modules(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "score.py").touch()
+    (tmp_path / "evaluate.py").touch()
+    base = replace(sample_codebase(), root=str(tmp_path))
+    assert evaluator_files(replace(base, evaluate="{python} ./evaluate.py --split {split}")) == ("evaluate.py",)
+    assert evaluator_files(replace(base, evaluate="{python} -m lib.score {predictions}")) == ("lib/score.py",)
+    assert evaluator_files(replace(base, evaluate="score-tool {predictions}")) == ()
+
+
+def test_gathering_sees_the_real_repository(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@x", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    assert git_state(tmp_path, "HEAD")[2] != ""
+    git("init", "-q")
+    (tmp_path / "evaluate.py").write_text("print(1)\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD")
+    base = replace(sample_codebase(), root=str(tmp_path), python=sys.executable)
+    facts = gather(base, commit, tmp_path / "runs" / "deep", capacity=Capacity(1, 1), needed_bytes=1)
+    assert (facts.commit_found, facts.changes, facts.git_error, facts.signers) == (True, (), "", ())
+    assert facts.evaluator == ("evaluate.py",)
+    assert {check.name for check in blocking(checks(base, facts))} <= {"signers", "ssh-keygen"}
+    (tmp_path / "evaluate.py").rename(tmp_path / "moved.py")
+    git("add", "-A")
+    (tmp_path / "new file.txt").touch()
+    found, changes, _ = git_state(tmp_path, "0" * 40)
+    assert (found, set(changes)) == (False, {"moved.py", "new file.txt"})
+    assert python_version(replace(base, python="./missing"))[1] != ""
