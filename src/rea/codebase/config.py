@@ -66,8 +66,18 @@ def load(root: Path, *, config: str | None = None) -> Codebase:
     Raises ConfigError naming file, key, what was found and what was expected; all problems found are listed.
     """
     root = root.expanduser().resolve()
+    return parse(_read(root / FILE_NAME), root, config=config)
+
+
+def parse(text: str, root: Path, *, config: str | None = None) -> Codebase:
+    """The codebase that the text of a `rea.toml` in `root` describes; see `load`."""
     path = root / FILE_NAME
-    raw = _read(path)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}", hint="correct that line; strings need quotes"
+        ) from error
     if config is not None and isinstance(raw.get("codebase"), dict):
         raw["codebase"]["config"] = _below(root, config)
     table = _validated(path, raw)
@@ -90,9 +100,9 @@ def digest(codebase: Codebase) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="run `rea init` to draft one") from None
     except OSError as error:
@@ -101,10 +111,6 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})", hint="save the file as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{path} is not valid TOML: {error}", hint="correct that line; strings need quotes"
-        ) from error
 
 
 def _below(root: Path, config: str) -> str:

@@ -17,7 +17,7 @@ from rea.codebase import trainer
 from rea.codebase.edits import parse
 from rea.codebase.trees import Path as Keys
 from rea.codebase.trees import clone, leaves, locate, number, replaced
-from rea.domain.codebase import Codebase, ConfigStyle, Scalar
+from rea.domain.codebase import ConfigStyle, Scalar
 from rea.domain.errors import ConfigError
 
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
@@ -47,16 +47,18 @@ class Composition:
         return isinstance(option, str) and _config_file(self.folder / group, option) is not None
 
 
-def compose(codebase: Codebase, worktree: Path) -> Composition | None:
-    """The composition of the codebase's primary config, the train command's own overrides included.
+def compose(train: str, config: str | None, worktree: Path) -> Composition | None:
+    """The composition of the primary config that `train` starts from, the command's own overrides included.
+
+    `config` is the primary config's path or name; None: what the script's `@hydra.main` says.
 
     None where the primary config cannot be found. Raises ConfigError where a file of it is not valid YAML.
     """
-    place = _primary(codebase, worktree)
+    place = _primary(train, config, worktree)
     if place is None:
         return None
     primary, folder = place
-    words = [found.groups() for word in shlex.split(codebase.train) if (found := _WORD.match(word))]
+    words = [found.groups() for word in shlex.split(train) if (found := _WORD.match(word))]
     chosen: dict[str, Any] = {name: text for _, name, text in words if _config_file(folder / name, text) is not None}
     result = Composition(primary, folder)
     for _ in range(_MOST_PASSES):
@@ -73,11 +75,11 @@ def compose(codebase: Codebase, worktree: Path) -> Composition | None:
     return result
 
 
-def _primary(codebase: Codebase, worktree: Path) -> tuple[Path, Path] | None:
+def _primary(train: str, config: str | None, worktree: Path) -> tuple[Path, Path] | None:
     """The primary config's file and the folder its groups are in."""
-    script = trainer.script_of(codebase.train, worktree)
+    script = trainer.script_of(train, worktree)
     main = trainer.hydra_main(script) if script else None
-    named = codebase.config or (main.config_name if main else None)
+    named = config or (main.config_name if main else None)
     folders = []
     if main is not None and main.config_path is not None:
         folders.append((main.script.parent / main.config_path).resolve())

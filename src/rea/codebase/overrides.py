@@ -65,7 +65,7 @@ def prepare(
         codebase,
         codebase.train,
         worktree,
-        {"config": config, "seed": str(seed), "run_dir": str(run_dir), "python": _python(codebase)},
+        {"config": config, "seed": str(seed), "run_dir": str(run_dir), "python": python_of(codebase)},
     )
     environment = {
         **env,
@@ -107,7 +107,7 @@ def evaluate_command(
             "config": codebase.config,
             "seed": str(seed),
             "run_dir": str(run_dir),
-            "python": _python(codebase),
+            "python": python_of(codebase),
             "split": split,
             "predictions": str(run_dir / f"predictions_{split}.npy"),
         },
@@ -204,7 +204,8 @@ def _write_config(codebase: Codebase, overrides: Mapping[str, Scalar], worktree:
     return path
 
 
-def _python(codebase: Codebase) -> str:
+def python_of(codebase: Codebase) -> str:
+    """The program {python} stands for."""
     given = Path(codebase.python).expanduser()
     if given.is_absolute() or "/" not in codebase.python:
         return str(given)
@@ -231,7 +232,7 @@ def _fill(codebase: Codebase, template: str, worktree: Path, values: Mapping[str
 def _with_hydra(
     codebase: Codebase, overrides: Mapping[str, Scalar], worktree: Path, run_dir: Path, words: list[str]
 ) -> list[str]:
-    composition = hydra.compose(codebase, worktree)
+    composition = hydra.compose(codebase.train, codebase.config, worktree)
     for name, value in overrides.items():
         # The same key twice is an error for config groups, so the command's own choice gives way.
         words = [word for word in words if not re.fullmatch(rf"\+{{0,2}}{re.escape(name)}=.*", word, re.DOTALL)]
@@ -244,7 +245,7 @@ def _with_hydra(
 
 
 def _hydra_values(codebase: Codebase, worktree: Path) -> dict[str, Scalar]:
-    composition = hydra.compose(codebase, worktree)
+    composition = hydra.compose(codebase.train, codebase.config, worktree)
     known: dict[str, Scalar] = {}
     if composition is None:
         return known

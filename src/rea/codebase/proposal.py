@@ -106,7 +106,7 @@ def _rewrite(path: Path, change: Any) -> bool:
 
 
 def _write_hydra(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> tuple[str, ...]:
-    composition = hydra.compose(codebase, folder)
+    composition = hydra.compose(codebase.train, codebase.config, folder)
     if composition is None:
         raise ConfigError(
             f"the primary Hydra config of {codebase.name} was not found",
@@ -160,7 +160,7 @@ def _hydra_place(composition: hydra.Composition, name: str, value: Scalar) -> tu
 
 
 def _check_hydra(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> None:
-    after = hydra.compose(codebase, folder)
+    after = hydra.compose(codebase.train, codebase.config, folder)
     for name, value in values.items():
         group = after.groups.get(name.replace(".", "/")) if after else None
         path = locate(after.values, name) if after else None
