@@ -66,17 +66,18 @@ def about(
 ) -> Answer:
     """What is known about a technique (by name), a role, or anything in words, in this context.
 
-    A technique's name is looked for first, then a role that a card or a record sets, then the words of the query in the
-    cards and in the notes of records. Without a hit the answer says so and names what can be asked.
+    The longest name in the query decides, a technique's or a role's (a technique's where both have it); without one,
+    the words of the query are looked for in the cards and in the notes of records. Without any hit the answer says so
+    and names what can be asked.
     """
     asked = _slug(query)
     here = context or {}
     named = [t for t in techniques if _contained(t.name, asked)]
-    if named:
-        return _answer(f"about {query.strip()}", named, records, here, techniques)
     roles = {role for t in techniques for role in t.roles} | {role for r in records for role in r.roles}
-    role = next((role for role in sorted(roles, key=len, reverse=True) if _contained(role, asked)), None)
-    if role is not None:
+    role = max((role for role in roles if _contained(role, asked)), key=lambda name: (len(name), name), default="")
+    if named and max(len(t.name) for t in named) >= len(role):
+        return _answer(f"about {query.strip()}", named, records, here, techniques)
+    if role:
         setting = [t for t in techniques if role in t.roles]
         return _answer(f"about {role}", setting, records, here, techniques, values={role: _tried(role, records)})
     words = _words(query)

@@ -41,7 +41,7 @@ def apply(setting: Setting, codebase: Codebase, values: Mapping[str, Scalar]) ->
             return None
         base = values.get(knob.name, knob.default)
         value = _value(knob, wanted, base)
-        if value is None or not knob.allows(value):
+        if value is None:
             return None
         if not _alike(value, base):
             overrides[knob.name] = value
@@ -97,10 +97,11 @@ def _value(knob: Knob, wanted: Wanted, base: Scalar) -> Scalar:
 
 def _relative(knob: Knob, wanted: Relative, base: Scalar) -> Scalar:
     start = _number(base)
-    moves = start is not None and (start != 0 or wanted.step != 0)
-    if start is not None and moves:
-        target = _round(start * wanted.factor + wanted.step)
-        value = _nearest(knob, target, start) if knob.choices else _fit(knob, target) if knob.numeric else None
+    if start is not None and (start != 0 or wanted.step != 0):
+        target = start * wanted.factor + wanted.step
+        if not math.isfinite(target):
+            return None
+        value = _nearest(knob, target, start) if knob.choices else _fit(knob, _round(target)) if knob.numeric else None
         landed = _number(value)
         return value if landed is not None and (landed - start) * (target - start) > 0 else None
     if units := _units(base):
