@@ -242,6 +242,8 @@ def _evaluate(codebase: Codebase, folder: Path) -> Iterator[Check]:
 
 
 def _roles(codebase: Codebase, folder: Path) -> Iterator[Check]:
+    if not codebase.knobs:
+        return
     known = load_roles()
     strange = [knob for knob in codebase.knobs if knob.role is not None and knob.role not in known]
     for knob in strange:
@@ -300,7 +302,7 @@ def _signers(codebase: Codebase, folder: Path) -> Iterator[Check]:
             "approvals",
             False,
             f"{SIGNERS} lists nobody, so no plan can be approved",
-            f'echo "$(git config user.email) $(cat ~/.ssh/id_ed25519.pub)" >> {SIGNERS}, and commit it',
+            f'mkdir -p .rea; echo "$(git config user.email) $(cat ~/.ssh/id_ed25519.pub)" >> {SIGNERS}, and commit it',
         )
 
 

@@ -6,6 +6,7 @@ What could not be told from the files is said twice: in comments where a person 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -297,7 +298,7 @@ def _knobs(found: _Findings) -> tuple[list[_Line], list[_Line]]:
         if last in _SEED_FLAGS or last in _CONFIG_FLAGS:
             continue
         role = roles.get(guess(name) or "")
-        line = _line(name, value, choices, role, found.style)
+        line = _line(name, value, choices, role, found.words)
         if line is None:
             continue
         if role is not None and role.name in taken and line.doubt is None:
@@ -338,8 +339,13 @@ def _settings(found: _Findings) -> Iterator[tuple[str, Scalar, tuple[Scalar, ...
             yield argument.flag.lstrip("-"), argument.default, argument.choices
 
 
-def _line(name: str, value: Scalar, choices: tuple[Scalar, ...], role: Role | None, style: ConfigStyle) -> _Line | None:
-    """The line for one setting; None where it can be no knob (a path, a name, a date)."""
+def _line(
+    name: str, value: Scalar, choices: tuple[Scalar, ...], role: Role | None, words: frozenset[str]
+) -> _Line | None:
+    """The line for one setting; None where it can be no knob (a path, a name, a date).
+
+    `words` are the strings in the trainer's code: of a role's choices, those are the ones the trainer seems to know.
+    """
     start = f"role = {json.dumps(role.name)}, " if role else ""
     wanted = role.type if role else None
     if isinstance(value, str) and wanted in (KnobType.FLOAT, KnobType.INT):
@@ -354,9 +360,13 @@ def _line(name: str, value: Scalar, choices: tuple[Scalar, ...], role: Role | No
             return _Line(name, f'{start}type = "bool"', None if role else "no role was recognised")
         return None
     if isinstance(value, int | float):
+        if not math.isfinite(value):
+            return None
         if wanted in (KnobType.BOOL, KnobType.STR):
             role, start, wanted = None, "", None
         kind = wanted or (KnobType.FLOAT if isinstance(value, float) else KnobType.INT)
+        if value != int(value):
+            kind = KnobType.FLOAT
         low, high, log = _range(value, kind, role)
         if low is None or high is None:
             return _Line(name, f'{start}type = "{kind}", range = [0, 1]', f"it is {value}: give it a range")
@@ -369,7 +379,11 @@ def _line(name: str, value: Scalar, choices: tuple[Scalar, ...], role: Role | No
         options = [value, ",".join(str(2 * size) for size in sizes), ",".join(str(max(1, size // 2)) for size in sizes)]
         return _Line(name, f"{start}choices = {_toml(list(dict.fromkeys(options)))}")
     if role.choices:
-        options = list(dict.fromkeys([*([value] if isinstance(value, str) else []), *role.choices]))
+        own = [value] if isinstance(value, str) else []
+        spelt = [choice for choice in role.choices if choice in words]
+        if own and len({*own, *spelt}) > 1:
+            return _Line(name, f"{start}choices = {_toml(list(dict.fromkeys([*own, *spelt])))}")
+        options = list(dict.fromkeys([*own, *role.choices]))
         return _Line(name, f"{start}choices = {_toml(options)}", "keep the choices that the trainer knows")
     if wanted in (KnobType.FLOAT, KnobType.INT) and value is None and role.low is not None and role.high is not None:
         table = f'{start}type = "{wanted}", range = [{_number(role.low, wanted)}, {_number(role.high, wanted)}]'
