@@ -95,9 +95,9 @@ def interval(rows: Sequence[Whisker], worthwhile: float, label: str) -> str:
     low = min(0.0, *(row.low for row in rows))
     high = max(worthwhile, *(row.high for row in rows))
     pad = (high - low) * 0.12 or 0.1
-    x = Scale(low - pad, high + pad, 120, WIDTH - 30)
+    x = Scale(low - pad, high + pad, 84, 506)
     bottom = 26 + 34 * len(rows)
-    out = [_grid_x(x, ticks(x.low, x.high, 7), 14, bottom, label)]
+    out = [_grid_x(x, ticks(x.low, x.high, 5), 14, bottom, label)]
     out += [_line(x(0), 14, x(0), bottom, "zero")]
     if worthwhile > 0:
         out += [_line(x(worthwhile), 14, x(worthwhile), bottom, "limit")]
@@ -108,9 +108,9 @@ def interval(rows: Sequence[Whisker], worthwhile: float, label: str) -> str:
         body = _line(x(row.low), y, x(row.high), y, f"whisker {style}")
         body += "".join(_line(x(end), y - 6, x(end), y + 6, f"whisker {style}") for end in (row.low, row.high))
         body += f'<circle class="dot {style}" cx="{_n(x(row.mean))}" cy="{y}" r="5.5" />'
-        out += [_text(108, y + 4, row.name, "lab end"), _titled(body, row.words)]
+        out += [_text(72, y + 4, row.name, "lab end"), _titled(body, row.words)]
     words = "; ".join(row.words for row in rows)
-    return _svg(bottom + 40, f"Gain with its 95 % interval. {words}", out)
+    return _svg(bottom + 40, f"Gain with its 95 % interval. {words}", out, width=520)
 
 
 def scatter(

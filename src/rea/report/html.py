@@ -70,7 +70,7 @@ def _head(view: View, found: Facts) -> str:
     campaign, headline = view.campaign, found.headline
     claim, visible = campaign.claim, campaign.visible
     rows = [
-        charts.Whisker(name, c.ci_low * 100, c.gain * 100, c.ci_high * 100, f"{name} {c.split}: {_claim_words(c)}")
+        charts.Whisker(name, c.ci_low * 100, c.gain * 100, c.ci_high * 100, f"{name} {c.split}: {_in_words(c)}")
         for name, c in (("sealed", claim), ("visible", visible))
         if c
     ]
@@ -90,9 +90,9 @@ def _tiles(view: View, found: Facts) -> str:
     codebase, balance = view.campaign.codebase, found.cost.balance
     done = sum(found.cost.runs.values())
     claim = view.campaign.claim or view.campaign.visible
-    share = (
-        f"{balance.spent / balance.approved:.0%} of the approved budget" if balance.approved > 0 else "nothing approved"
-    )
+    share = "nothing approved"
+    if balance.approved > 0:
+        share = f"{text.share(balance.spent / balance.approved)} of the approved budget"
     tested = sum(bool(item.gains or item.pruned) for item in found.evidence)
     tiles = [
         (text.device_time(balance.spent, codebase), share),
@@ -211,8 +211,8 @@ def _progress(view: View, found: Facts) -> str:
     )
     caption = (
         "Every run at the compute the campaign had used when it ended, as its relative gain over the baseline trained "
-        f"with the same seed; positive is better.{noise} Baselines are drawn against their own mean, runs stopped early "
-        "where they were stopped, failures at the lower edge; an arrow there marks a run far below it."
+        f"with the same seed; positive is better.{noise} Baselines are drawn against their own mean, runs stopped "
+        "early where they were stopped, failures at the lower edge; an arrow there marks a run far below it."
     )
     return _figure(svg, caption, legend)
 
@@ -246,14 +246,14 @@ def _hypotheses(view: View, found: Facts) -> str:
     low = min([0.0, *(span[0] for span in spans)])
     high = max([1e-6, *(span[1] for span in spans)])
     rows = [_hypothesis(view, item, low, high) for item in found.evidence]
-    head = ("", "Hypothesis and sources", "Expected", "Believed now", "Before and after", "Gains by seed", "Fate")
+    head = ("", "Hypothesis and sources", "Effect, expected and now", "Gains by seed", "Fate")
     legend = [("prior", "bar", "expected, ± one sd"), ("dot first", "circle", "believed now, ± one sd")]
     note = (
         "Expected and believed effects are relative gains over the model the hypothesis starts from; gains by seed are "
-        "over the baseline with the same seed. “Before and after” shows all rows on one scale, "
-        f"{text.percent(low)} to {text.percent(high)}, with zero marked."
+        f"over the baseline with the same seed. The small charts share one scale, {text.percent(low)} to "
+        f"{text.percent(high)}, with zero marked."
     )
-    return _table(head, rows, "llrrlrl", "hypotheses") + _legend(legend) + f'<p class="caption">{note}</p>'
+    return _table(head, rows, "lllrl", "hypotheses") + _legend(legend) + f'<p class="caption">{note}</p>'
 
 
 def _hypothesis(view: View, item: Evidence, low: float, high: float) -> tuple[str, ...]:
@@ -266,6 +266,12 @@ def _hypothesis(view: View, item: Evidence, low: float, high: float) -> tuple[st
     expected, now = draft.effect, (after.mean, after.sd) if after else None
     words = f"{hypothesis.name}: expected {text.spread(expected.mean, expected.sd)}"
     words += f", now {text.spread(*now)}" if now else ", not tested"
+    effect = f'<span class="soft">expected</span> {_nowrap(text.spread(expected.mean, expected.sd))}<br />'
+    effect += (
+        f'<span class="soft">now</span> {_nowrap(text.spread(*now))}'
+        if now
+        else '<span class="soft">not measured</span>'
+    )
     seen = "<br />".join(f"{text.percent(gain)}" for _, gain in item.gains[:8]) or text.NOTHING
     seen += f"<br />and {len(item.gains) - 8} more" if len(item.gains) > 8 else ""
     seen += f"<br />mean {text.percent(item.mean)}" if len(item.gains) > 1 else ""
@@ -277,9 +283,7 @@ def _hypothesis(view: View, item: Evidence, low: float, high: float) -> tuple[st
     return (
         f'<b class="nowrap" id="{_e(hypothesis.name)}">{_e(hypothesis.name)}</b>',
         what,
-        _nowrap(text.spread(expected.mean, expected.sd)),
-        _nowrap(text.spread(*now)) if now else text.NOTHING,
-        charts.belief((expected.mean, expected.sd), now, low, high, words),
+        charts.belief((expected.mean, expected.sd), now, low, high, words) + effect,
         seen,
         fate,
     )
@@ -355,9 +359,9 @@ def _symptoms(view: View, found: Facts) -> str:
     baseline, metric = view.plan.baseline, text.metric_name(view.campaign.codebase.objective)
     words = (
         f"<p>The baseline's {_e(metric)} is <b>{text.number(baseline.mean)}</b> over "
-        f"{text.plural(len(baseline.seeds), 'seed')} (standard deviation {text.number(baseline.sd)}). One paired gain has "
-        f"a noise of {text.percent(baseline.noise, sign=False)}. A run takes {text.duration(baseline.run_s)} and "
-        f"{text.memory(baseline.peak_memory_bytes)}.</p>"
+        f"{text.plural(len(baseline.seeds), 'seed')} (standard deviation {text.number(baseline.sd)}). "
+        f"One paired gain has a noise of {text.percent(baseline.noise, sign=False)}. "
+        f"A run takes {text.duration(baseline.run_s)} and {text.memory(baseline.peak_memory_bytes)}.</p>"
     )
     rows = [
         (
@@ -486,7 +490,7 @@ def _reproduction(view: View, found: Facts) -> str:
     return _block(view.reproduction) if view.reproduction else ""
 
 
-def _claim_words(claim: Claim) -> str:
+def _in_words(claim: Claim) -> str:
     return f"{text.percent(claim.gain)}, 95 % interval {interval(claim)}"
 
 

@@ -52,11 +52,12 @@ table.last tbody tr:last-child td{border-top:1px solid var(--line);border-bottom
 table.pairs{width:auto}
 table.pairs th{color:var(--soft);font-weight:500;white-space:nowrap;padding-right:1.6rem}
 table.pairs code{overflow-wrap:anywhere}
-table.hypotheses{min-width:880px;font-size:.85rem}
-table.hypotheses td:nth-child(2){min-width:240px}
-table.hypotheses td:nth-child(5){padding-top:.3rem}
-table.hypotheses td:nth-child(6){white-space:nowrap}
-table.hypotheses td:nth-child(7){min-width:125px}
+table.hypotheses{min-width:760px;font-size:.87rem}
+table.hypotheses td:nth-child(2){width:44%}
+table.hypotheses td:nth-child(3){padding-top:.3rem;white-space:nowrap}
+table.hypotheses td:nth-child(4){white-space:nowrap}
+table.hypotheses td:nth-child(5){min-width:130px}
+.soft{color:var(--soft)}
 td{overflow-wrap:break-word}
 .nowrap{white-space:nowrap}
 .sources{margin:.3rem 0 0;padding:0;list-style:none;color:var(--soft);font-size:.8rem}
@@ -79,7 +80,7 @@ footer{margin-top:3.5rem;padding-top:.8rem;border-top:1px solid var(--line);colo
 svg{display:block;max-width:100%;height:auto;font-size:12.5px}
 figure svg[role=img]{min-width:640px}
 td svg{min-width:150px}
-figure svg[width="506"]{min-width:0}
+figure svg[width="506"],figure svg[width="520"]{min-width:0}
 svg text{fill:var(--ink)}
 svg .tick,svg .axis,svg .note{fill:var(--soft)}
 svg .mid{text-anchor:middle}
@@ -115,7 +116,11 @@ svg circle.hollow{stroke:var(--profile);stroke-width:1.5}
 svg rect.hollow{fill:var(--paper);stroke:currentColor;stroke-dasharray:3 2}
 svg rect.bad{fill:none;stroke:var(--bad);stroke-width:2}
 @media (max-width:640px){main{padding:24px 16px 48px}h1{font-size:1.75rem}.pair{grid-template-columns:1fr}
-.tiles{grid-template-columns:1fr 1fr}}
+.tiles{grid-template-columns:1fr 1fr}.tiles div:last-child:nth-child(odd){grid-column:span 2}
+table.hypotheses{min-width:0}table.hypotheses thead{display:none}
+table.hypotheses tr{display:block;padding:.7rem 0;border-bottom:1px solid var(--line)}
+table.hypotheses td{display:block;width:auto!important;padding:.12rem 0;border:0;text-align:left}
+figure svg[width="520"]{font-size:16px}}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--faint:#e4e4e4;--code:#f6f6f6;--accent:#1f5fa8;
 --good:#1a7041;--goodbg:#fff;--bad:#b3261e;--badbg:#fff;--warn:#8a5a00;--warnbg:#fff;--profile:#6b7580;
 --validation:#2468b4;--combination:#0b7d72;--exploitation:#b5620b;--confirmation:#7647b0;--band:#e6eaf0;

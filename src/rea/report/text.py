@@ -21,7 +21,7 @@ def percent(share: float | None, *, sign: bool = True, digits: int = 3) -> str:
     text = f"{share * 100:{'+' if sign else ''}.{digits}f}"
     if float(text) == 0:
         text = text.lstrip("+-")
-    return f"{text.replace('-', '−')} %"
+    return f"{text.replace('-', '−')}\u00a0%"  # a number and its sign of per cent stay on one line
 
 
 def spread(mean: float | None, sd: float | None) -> str:
@@ -109,7 +109,7 @@ def device_range(low: float, high: float, codebase: Codebase) -> str:
 
 def share(part: float) -> str:
     """A share in whole per cent, without a sign: `62 %`."""
-    return f"{part * 100:.0f} %" if math.isfinite(part) else NOTHING
+    return f"{part * 100:.0f}\u00a0%" if math.isfinite(part) else NOTHING
 
 
 def moment(at: float | None) -> str:
@@ -150,7 +150,7 @@ def capital(text: str) -> str:
 
 def clean(text: str) -> str:
     """One line of text that a terminal, a browser and a text file can show: no control or direction characters."""
-    return " ".join("".join(_shown(text)).split())
+    return " ".join(word for word in "".join(_shown(text)).split(" ") if word)
 
 
 def clean_block(text: str) -> str:

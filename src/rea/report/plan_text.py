@@ -1,0 +1,214 @@
+"""A plan as an engineer reads it before signing: what was seen, what will be tried, what it costs, what is signed."""
+
+from __future__ import annotations
+
+from rea.domain.campaign import Campaign, PlanRecord
+from rea.domain.ids import say
+from rea.domain.plan import Plan, PlannedHypothesis
+from rea.report import text
+from rea.report.markdown import block, code, plain, table
+
+_ALL = 10_000
+
+
+def render(plan: Plan, record: PlanRecord | None, campaign: Campaign) -> str:
+    """The plan in Markdown. Everything that the signature covers and a reader can judge is in it."""
+    parts = (
+        _head(plan, record, campaign),
+        _price(plan),
+        _baseline(plan),
+        _symptoms(plan),
+        _hypotheses(plan),
+        _phases(plan),
+        _asides(plan),
+        _rules(plan),
+        _signed(plan, record, campaign),
+    )
+    return "\n".join(line for part in parts if part for line in [*part, ""]).rstrip() + "\n"
+
+
+def _head(plan: Plan, record: PlanRecord | None, campaign: Campaign) -> list[str]:
+    which = f" {say('P', record.id)}, version {record.version}" if record else ""
+    objective = plan.codebase.objective
+    aim = "lower" if objective.direction == "minimize" else "higher"
+    sealed = (
+        f"the sealed split {code(objective.sealed)}" if objective.sealed else "the visible split, as none is sealed"
+    )
+    count = text.plural(len(plan.hypotheses), "hypothesis", "hypotheses")
+    return [
+        f"# Plan{which} of campaign {campaign.title} {code(plan.campaign)}",
+        "",
+        f"Codebase {code(plan.codebase.name)} at commit {code(plan.commit[:12])}. The aim is a {aim} "
+        f"{plain(text.metric_name(objective))} on {code(objective.split)}, claimed on {sealed}, and worth "
+        f"launching from a relative gain of {text.percent(plan.rules.minimum_gain, sign=False)}. "
+        f"{text.capital(count)} in {text.plural(plan.rounds, 'round')}.",
+    ]
+
+
+def _price(plan: Plan) -> list[str]:
+    codebase, estimate = plan.codebase, plan.estimate
+    low, high = estimate.interval
+    error = text.device_amount(estimate.sd_s, text.device_unit(estimate.device_s, codebase)[0])
+    slots = text.plural(codebase.launcher.slots, "slot")
+    out = [
+        "## Price",
+        "",
+        f"**{text.device_time(estimate.device_s, codebase)}** ± {error} expected (90 % interval "
+        f"{text.device_range(low, high, codebase)}), about {text.duration(estimate.wall_s)} of wall time on {slots}. "
+        f"The signature approves **{text.device_time(plan.budget_s, codebase)}**; of these "
+        f"{text.device_time(plan.contingency_s, codebase)} are for retries after infrastructure failures only, and "
+        f"{text.device_time(plan.profile_s, codebase)} are already spent on the profile.",
+    ]
+    if high > plan.budget_s:
+        out += ["", "The estimate may exceed the budget: where it does, the last hypotheses are not tried."]
+    return out
+
+
+def _baseline(plan: Plan) -> list[str]:
+    baseline, objective = plan.baseline, plan.codebase.objective
+    rows = [(str(seed), text.number(value)) for seed, value in zip(baseline.seeds, baseline.values, strict=False)]
+    seeds = max(1, len(plan.rules.search_seeds))
+    metrics = ", ".join(f"{name} {text.number(value)}" for name, value in sorted(baseline.metrics.items()))
+    return [
+        "## The baseline",
+        "",
+        f"{text.capital(plain(text.metric_name(objective)))} is **{text.number(baseline.mean)}** over "
+        f"{text.plural(len(baseline.seeds), 'seed')}, with a standard deviation of {text.number(baseline.sd)}. "
+        f"The noise of one paired gain is {text.percent(baseline.noise, sign=False)}: over {text.plural(seeds, 'seed')} the "
+        f"standard error of a gain is {text.percent(baseline.noise / seeds**0.5, sign=False)}. A run takes {text.duration(baseline.run_s)} "
+        f"(± {text.duration(baseline.run_sd_s)}), {text.device_time(baseline.device_s, plan.codebase)} and "
+        f"{text.memory(baseline.peak_memory_bytes)} at its peak. At its end: {plain(metrics)}.",
+        "",
+        *table(("Seed", plain(text.metric_name(objective))), "rr", rows),
+    ]
+
+
+def _symptoms(plan: Plan) -> list[str]:
+    if not plan.symptoms:
+        return ["## Symptoms", "", "None: its curves look healthy."]
+    rows = [
+        (
+            plain(symptom.name.replace("_", " ")),
+            text.share(symptom.strength),
+            plain(symptom.words),
+            plain(
+                ", ".join(f"{name.replace('_', ' ')} {text.figure(value)}" for name, value in symptom.numbers.items())
+            ),
+        )
+        for symptom in plan.symptoms
+    ]
+    return ["## Symptoms", "", *table(("Symptom", "Strength", "What was seen", "Numbers"), "lrll", rows)]
+
+
+def _hypotheses(plan: Plan) -> list[str]:
+    if not plan.hypotheses:
+        return ["## Hypotheses", "", "None."]
+    rows = [
+        (
+            say("H", item.id),
+            plain(item.draft.title),
+            plain(item.draft.because),
+            text.spread(item.draft.effect.mean, item.draft.effect.sd),
+            f"× {item.draft.cost_factor:.2f}",
+            text.figure(item.score * 100),
+        )
+        for item in plan.hypotheses
+    ]
+    head = ("", "Hypothesis", "Why", "Expected gain", "Cost of a run", "Score")
+    out = ["## Hypotheses, in the order in which they are tried", "", *table(head, "lllrrr", rows, limit=_ALL), ""]
+    out += ["The score is the gain expected of one run, in per cent, with a bonus for what is uncertain.", ""]
+    for item in plan.hypotheses:
+        out += _sources(item)
+    return out
+
+
+def _sources(item: PlannedHypothesis) -> list[str]:
+    draft = item.draft
+    where = "; ".join([*(f"{source.kind.value}: {source.note}" for source in draft.sources), *draft.citations])
+    settings = sorted(draft.full.overrides.items())
+    changed = ", ".join(f"{code(name)} → {code(text.setting(value))}" for name, value in settings)
+    out = [
+        f"- **{say('H', item.id)}** sets {changed or 'no knob'}." + (f" {text.capital(plain(where))}." if where else "")
+    ]
+    if draft.full.patch:
+        out += ["", "  Its patch:", "", *(f"  {line}" for line in block(draft.full.patch, "diff"))]
+    return out
+
+
+def _phases(plan: Plan) -> list[str]:
+    if not plan.phases:
+        return []
+    divisor, unit = text.device_unit(max(phase.budget_s for phase in plan.phases), plan.codebase)
+    rows = [
+        (
+            str(phase.round),
+            phase.phase.value,
+            text.device_amount(phase.budget_s, divisor),
+            f"{text.device_amount(phase.expected_s, divisor)} ± {text.device_amount(phase.sd_s, divisor)}",
+            f"{phase.runs:.0f}",
+        )
+        for phase in plan.phases
+    ]
+    head = ("Round", "Phase", f"Budget, {unit}", f"Expected, {unit}", "Expected runs")
+    return ["## Phases", "", *table(head, "rlrrr", rows, limit=_ALL)]
+
+
+def _asides(plan: Plan) -> list[str]:
+    out: list[str] = []
+    for title, items in (("Left out", plan.left_out), ("Needs code", plan.needs_code)):
+        if items:
+            out += ["", f"## {title}", "", *(f"- **{plain(item.title)}**: {plain(item.reason)}" for item in items)]
+    return out[1:]
+
+
+def _rules(plan: Plan) -> list[str]:
+    rules, codebase = plan.rules, plan.codebase
+    out = [
+        "## What binds the campaign",
+        "",
+        f"- Spent and reserved together stay within {text.device_time(plan.budget_s, codebase)}; from "
+        f"{text.share(rules.warn_at)} on no new hypothesis starts.",
+        f"- A run may take {rules.walltime_factor:g} times its predicted time, at least "
+        f"{text.duration(rules.walltime_floor_s)} and at most {text.duration(codebase.resources.walltime_s)}; "
+        f"the retry cap is {rules.retry_cap}.",
+        f"- A run is stopped early, from {text.share(rules.stop_from)} of the baseline's curve on, when it is more "
+        f"than {text.percent(rules.stop_tolerance, sign=False)} worse than the baseline with its seed (wider early on).",
+        f"- Search uses the seeds {_seeds(rules.search_seeds)}; confirmation uses the fresh seeds "
+        f"{_seeds(rules.confirm_seeds)}.",
+    ]
+    for guardrail in codebase.objective.guardrails:
+        low = f"at least {text.figure(guardrail.minimum)}" if guardrail.minimum is not None else ""
+        high = f"at most {text.figure(guardrail.maximum)}" if guardrail.maximum is not None else ""
+        out.append(f"- {code(guardrail.metric)} stays {text.listing([part for part in (low, high) if part])}.")
+    editable = text.listing([code(pattern) for pattern in codebase.editable]) or "nothing"
+    kept = text.listing([code(pattern) for pattern in codebase.protected])
+    out.append(f"- A patch may change {editable}" + (f", and never {kept}." if kept else "."))
+    if codebase.evaluate:
+        out.append(f"- Metrics are recomputed by {code(codebase.evaluate)}, from the pinned commit.")
+    else:
+        out.append("- Metrics are the trainer's own word: no evaluator is set.")
+    resources = codebase.resources
+    memory = f", {text.memory(resources.memory_bytes)} of memory" if resources.memory_bytes else ""
+    gpus = f", {text.plural(resources.gpus, 'GPU')}" if resources.gpus else ""
+    out.append(f"- A run is {code(codebase.train)} on {text.plural(resources.cpus, 'core')}{gpus}{memory}.")
+    return out
+
+
+def _signed(plan: Plan, record: PlanRecord | None, campaign: Campaign) -> list[str]:
+    pinned = [
+        ("Commit", code(plan.commit)),
+        ("Codebase", code(plan.codebase_digest)),
+        ("Signers", code(plan.signers_digest)),
+        *((f"Variable {code(name)}", code(value)) for name, value in sorted(plan.env.items())),
+    ]
+    out = ["## What is signed", "", *table(("Pinned", "Value"), "ll", pinned, limit=_ALL)]
+    if record:
+        out += ["", f"SHA-256 of the plan: {code(record.digest)} ({record.state.value})", ""]
+        out += [
+            "Any change to the plan, its budget or its guardrails makes another digest and needs another signature."
+        ]
+    return out
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    return text.listing([str(seed) for seed in seeds]) or "none"
