@@ -216,6 +216,13 @@ def test_switches(wanted: Scalar, base: Scalar, expected: Scalar) -> None:
     assert overrides({"ema_decay": wanted}, knob, base) == (None if expected is None else {"x": expected})
 
 
+def test_true_is_the_first_way_of_having_it() -> None:
+    knob = Knob("x", "feature_crosses", KnobType.STR, choices=("", "user*slot", "user*item"))
+    assert overrides({"feature_crosses": True}, knob, "") == {"x": "user*slot"}
+    assert overrides({"feature_crosses": True}, knob, None) == {"x": "user*slot"}
+    assert overrides({"feature_crosses": True}, knob, "user*item") is None, "the baseline has it already"
+
+
 def test_settings_go_together_or_not_at_all() -> None:
     card = technique({"lr_schedule": "cosine", "warmup": 0.05}, {"lr_schedule": "cosine"})
     schedule = Knob("s", "lr_schedule", KnobType.STR, choices=("constant", "cosine"), default="constant")

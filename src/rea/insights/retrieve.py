@@ -68,10 +68,14 @@ def about(
 
     The longest name in the query decides, a technique's or a role's (a technique's where both have it); without one,
     the words of the query are looked for in the cards and in the notes of records. Without any hit the answer says so
-    and names what can be asked.
+    and names what can be asked. An empty query is answered with every technique that was ever tried, best first.
     """
     asked = _slug(query)
     here = context or {}
+    if not query.strip():
+        tried = [t for t in techniques if any(r.technique == t.name for r in records)]
+        tried.sort(key=lambda t: -effect(t, here, records).mean)
+        return _answer("from experiments so far", tried, records, here, techniques)
     named = [t for t in techniques if _contained(t.name, asked)]
     roles = {role for t in techniques for role in t.roles} | {role for r in records for role in r.roles}
     role = max((role for role in roles if _contained(role, asked)), key=lambda name: (len(name), name), default="")

@@ -32,7 +32,8 @@ def apply(setting: Setting, codebase: Codebase, values: Mapping[str, Scalar]) ->
 
     Relative numbers start from the baseline's value; numbers are rounded for whole-number knobs and clipped into the
     knob's range, or moved to its nearest choice, but never past the baseline in the wrong direction. Texts match
-    choices whatever their case and whether written with `-`, `_` or nothing. None as well if nothing would change.
+    choices whatever their case and whether written with `-`, `_` or nothing; `true` is the first choice that is not
+    "off" (empty, none, zero). None as well if nothing would change.
     """
     overrides: dict[str, Scalar] = {}
     for role, wanted in setting.items():
@@ -85,6 +86,8 @@ def _value(knob: Knob, wanted: Wanted, base: Scalar) -> Scalar:
     if isinstance(wanted, Relative):
         return _relative(knob, wanted, base)
     if knob.choices:
+        if wanted is True and not any(isinstance(choice, bool) for choice in knob.choices):
+            return _switched_on(knob, base)
         named = next((choice for choice in knob.choices if _alike(choice, wanted)), None)
         return named if named is not None else _nearest(knob, _number(wanted))
     if knob.type is KnobType.BOOL:
@@ -156,6 +159,16 @@ def _switch(wanted: Scalar) -> bool | None:
         word = _plain(wanted)
         return True if word in _ON else False if word in _OFF else None
     return None if wanted is None else bool(wanted)
+
+
+def _switched_on(knob: Knob, base: Scalar) -> Scalar:
+    """For a knob whose choices are ways of having something: the baseline's, else the first that is not "off"."""
+    on = [choice for choice in knob.choices if not _off(choice)]
+    return base if any(_alike(choice, base) for choice in on) else next(iter(on), None)
+
+
+def _off(value: Scalar) -> bool:
+    return not value or (isinstance(value, str) and _plain(value) in {"", *_OFF})
 
 
 def _number(value: Scalar) -> float | None:
