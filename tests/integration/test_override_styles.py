@@ -13,7 +13,7 @@ import pytest
 
 from rea.codebase.config import load
 from rea.codebase.overrides import baseline_values, evaluate_command, prepare
-from rea.codebase.resolved import Verdict, verify
+from rea.codebase.resolved import Agreement, verify
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.errors import ConfigError, GuardrailError
 from rea.domain.treatment import Treatment
@@ -224,7 +224,7 @@ def test_every_asked_value_arrives(tmp_path: Path, style: str) -> None:
     assert got["model.bias"] is False
     assert got["model.units"] == [256, 128, 64]
     assert got["batch_size"] == 2048
-    assert verify(asked, tmp_path / "run").verdict is Verdict.VERIFIED
+    assert verify(asked, tmp_path / "run").agreement is Agreement.VERIFIED
 
 
 def test_every_asked_value_arrives_through_variables(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_every_asked_value_arrives_through_variables(tmp_path: Path) -> None:
     asked: dict[str, Scalar] = {"LR": -1e-07, "NOTE": 'it\'s "ü" = ☃ ${x}\nnext', "BIAS": False}
     got = train(codebase, tmp_path / "run", asked)
     assert got == {"LR": -1e-07, "NOTE": asked["NOTE"], "BIAS": "false", "SECRET": None}
-    assert verify(asked, tmp_path / "run").verdict is Verdict.VERIFIED
+    assert verify(asked, tmp_path / "run").agreement is Agreement.VERIFIED
 
 
 @pytest.mark.parametrize("style", ["yaml", "toml", "json", "hydra", "argparse", "env"])
@@ -249,7 +249,7 @@ def test_the_baseline_trains_with_what_baseline_values_says(tmp_path: Path, styl
         assert values["batch_size"] == 64
     assert verify(
         {name: value for name, value in values.items() if name not in ("arch", "trainer.clip")}, tmp_path / "run"
-    ).verdict is (Verdict.VERIFIED)
+    ).agreement is (Agreement.VERIFIED)
 
 
 def test_every_tricky_text_arrives_unchanged_on_a_command_line(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_trainer_that_ignores_an_override_is_caught(tmp_path: Path) -> None:
     asked: dict[str, Scalar] = {"optim.lr": 0.5, "batch_size": 32}
     train(codebase, tmp_path / "run", asked)
     result = verify(asked, tmp_path / "run")
-    assert result.verdict is Verdict.MISMATCH
+    assert result.agreement is Agreement.MISMATCH
     assert "optim.lr" in result.text
     assert "0.5" in result.text
     assert "0.1" in result.text
@@ -322,8 +322,8 @@ def test_a_hydra_trainer_that_reports_nothing_is_read_from_hydras_own_record(tmp
         codebase, Treatment({"optim.lr": 0.5}), worktree=tmp_path / "code", run_dir=tmp_path / "run", seed=1, env={}
     )
     subprocess.run(command.argv, env=dict(command.env), cwd=command.cwd, check=True, capture_output=True)
-    assert verify({"optim.lr": 0.5}, tmp_path / "run").verdict is Verdict.VERIFIED
-    assert verify({"optim.lr": 0.25}, tmp_path / "run").verdict is Verdict.MISMATCH
+    assert verify({"optim.lr": 0.5}, tmp_path / "run").agreement is Agreement.VERIFIED
+    assert verify({"optim.lr": 0.25}, tmp_path / "run").agreement is Agreement.MISMATCH
 
 
 def test_config_is_copied_byte_for_byte_apart_from_the_values_asked(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rea.codebase.resolved import Resolved, Verdict, agrees, compare, judge, read
+from rea.codebase.resolved import Agreement, Resolved, agrees, compare, judge, read
 
 NAMES = st.lists(st.from_regex(r"[a-z]{1,4}(_[a-z]{1,4})?", fullmatch=True), min_size=1, max_size=3).map(".".join)
 VALUES = (
@@ -80,18 +80,18 @@ def test_another_value_is_a_mismatch_of_that_knob_alone(config: dict[str, Any], 
     assume(not agrees(config[name], other))
     reported = nested({**config, name: other})
     assert [mismatch.name for mismatch in compare(config, reported)] == [name]
-    verdict = judge(config, Resolved(reported, "metrics.jsonl"))
-    assert verdict.verdict is Verdict.MISMATCH
-    assert name in verdict.text
+    result = judge(config, Resolved(reported, "metrics.jsonl"))
+    assert result.agreement is Agreement.MISMATCH
+    assert name in result.text
 
 
 @given(config=CONFIGS)
 def test_what_is_not_reported_is_unverified_and_named(config: dict[str, Any]) -> None:
     result = judge(config, Resolved({"unrelated!": 1}, "resolved.json"))
-    assert result.verdict is Verdict.UNVERIFIED
+    assert result.agreement is Agreement.UNVERIFIED
     assert all(name in result.text for name in config)
-    assert judge(config, None).verdict is Verdict.UNVERIFIED
-    assert judge({}, None).verdict is Verdict.VERIFIED
+    assert judge(config, None).agreement is Agreement.UNVERIFIED
+    assert judge({}, None).agreement is Agreement.VERIFIED
 
 
 @pytest.mark.parametrize(

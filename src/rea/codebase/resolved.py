@@ -23,7 +23,9 @@ _FALSE: Final = frozenset({"false", "no", "off", "0"})
 _NOTHING: Final = frozenset({"", "null", "none", "~"})
 
 
-class Verdict(StrEnum):
+class Agreement(StrEnum):
+    """What a trainer's report says about the overrides asked of it."""
+
     VERIFIED = "verified"  # every asked value was reported back
     UNVERIFIED = "unverified"  # nothing was reported, or not every asked knob
     MISMATCH = "mismatch"  # a value was reported that is not the one asked
@@ -54,7 +56,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    verdict: Verdict
+    agreement: Agreement
     text: str
     mismatches: tuple[Mismatch, ...] = ()
     source: str | None = None
@@ -66,22 +68,22 @@ def verify(asked: Mapping[str, Scalar], run_dir: Path) -> Verification:
 
 
 def judge(asked: Mapping[str, Scalar], resolved: Resolved | None) -> Verification:
-    """The verdict for a reported config; pure."""
+    """The same for a config already read; pure."""
     if not asked:
-        return Verification(Verdict.VERIFIED, "nothing was overridden", source=resolved.source if resolved else None)
+        return Verification(Agreement.VERIFIED, "nothing was overridden", source=resolved.source if resolved else None)
     if resolved is None:
         return Verification(
-            Verdict.UNVERIFIED,
+            Agreement.UNVERIFIED,
             'the trainer did not report its config; one line {"config": {…}} in its metrics would let REA check it',
         )
     missed = compare(asked, resolved.values)
     wrong = tuple(mismatch for mismatch in missed if mismatch.reported)
     said = "; ".join(mismatch.describe() for mismatch in wrong or missed)
     if wrong:
-        return Verification(Verdict.MISMATCH, f"{said} (reported in {resolved.source})", missed, resolved.source)
+        return Verification(Agreement.MISMATCH, f"{said} (reported in {resolved.source})", missed, resolved.source)
     if missed:
-        return Verification(Verdict.UNVERIFIED, f"{said} (in {resolved.source})", missed, resolved.source)
-    return Verification(Verdict.VERIFIED, f"every value was reported back in {resolved.source}", (), resolved.source)
+        return Verification(Agreement.UNVERIFIED, f"{said} (in {resolved.source})", missed, resolved.source)
+    return Verification(Agreement.VERIFIED, f"every value was reported back in {resolved.source}", (), resolved.source)
 
 
 def read(run_dir: Path) -> Resolved | None:
