@@ -134,6 +134,7 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "cross_layers": integer(1),
         "cross_rank": integer(0),
         "members": integer(1),
+        "precision": choice("fp32", "bf16"),
     },
     "optim": {
         "optimizer": choice("adam", "adamw", "adagrad", "rowwise_adagrad", "rmsprop", "sgd"),

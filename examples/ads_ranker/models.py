@@ -53,12 +53,25 @@ class Dropout(nn.Module):
         return dropout(x, self.p, self.training)
 
 
-def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.xavier_normal_(layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
+class Linear(nn.Linear):
+    """A linear layer started at Xavier normal; with bf16, its matrix products alone are computed in bfloat16.
+
+    Weights, sums of gradients and everything between layers stay in float32. Processors with bfloat16 instructions
+    are two to three times faster that way; others are slower.
+    """
+
+    bf16 = False
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.bf16:
+            return super().forward(x)
+        y = F.linear(x.bfloat16(), self.weight.bfloat16()).float()
+        return y if self.bias is None else y + self.bias
 
 
 class SwiGLU(nn.Module):
@@ -77,7 +90,7 @@ def mlp(inputs: int, settings: dict) -> tuple[nn.Sequential, int]:
     layers: list[nn.Module] = []
     for width in (int(part) for part in settings["mlp_units"].split(",") if part):
         outputs = width * 2 if settings["activation"] == "swiglu" else width
-        layers.append(linear(inputs, outputs))
+        layers.append(Linear(inputs, outputs))
         if settings["normalization"] != "none":
             layers.append(nn.BatchNorm1d(outputs) if settings["normalization"] == "batch" else nn.LayerNorm(outputs))
         layers.append(ACTIVATIONS[settings["activation"]]())
@@ -92,7 +105,7 @@ class Head(nn.Module):
     def __init__(self, inputs: int, settings: dict):
         super().__init__()
         self.hidden, width = mlp(inputs, settings)
-        self.out = linear(width, 1)
+        self.out = Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.hidden(x)).squeeze(1)
@@ -131,8 +144,8 @@ class NumericEmbedding(nn.Module):
         self.missing = nn.Parameter(torch.randn(fields, width) * init_std)
 
     def forward(self, x: Tensor) -> Tensor:
-        absent = torch.isnan(x)
-        x = x.masked_fill(absent, 0).unsqueeze(2)
+        absent = torch.isnan(x).to(x.dtype).unsqueeze(2)
+        x = torch.nan_to_num(x, nan=0.0).unsqueeze(2)
         if self.encoding == "ple":
             basis = ((x - self.low) / self.span).clamp_(0, 1)
         elif self.encoding == "periodic":
@@ -142,8 +155,8 @@ class NumericEmbedding(nn.Module):
             hidden = F.leaky_relu(self.score * x, 0.1)
             basis = torch.softmax(torch.einsum("bfh,fhk->bfk", hidden, self.mix) + 0.1 * hidden, 2)
         else:
-            return torch.where(absent.unsqueeze(2), self.missing, x * self.weight[:, 0])
-        return torch.where(absent.unsqueeze(2), self.missing, torch.einsum("bfk,fkd->bfd", basis, self.weight))
+            return x * self.weight[:, 0] + absent * self.missing
+        return torch.einsum("bfk,fkd->bfd", basis * (1 - absent), self.weight) + absent * self.missing
 
 
 # ---- gates ----------------------------------------------------------------------------------------------------------
@@ -154,7 +167,7 @@ class SENet(nn.Module):
 
     def __init__(self, fields: int, dim: int):
         super().__init__()
-        self.squeeze, self.excite = linear(fields, max(1, fields // 2)), linear(max(1, fields // 2), fields)
+        self.squeeze, self.excite = Linear(fields, max(1, fields // 2)), Linear(max(1, fields // 2), fields)
 
     def forward(self, e: Tensor) -> Tensor:
         return e * (1 + self.excite(F.relu(self.squeeze(e.mean(2))))).unsqueeze(2)
@@ -168,7 +181,7 @@ class LHUC(nn.Module):
 
     def __init__(self, fields: int, dim: int):
         super().__init__()
-        self.down, self.up = linear(fields * dim, 32), linear(32, fields * dim)
+        self.down, self.up = Linear(fields * dim, 32), Linear(32, fields * dim)
 
     def forward(self, e: Tensor) -> Tensor:
         context = e.detach().flatten(1)
@@ -247,7 +260,7 @@ class DLRM(nn.Module):
         dim = settings["embedding_dim"]
         self.numeric_fields = numeric_fields
         if numeric_fields:
-            self.bottom = nn.Sequential(linear(numeric_fields * dim, 64), nn.ReLU(), linear(64, dim))
+            self.bottom = nn.Sequential(Linear(numeric_fields * dim, 64), nn.ReLU(), Linear(64, dim))
             fields = fields - numeric_fields + 1
         upper = torch.triu_indices(fields, fields, 1)
         count = upper.shape[1]
@@ -274,8 +287,8 @@ class CrossNetwork(nn.Module):
 
         def weight() -> nn.Module:
             if rank == 0:
-                return linear(inputs, inputs)
-            return nn.Sequential(linear(inputs, rank, bias=False), linear(rank, inputs))
+                return Linear(inputs, inputs)
+            return nn.Sequential(Linear(inputs, rank, bias=False), Linear(rank, inputs))
 
         self.layers = nn.ModuleList([weight() for _ in range(settings["cross_layers"])])
 
@@ -296,7 +309,7 @@ class DCNv2(nn.Module):
         self.hidden, width = mlp(inputs, settings)
         deep = width if settings["mlp_units"] else 0
         self.deep = deep > 0
-        self.out = linear(inputs + deep, 1)
+        self.out = Linear(inputs + deep, 1)
 
     def forward(self, e: Tensor) -> Tensor:
         x = e.flatten(1)
@@ -311,8 +324,8 @@ class AutoInt(nn.Module):
         super().__init__()
         dim = settings["embedding_dim"]
         self.heads = 2 if dim % 2 == 0 else 1
-        self.layers = nn.ModuleList([linear(dim, 4 * dim) for _ in range(settings["cross_layers"])])
-        self.out = linear(fields * dim, 1)
+        self.layers = nn.ModuleList([Linear(dim, 4 * dim) for _ in range(settings["cross_layers"])])
+        self.out = Linear(fields * dim, 1)
         self.head = Head(fields * dim, settings)
 
     def forward(self, e: Tensor) -> Tensor:
@@ -338,10 +351,10 @@ class MaskNet(nn.Module):
         inputs, blocks = fields * settings["embedding_dim"], settings["cross_layers"]
         self.norm = nn.LayerNorm(settings["embedding_dim"])
         self.masks = nn.ModuleList(
-            [nn.Sequential(linear(inputs, inputs), nn.ReLU(), linear(inputs, inputs)) for _ in range(blocks)]
+            [nn.Sequential(Linear(inputs, inputs), nn.ReLU(), Linear(inputs, inputs)) for _ in range(blocks)]
         )
         self.hidden = nn.ModuleList(
-            [nn.Sequential(linear(inputs, self.WIDTH), nn.LayerNorm(self.WIDTH), nn.ReLU()) for _ in range(blocks)]
+            [nn.Sequential(Linear(inputs, self.WIDTH), nn.LayerNorm(self.WIDTH), nn.ReLU()) for _ in range(blocks)]
         )
         self.head = Head(self.WIDTH * blocks, settings)
 
@@ -357,7 +370,7 @@ class StreamGate(nn.Module):
     def __init__(self, inputs: int):
         super().__init__()
         self.context = nn.Parameter(torch.randn(1, 16))
-        self.gate = nn.Sequential(linear(16, 64), nn.ReLU(), linear(64, inputs))
+        self.gate = nn.Sequential(Linear(16, 64), nn.ReLU(), Linear(64, inputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (2 * torch.sigmoid(self.gate(self.context)))
@@ -374,7 +387,7 @@ class FinalMLP(nn.Module):
         self.streams = nn.ModuleList([stream for stream, _ in streams])
         width = streams[0][1]
         self.heads = next(heads for heads in (8, 4, 2, 1) if width % heads == 0)
-        self.first = linear(2 * width, 1)
+        self.first = Linear(2 * width, 1)
         part = width // self.heads
         self.bilinear = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.heads, part, part)))
 
@@ -393,7 +406,7 @@ class FactorisedBlock(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for width in (int(part) for part in settings["mlp_units"].split(",") if part):
-            layers.append(linear(inputs, 2 * width))
+            layers.append(Linear(inputs, 2 * width))
             inputs = width
         self.layers = nn.ModuleList(layers)
         self.tails = nn.ModuleList()
@@ -402,7 +415,7 @@ class FactorisedBlock(nn.Module):
             norm = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[settings["normalization"]](width)
             activation = nn.ReLU() if settings["activation"] == "swiglu" else ACTIVATIONS[settings["activation"]]()
             self.tails.append(nn.Sequential(norm, activation, Dropout(settings["dropout"])))
-        self.out = linear(inputs, 1)
+        self.out = Linear(inputs, 1)
 
     def forward(self, h: Tensor) -> Tensor:
         for layer, tail in zip(self.layers, self.tails, strict=True):
@@ -486,6 +499,9 @@ class Ranker(nn.Module):
         super().__init__()
         self.width = row_width(settings)
         self.members = nn.ModuleList([Member(settings, shape, bias) for _ in range(settings["members"])])
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.bf16 = settings["precision"] == "bf16"
 
     def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
         parts = rows.split(self.width, 2)
