@@ -213,12 +213,13 @@ def predicted(marks: Sequence[tuple[str, float, float, float, float, str]], labe
     out = [_grid_x(x, marked, 16, 396, f"predicted {label}"), _grid_y(y, marked, 66, 486, f"observed {label}")]
     out += [_line(x(0), 16, x(0), 396, "zero"), _line(66, y(0), 486, y(0), "zero")]
     out.append(_line(x(x.low), y(x.low), x(x.high), y(x.high), "limit"))
+    dots = [(x(p), y(o)) for _, p, _, o, _, _ in marks]
     taken: list[tuple[float, float]] = []
     for name, p, sd, o, se, said in marks:
         body = _line(x(p - sd), y(o), x(p + sd), y(o), "whisker second")
         body += _line(x(p), y(o - se), x(p), y(o + se), "whisker first")
         body += f'<circle class="dot first" cx="{_n(x(p))}" cy="{_n(y(o))}" r="4.5" />'
-        left, top = _free_place(x(p), y(o), taken)
+        left, top = _free_place(x(p), y(o), dots, taken)
         out.append(_titled(body + _text(left, top, name, "lab"), said))
     return _svg(440, words, out, width=506)
 
@@ -273,11 +274,17 @@ def shape(form: str, x: float, y: float, style: str) -> str:
             return f'<polygon class="{style}" points="{corners}" />'
 
 
-def _free_place(x: float, y: float, taken: list[tuple[float, float]]) -> tuple[float, float]:
-    """Where a mark's name hides no other name: the first free of four corners, which is then taken."""
+def _free_place(
+    x: float, y: float, dots: Sequence[tuple[float, float]], taken: list[tuple[float, float]]
+) -> tuple[float, float]:
+    """Where a mark's name hides no other name and no dot: the first free of four corners, which is then taken."""
+
+    def free(left: float, base: float) -> bool:
+        clear = not any(left - 6 < a < left + 36 and base - 15 < b < base + 5 for a, b in dots)
+        return clear and not any(abs(left - a) < 34 and abs(base - b) < 13 for a, b in taken)
+
     corners = [(x + 8, y - 7), (x - 36, y - 7), (x + 8, y + 16), (x - 36, y + 16)]
-    free = (c for c in corners if all(abs(c[0] - a) > 34 or abs(c[1] - b) > 13 for a, b in taken))
-    place = next(free, corners[0])
+    place = next((corner for corner in corners if free(*corner)), corners[0])
     taken.append(place)
     return place
 

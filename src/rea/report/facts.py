@@ -210,13 +210,24 @@ def headline(view: View) -> Headline:
             words = (*why, "Jobs in flight end; nothing new starts.")
             return Headline("open", "Paused", f"Paused in {_phase(campaign)}{cause}", words)
         case CampaignState.RUNNING:
-            return Headline("open", "Running", f"Running: {_phase(campaign)}", (*why, "Nothing here is a claim yet."))
+            words = (*why, "Nothing here is a claim yet.")
+            return Headline("open", "Running", text.capital(_phase(campaign)), words)
         case CampaignState.APPROVED:
             return Headline("open", "Approved", "The plan is signed and has not started", why)
         case CampaignState.DRAFTED:
-            return Headline("open", "Plan", "A plan waits for an engineer's signature", why)
+            return Headline("open", "Plan", "A plan waits for an engineer's signature", (*why, *_price(view)))
         case _:
             return Headline("open", "Profiling", "The baseline is being measured", why)
+
+
+def standing(view: View) -> str:
+    """What the finalist's changes are worth: said before they are listed, wherever they are not launched."""
+    if view.campaign.state is CampaignState.FINISHED:
+        launched = view.campaign.verdict is Verdict.LAUNCH
+        return "" if launched else "Nothing changes. This is the finalist, which is not launched:"
+    if view.campaign.state in (CampaignState.STOPPED, CampaignState.FAILED):
+        return "Nothing changes. This was the best hypothesis when the campaign ended, and was not confirmed:"
+    return "The best hypothesis so far, not confirmed:"
 
 
 def changes(view: View, treatment: Treatment) -> tuple[Change, ...]:
@@ -280,6 +291,14 @@ def _no_launch_title(view: View) -> str:
     if claim.gain < floor:
         return "No launch: the gain is too small to be worth it"
     return "No launch"
+
+
+def _price(view: View) -> tuple[str, ...]:
+    if view.plan is None:
+        return ()
+    codebase, estimate = view.campaign.codebase, view.plan.estimate
+    asked, expected = text.device_time(view.plan.budget_s, codebase), text.device_time(estimate.device_s, codebase)
+    return (f"It asks for {asked} and expects to use {expected} in about {text.duration(estimate.wall_s)}.",)
 
 
 def _lead(view: View) -> str:

@@ -14,7 +14,18 @@ from rea.domain.claim import Claim
 from rea.domain.ids import say
 from rea.domain.states import AttemptState, Phase
 from rea.report import charts, text
-from rea.report.facts import Aside, Evidence, Facts, Point, facts, interval, metric_rows, run_counts, seed_rows
+from rea.report.facts import (
+    Aside,
+    Evidence,
+    Facts,
+    Point,
+    facts,
+    interval,
+    metric_rows,
+    run_counts,
+    seed_rows,
+    standing,
+)
 from rea.report.style import CSS
 from rea.report.view import View
 
@@ -127,7 +138,9 @@ def _changes(view: View, found: Facts) -> str:
     ]
     parents = [say("H", parent) for parent in finalist.draft.parents]
     made_of = f" It builds on {text.listing(parents)}." if parents else ""
-    out = f"<p><b>{_e(finalist.name)}</b> {_e(finalist.draft.title)}: {_e(finalist.draft.because)}.{made_of}</p>"
+    intro = standing(view)
+    out = f"<p>{_e(intro)}</p>" if intro else ""
+    out += f"<p><b>{_e(finalist.name)}</b> {_e(finalist.draft.title)}: {_e(finalist.draft.because)}.{made_of}</p>"
     if rows:
         out += _table(("Knob", "Role", "Baseline", "New value"), rows, "llrr")
     if found.patch:
@@ -152,7 +165,7 @@ def _cost(view: View, found: Facts) -> str:
     if view.plan:
         estimate = view.plan.estimate
         words.append(
-            f"The plan expected {text.device_time(estimate.device_s, codebase)} "
+            f"The plan expects {text.device_time(estimate.device_s, codebase)} "
             f"(90 % interval {text.device_range(*estimate.interval, codebase)})."
         )
     divisor, unit = text.device_unit(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from rea.domain.claim import Claim
 from rea.domain.ids import say
 from rea.report import text
-from rea.report.facts import Facts, facts, interval, metric_rows, run_counts, seed_rows
+from rea.report.facts import Facts, facts, interval, metric_rows, run_counts, seed_rows, standing
 from rea.report.view import View
 
 _ROWS = 20
@@ -79,7 +79,9 @@ def _changes(view: View, found: Facts) -> list[str]:
     if found.finalist is None:
         return ["## What changes", "", "Nothing: the baseline stays as it is."] if view.campaign.ended_at else []
     draft = found.finalist.draft
-    out = ["## What changes", "", f"**{found.finalist.name}** {plain(draft.title)}: {plain(draft.because)}."]
+    intro = standing(view)
+    out = ["## What changes", "", *([intro, ""] if intro else [])]
+    out += [f"**{found.finalist.name}** {plain(draft.title)}: {plain(draft.because)}."]
     rows = [
         (
             code(c.knob),

@@ -68,15 +68,17 @@ def _baseline(plan: Plan) -> list[str]:
     baseline, objective = plan.baseline, plan.codebase.objective
     rows = [(str(seed), text.number(value)) for seed, value in zip(baseline.seeds, baseline.values, strict=False)]
     seeds = max(1, len(plan.rules.search_seeds))
+    noise, error = baseline.noise, baseline.noise / seeds**0.5
+    run, spread = text.duration(baseline.run_s), text.duration(baseline.run_sd_s)
     metrics = ", ".join(f"{name} {text.number(value)}" for name, value in sorted(baseline.metrics.items()))
     return [
         "## The baseline",
         "",
         f"{text.capital(plain(text.metric_name(objective)))} is **{text.number(baseline.mean)}** over "
         f"{text.plural(len(baseline.seeds), 'seed')}, with a standard deviation of {text.number(baseline.sd)}. "
-        f"The noise of one paired gain is {text.percent(baseline.noise, sign=False)}: over {text.plural(seeds, 'seed')} the "
-        f"standard error of a gain is {text.percent(baseline.noise / seeds**0.5, sign=False)}. A run takes {text.duration(baseline.run_s)} "
-        f"(± {text.duration(baseline.run_sd_s)}), {text.device_time(baseline.device_s, plan.codebase)} and "
+        f"The noise of one paired gain is {text.percent(noise, sign=False)}: over {text.plural(seeds, 'seed')} the "
+        f"standard error of a gain is {text.percent(error, sign=False)}. A run takes {run} (± {spread}), "
+        f"{text.device_time(baseline.device_s, plan.codebase)} and "
         f"{text.memory(baseline.peak_memory_bytes)} at its peak. At its end: {plain(metrics)}.",
         "",
         *table(("Seed", plain(text.metric_name(objective))), "rr", rows),
@@ -172,7 +174,7 @@ def _rules(plan: Plan) -> list[str]:
         f"{text.duration(rules.walltime_floor_s)} and at most {text.duration(codebase.resources.walltime_s)}; "
         f"the retry cap is {rules.retry_cap}.",
         f"- A run is stopped early, from {text.share(rules.stop_from)} of the baseline's curve on, when it is more "
-        f"than {text.percent(rules.stop_tolerance, sign=False)} worse than the baseline with its seed (wider early on).",
+        f"than {text.percent(rules.stop_tolerance, sign=False)} worse than the baseline of its seed (wider early on).",
         f"- Search uses the seeds {_seeds(rules.search_seeds)}; confirmation uses the fresh seeds "
         f"{_seeds(rules.confirm_seeds)}.",
     ]

@@ -1,0 +1,238 @@
+"""Reports of campaigns at every stage: nothing breaks, nothing hostile gets through, nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from report_samples import HOSTILE, sample_plan, sample_view
+
+from rea.domain.hypothesis import Belief
+from rea.domain.run import Failure
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
+from rea.report import html, markdown, plan_text
+from rea.report.facts import facts
+from rea.report.view import View
+
+STAGES = ("launch", "no_launch", "stopped", "failed", "running", "drafted", "profiling")
+WHOLE = sample_view()
+
+
+def parsed(page: str) -> ElementTree.Element:
+    return ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+
+
+def check_page(page: str) -> None:
+    """Well-formed, no script, nothing that could be fetched, no link but into the page itself."""
+    tree = parsed(page)
+    for element in tree.iter():
+        assert element.tag not in {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "use"}
+        for name, value in element.attrib.items():
+            assert not name.startswith("on")
+            assert name not in {"src", "srcset", "action", "background"}
+            assert name != "href" or value.startswith("#")
+    style = "".join(element.text or "" for element in tree.iter("style"))
+    assert "url(" not in style
+    assert "@import" not in style
+    anchors = {element.get("href", "")[1:] for element in tree.iter("a")}
+    assert anchors <= {element.get("id") for element in tree.iter()}
+    assert not re.search(r"\b(nan|inf)\b", page.replace(HOSTILE, "").lower().split("</style>")[1])
+    page.encode("utf-8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_a_page_and_a_text(stage: str) -> None:
+    view = sample_view(stage)
+    check_page(html.render(view))
+    text = markdown.render(view)
+    assert text.startswith("# ")
+    assert len(text.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("render", [html.render, markdown.render])
+def test_a_report_is_a_function_of_its_view(render: Any) -> None:
+    assert render(sample_view()) == render(sample_view())
+
+
+def test_the_page_shows_what_the_campaign_claims() -> None:
+    words = " ".join("".join(parsed(html.render(WHOLE)).itertext()).replace("\u00a0", " ").split())
+    claim = "+0.647 %, 95 % interval +0.566 % to +0.728 %"
+    for expected in ("Launch", claim, "optim.lr", "0.00135", "anna@example.org", "out-of-memory",
+                     "git checkout rea/autumn-ne", "Rowwise Adagrad", "Target encoding"):  # fmt: skip
+        assert expected in words
+    assert WHOLE.record is not None
+    assert WHOLE.record.digest in words
+
+
+def test_no_launch_is_said_plainly_with_its_reason() -> None:
+    for page in (html.render(sample_view("no_launch")), markdown.render(sample_view("no_launch"))):
+        assert "No launch: the gain cannot be told from noise" in page
+        assert "sealed interval contains zero" in page
+
+
+def test_hostile_words_stay_words_in_markdown() -> None:
+    text = markdown.render(WHOLE)
+    assert "\x1b" not in text
+    outside = re.sub(r"(`+).*?\1", "", text)
+    assert "<script" not in outside
+    assert "@team" not in outside
+    said = markdown.plain(HOSTILE)
+    assert not re.search(r"(?<!\\)[<>`|\[\]*]", said)
+    assert not re.search(r"@\w|#\d|://\w", said)
+    assert "\n" not in markdown.plain("a\nb\u2028c\r\n# d")
+
+
+@given(st.text(alphabet=st.sampled_from("`|\n a<"), max_size=20))
+def test_a_code_span_cannot_be_closed_from_inside(words: str) -> None:
+    span = markdown.code(words)
+    assert "\n" not in span
+    assert not re.search(r"(?<!\\)\|", span)
+    if span:
+        fence = re.match("`+", span)
+        assert fence is not None
+        inside = span[len(fence.group()) : -len(fence.group())]
+        assert fence.group() not in re.findall("`+", inside)
+
+
+@given(st.text(alphabet=st.sampled_from("`~\n a"), max_size=30))
+def test_a_block_cannot_be_closed_from_inside(words: str) -> None:
+    first, *inside, last = markdown.block(words)
+    assert first == last
+    assert not any(line.strip().startswith(first) for line in inside)
+
+
+def test_a_plan_names_everything_an_engineer_signs() -> None:
+    view = sample_view("drafted")
+    text = plan_text.render(sample_plan(), view.record, view.campaign)
+    for expected in ("H-8", "optim.embedding_lr", "one epoch overfit", "4.44 core-hours", "Label smoothing",
+                     "calibration", "Target encoding", "DATA_ROOT", "101, 102, 103, 104 and 105", "+z <b>&",
+                     "evaluate.py"):  # fmt: skip
+        assert expected in text
+    assert view.record is not None
+    assert view.record.digest in text
+    bare = replace(sample_plan(), symptoms=(), hypotheses=(), left_out=(), needs_code=(), phases=(), env={})
+    assert plan_text.render(bare, None, view.campaign)
+
+
+WORDS = st.one_of(st.just(HOSTILE), st.text(max_size=30), st.just("\ud800 \u202e \x00"))
+NUMBERS = st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 1e-12, 1e300, 0.8])
+
+
+def some(items: tuple[Any, ...]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """A part of the items, in their order."""
+    return st.sets(st.integers(0, max(0, len(items) - 1)), max_size=8).map(
+        lambda chosen: tuple(item for index, item in enumerate(items) if index in chosen)
+    )
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    """Any part of a campaign, in any state, with odd numbers and hostile words where they may stand."""
+    runs = []
+    for run in draw(some(WHOLE.runs)):
+        result = run.result
+        if result is not None and draw(st.booleans()):
+            result = replace(result, metrics=draw(st.sampled_from([{}, {"ne": draw(NUMBERS)}])), curve=())
+        failure = Failure(draw(WORDS), draw(WORDS), draw(WORDS), draw(WORDS)) if draw(st.booleans()) else run.failure
+        runs.append(replace(run, state=draw(st.sampled_from(RunState)), result=result, failure=failure))
+    hypotheses = []
+    for item in draw(some(WHOLE.hypotheses)):
+        belief = draw(st.sampled_from([None, item.belief, Belief(draw(NUMBERS), draw(NUMBERS))]))
+        state = draw(st.sampled_from(HypothesisState))
+        item = replace(item, belief=belief, state=state, reason=draw(WORDS))
+        hypotheses.append(replace(item, draft=replace(item.draft, title=draw(WORDS), because=draw(WORDS))))
+    claim = WHOLE.campaign.claim
+    assert claim is not None
+    if draw(st.booleans()):
+        claim = replace(
+            claim, gain=draw(NUMBERS), ci_low=draw(NUMBERS), baseline_values=(), df=draw(NUMBERS), se_rows=None
+        )
+    campaign = replace(
+        WHOLE.campaign,
+        state=draw(st.sampled_from(CampaignState)),
+        phase=draw(st.sampled_from(Phase)),
+        verdict=draw(st.sampled_from([None, *Verdict])),
+        pause_reason=draw(st.sampled_from([None, *PauseReason])),
+        incumbent=draw(st.sampled_from([None, 1, 8, 10, 999])),
+        claim=draw(st.sampled_from([None, claim])),
+        visible=draw(st.sampled_from([None, claim])),
+        name=draw(WORDS),
+        reason=draw(WORDS),
+        ended_at=draw(st.sampled_from([None, WHOLE.now])),
+    )
+    attempts = tuple(
+        replace(
+            attempt,
+            ended_at=draw(st.sampled_from([None, attempt.ended_at])),
+            device_s=draw(st.sampled_from([None, 5.0])),
+        )
+        for attempt in draw(some(WHOLE.attempts))
+    )
+    plan = draw(st.sampled_from([None, WHOLE.plan]))
+    if plan is not None and draw(st.booleans()):
+        plan = replace(
+            plan, baseline=replace(plan.baseline, noise=draw(NUMBERS), mean=draw(NUMBERS), values=(0.0, 1.0))
+        )
+    return replace(
+        WHOLE,
+        campaign=campaign,
+        plan=plan,
+        record=draw(st.sampled_from([None, WHOLE.record])),
+        approval=draw(st.sampled_from([None, WHOLE.approval])),
+        hypotheses=tuple(hypotheses),
+        runs=tuple(runs),
+        attempts=attempts,
+        entries=draw(some(WHOLE.entries)),
+        events=draw(some(WHOLE.events)),
+        branch=draw(st.sampled_from([None, HOSTILE])),
+        reproduction=draw(st.sampled_from([None, f"```\n{HOSTILE}\n```"])),
+        now=draw(st.sampled_from([WHOLE.now, 0.0])),
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(views())
+def test_any_part_of_a_campaign_has_a_sound_report(view: View) -> None:
+    check_page(html.render(view))
+    markdown.render(view).encode("utf-8")
+    if view.plan is not None:
+        plan_text.render(view.plan, view.record, view.campaign).encode("utf-8")
+
+
+def test_gains_are_paired_by_seed() -> None:
+    found = facts(WHOLE)
+    early = [run for run in WHOLE.runs if run.draft.phase in (Phase.PROFILE, Phase.VALIDATION)]
+    values = {(run.draft.hypothesis, run.draft.seed): run.result.metrics["ne"] for run in early if run.result}
+    first = found.evidence[0]
+    assert [seed for seed, _ in first.gains] == [11, 12, 13]
+    for seed, gain in first.gains:
+        assert gain == pytest.approx((values[None, seed] - values[1, seed]) / values[None, seed])
+
+
+def test_points_lie_at_the_compute_used_when_their_runs_ended() -> None:
+    points = facts(WHOLE).points
+    assert [point.spent_s for point in points] == sorted(point.spent_s for point in points)
+    total = sum(attempt.device_s or 0.0 for attempt in WHOLE.attempts)
+    assert points[-1].spent_s == pytest.approx(total)
+
+
+def test_bars_of_one_lane_never_overlap() -> None:
+    bars = facts(WHOLE).bars
+    for bar in bars:
+        others = [other for other in bars if other.lane == bar.lane and other is not bar]
+        assert all(other.end <= bar.start + 1e-6 or other.start >= bar.end - 1e-6 for other in others)
+    assert max(bar.lane for bar in bars) == 1
+
+
+def test_the_burn_down_ends_where_the_ledger_ends() -> None:
+    found = facts(WHOLE)
+    last = found.burn[-1]
+    assert (last.approved, last.spent, last.reserved) == pytest.approx(
+        (found.cost.balance.approved, found.cost.balance.spent, found.cost.balance.reserved)
+    )
+    assert all(burn.spent + burn.reserved <= burn.approved for burn in found.burn)
