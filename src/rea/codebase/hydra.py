@@ -224,4 +224,4 @@ def quoted(value: str) -> str:
     """`value` in single quotes. Backslashes before a quote are doubled; `${` is kept from being interpolated."""
     literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", literal)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+    return "'" + re.sub(r"(\\+)\Z", r"\1\1", escaped) + "'"
