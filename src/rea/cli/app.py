@@ -62,7 +62,7 @@ def _said(campaign: Campaign) -> str:
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The ranking codebase.")] = Path(),
-    key: Annotated[Path | None, typer.Option(help="SSH key to approve plans with (default: yours, or a new one).")] = None,
+    key: Annotated[Path | None, typer.Option(help="SSH key to approve plans with (default: yours, or new).")] = None,
     as_json: Json = False,
 ) -> None:
     """Draft rea.toml from the repository, and let your SSH key approve plans."""
@@ -94,16 +94,17 @@ def _checklist(checks: object) -> str:
 
 @app.command()
 def demo(
-    folder: Annotated[Path | None, typer.Option(help="Where to put the demo codebase (default: a temporary one).")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to work (default: a temporary folder).")] = None,
     python: Annotated[str | None, typer.Option(help="A Python with PyTorch (default: this one).")] = None,
     budget: Annotated[str, typer.Option(help="Budget of the demo's campaign.")] = "40r",
 ) -> None:
     """Run a whole campaign on the embedded codebase: plan, approve, start, report. Ends with one line of JSON."""
     import json
 
+    from rea.cli.views import Follower
     from rea.workspace.demo import run_demo
 
-    print(json.dumps(run_demo(folder, python, budget, output.note)))
+    print(json.dumps(run_demo(folder, python, budget, output.note, Follower)))
 
 
 # ---------------------------------------------------------------- planning
@@ -160,7 +161,7 @@ def plan_edit(
     ref: Ref,
     drop: Annotated[list[str] | None, typer.Option(help="H-3: do not test it. Repeatable.")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="H-5=2: twice as interesting. Repeatable.")] = None,
-    add: Annotated[list[str] | None, typer.Option(help="'knob=value other=value': your own hypothesis. Repeatable.")] = None,
+    add: Annotated[list[str] | None, typer.Option(help="'knob=value knob=value': your own idea. Repeatable.")] = None,
     split: Annotated[str | None, typer.Option(help="validation=0.5,combination=0.2,exploitation=0.3")] = None,
     budget: Annotated[str | None, typer.Option(help="Another budget.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Another number of rounds.")] = None,
@@ -222,7 +223,7 @@ def preflight(
 @app.command()
 def approve(
     ref: Ref,
-    key: Annotated[Path | None, typer.Option(help="SSH key to sign with (default: the one rea.toml's signers list).")] = None,
+    key: Annotated[Path | None, typer.Option(help="SSH key to sign with (default: one the codebase lists).")] = None,
     signer: Annotated[str | None, typer.Option("--as", help="Signer's name (default: git's user.email).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -315,7 +316,7 @@ def stop(ref: Ref, why: Annotated[str, typer.Option(help="The reason.")] = "", a
 
 @app.command()
 def wake(
-    ref: Annotated[str | None, typer.Argument(help="One campaign (default: all that are due).", metavar="CAMPAIGN")] = None,
+    ref: Annotated[str | None, typer.Argument(help="One campaign (default: all due).", metavar="CAMPAIGN")] = None,
     as_json: Json = False,
 ) -> None:
     """One pass of the executor: look at what ended, decide, start what is next, exit."""
@@ -371,9 +372,7 @@ def status(
 
 
 @app.command()
-def show(
-    what: Annotated[str, typer.Argument(help="C-3, H-12 or R-40.", metavar="ID")], as_json: Json = False
-) -> None:
+def show(what: Annotated[str, typer.Argument(help="C-3, H-12 or R-40.", metavar="ID")], as_json: Json = False) -> None:
     """Everything about one campaign, hypothesis or run."""
     from rea.cli import views
 

@@ -24,7 +24,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns padded with blanks; numbers to the right."""
     cells = [[_text(value) for value in row] for row in rows]
     widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
-    right = [bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(header))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        for i in range(len(header))
+    ]
     lines = [_line(header, widths, right), _line(["─" * width for width in widths], widths, right)]
     lines += [_line(row, widths, right) for row in cells]
     return "\n".join(lines)

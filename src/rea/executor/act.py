@@ -79,7 +79,7 @@ def _submit(wake: Wake, action: a.Submit) -> None:
             run.id,
             job=job_name(tools, run.id, number),
             run_dir=str(run_folder(tools, wake.campaign, run.id, number)),
-            reserve_s=run.draft.walltime_s * rows.campaign.codebase.resources.devices,
+            reserve_s=action.walltime_s * rows.campaign.codebase.resources.devices,
             at=now,
             purse=action.purse,
         )

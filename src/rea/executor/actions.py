@@ -23,10 +23,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Start a planned run: reserve, write the intent down, then ask the launcher."""
+    """Start a planned run: reserve its wall-time limit, write the intent down, then ask the launcher."""
 
     run: int
     purse: Purse
+    walltime_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ from rea.planner import advance as phases
 from rea.planner.advance import Advance, Situation
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.evidence import Evidence
-from rea.planner.layout import SEARCH, walltime
+from rea.planner.layout import SEARCH, tight_walltime, walltime
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
@@ -154,7 +154,8 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         return exhausted
     if snapshot.campaign.phase in SEARCH and _idle(snapshot):
         extra = phases.idle_work(situation)
-        if extra and _fits(extra[0], plan, snapshot, limit):
+        held = snapshot.balance.spent + snapshot.balance.reserved
+        if extra and held + extra[0].walltime_s * plan.codebase.resources.devices <= limit:
             return (Add((), extra, ()),)
     return (Sleep(_sweep(snapshot, now)),)
 
@@ -315,13 +316,14 @@ def _find(hypotheses: tuple[Hypothesis, ...], wanted: int | None) -> Hypothesis 
 # ---------------------------------------------------------------- submissions
 
 
-def _reservation(draft: RunDraft, devices: int) -> float:
-    return draft.walltime_s * devices
-
-
-def _fits(draft: RunDraft, plan: Plan, snapshot: Snapshot, limit: float) -> bool:
-    held = snapshot.balance.spent + snapshot.balance.reserved
-    return held + _reservation(draft, plan.codebase.resources.devices) <= limit
+def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
+    """The wall-time limit a run gets when `left_s` seconds of its devices are left; None if they are too few."""
+    if left_s >= draft.walltime_s:
+        return draft.walltime_s
+    if plan is None:
+        return None
+    tight = tight_walltime(draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
+    return left_s if left_s >= tight else None
 
 
 def _ready(snapshot: Snapshot, now: float) -> list[Run]:
@@ -344,11 +346,11 @@ def _submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Action, 
         if len(actions) >= free:
             break
         purse = _purse(snapshot, run)
-        amount = _reservation(run.draft, devices)
         ceiling = snapshot.balance.approved if purse is Purse.CONTINGENCY else limit
-        if held + amount <= ceiling + 1e-9:
-            held += amount
-            actions.append(Submit(run.id, purse))
+        walltime_s = _limit(run.draft, snapshot.plan, (ceiling - held) / devices)
+        if walltime_s is not None:
+            held += walltime_s * devices
+            actions.append(Submit(run.id, purse, walltime_s))
     return tuple(actions)
 
 

@@ -16,7 +16,6 @@ from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.tools import Tools
 
-
 # Held by the daemon, and with a campaign's number by a command that waits for that campaign.
 ATTENDED = ".attended"
 
@@ -69,7 +68,7 @@ def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tu
         name=attempt.job,
         run_dir=run_dir,
         steps=steps,
-        walltime_s=run.draft.walltime_s,
+        walltime_s=attempt.reserved_s / resources.devices,  # never more than what is reserved for it
         memory_bytes=resources.memory_bytes,
         cpus=resources.cpus,
         gpus=resources.gpus,

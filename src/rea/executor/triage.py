@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rea.codebase.resolved import Verdict, judge
+from rea.codebase.resolved import Agreement, judge
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.jobs import Observation, Outcome
 from rea.domain.run import Failure, Reading, Run, RunResult
@@ -117,7 +117,7 @@ def _completed(
     if not math.isfinite(value):
         return None, {Signal.NAN: f"the final {metric} is {value}"}
     verification = judge(run.draft.treatment.overrides, found.resolved)
-    if verification.verdict is Verdict.MISMATCH:
+    if verification.agreement is Agreement.MISMATCH:
         return None, {Signal.RESOLVED_MISMATCH: verification.text}
     result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get("evaluate", {})})
     if result is None:

@@ -22,10 +22,10 @@ from rea.planner.layout import SEARCH, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import rank
 
-NEW_ARMS_SHARE = 0.75  # of a validation's budget; the rest gives promising arms another seed
 TRIALS_SHARE = 0.7  # of an exploitation's budget; the rest tests its best again
 RETESTED = 3  # arms that may get further seeds in a phase
 COMBINATIONS = 4  # combinations of one round
+LEANING = 0.7  # probability of being better from which an unsettled hypothesis joins a combination
 OVERLAP = 0.5  # what an effect adds beside one that works by the same means
 
 _H = HypothesisState
@@ -79,7 +79,17 @@ class Situation:
                 granted += planned.budget_s
             if planned.round == self.round and planned.phase is phase:
                 break
-        return granted - sum(self._cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
+        used = sum(self._cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
+        return granted - used - self._dearer_confirmation()
+
+    def _dearer_confirmation(self) -> float:
+        """What the confirmation of the present incumbent takes beyond what the plan set aside for it."""
+        plan, incumbent = self.evidence.plan, self.evidence.incumbent()
+        if incumbent is None:
+            return 0.0
+        planned = sum(p.budget_s for p in plan.phases if p.phase is Phase.CONFIRMATION)
+        each = plan.baseline.device_s + self.price(incumbent.draft)
+        return max(0.0, len(plan.rules.confirm_seeds) * each - planned)
 
     def _cost(self, run: Run) -> float:
         used = self.spent.get(run.id, 0.0)
@@ -88,7 +98,13 @@ class Situation:
         return max(used, run.draft.predicted_s * self.evidence.plan.codebase.resources.devices)
 
     def predicted_s(self, draft: HypothesisDraft) -> float:
-        """Wall seconds one training of this draft should take: what its base was seen to take, times its factor."""
+        """Wall seconds one training of this draft should take.
+
+        What it was seen to take; before that, what its base was seen to take, times its factor.
+        """
+        own = [r.result.wall_s for r in self.evidence.of(draft.full) if r.state is RunState.SUCCEEDED and r.result]
+        if own:
+            return sum(own) / len(own)
         seen = [r.result.wall_s for r in self.evidence.of(draft.base) if r.state is RunState.SUCCEEDED and r.result]
         base_s = sum(seen) / len(seen) if seen else self.evidence.plan.baseline.run_s
         return base_s * draft.cost_factor
@@ -146,19 +162,14 @@ def validation(situation: Situation) -> Advance:
     if judgements:
         return Advance(judgements=judgements)
     arms = situation.of_kind(HypothesisKind.SINGLE)
-    started = [h for h in arms if h.state is not _H.PROPOSED and h.state not in (_H.VETOED, _H.LEFT_OUT)]
-    plan = situation.evidence.plan
-    planned = plan.phase(situation.round, phase)
-    budget = planned.budget_s if planned is not None else 0.0
-    most = max(2, math.floor(NEW_ARMS_SHARE * budget / plan.baseline.device_s))
     allowance = situation.allowance(phase)
     runs: list[RunDraft] = []
     begun: list[Judgement] = []
-    seed = plan.rules.search_seeds[0]
+    seed = situation.evidence.plan.rules.search_seeds[0]
     waiting = {h.draft.full.key(): h for h in arms if h.state is _H.PROPOSED}
     for draft, value in rank([h.draft for h in waiting.values()]):
         price = situation.price(draft)
-        if not situation.budget_open or len(started) + len(begun) >= most or price > allowance or value <= 0:
+        if not situation.budget_open or price > allowance or value <= 0:
             continue
         hypothesis = waiting[draft.full.key()]
         allowance -= price
@@ -314,9 +325,9 @@ def _further_seeds(
 
 
 def _combinations(situation: Situation) -> list[HypothesisDraft]:
-    """Sets of this round's winners worth trying, most promising first: the greedy whole, its halves, leave-one-outs."""
+    """Sets of this round's winners worth trying, most promising first: the whole, smaller ones, leave-one-outs."""
     evidence = situation.evidence
-    winners = [h for h in situation.of_kind(HypothesisKind.SINGLE) if h.state is _H.SUPPORTED and h.belief]
+    winners = [h for h in situation.of_kind(HypothesisKind.SINGLE) if _leans_well(h)]
     winners.sort(key=lambda h: (-(h.belief.mean if h.belief else 0.0), h.id))
     whole: list[Hypothesis] = []
     for hypothesis in winners:
@@ -330,6 +341,13 @@ def _combinations(situation: Situation) -> list[HypothesisDraft]:
     drafts = [_combine(situation, members) for members in sets]
     unique = {draft.full.key(): draft for draft in reversed(drafts)}
     return sorted(unique.values(), key=lambda d: -d.effect.mean)
+
+
+def _leans_well(hypothesis: Hypothesis) -> bool:
+    """Supported, or not settled and more likely good than not: several such together show what each alone cannot."""
+    open_ = hypothesis.state is _H.INCONCLUSIVE and hypothesis.belief is not None
+    leaning = open_ and hypothesis.belief is not None and hypothesis.belief.above(0.0) >= LEANING
+    return leaning or (hypothesis.state is _H.SUPPORTED and hypothesis.belief is not None)
 
 
 def _compatible(one: Hypothesis, other: Hypothesis) -> bool:

@@ -14,6 +14,9 @@ SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.5, Phase.COMBINATION: 0.2, 
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
+# A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
+# longer holds the usual multiple, the limit shrinks down to it.
+TIGHT = 1.6
 
 
 def walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
@@ -21,16 +24,21 @@ def walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
     return min(limit_s, max(rules.walltime_factor * predicted_s, rules.walltime_floor_s))
 
 
+def tight_walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
+    """The least wall-time limit, seconds, under which a run is still worth starting."""
+    return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s + 1.0)
+
+
 def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_fresh_seed: int) -> Rules:
     """The numbers the executor is bound by, from the measured noise and the budget.
 
     The confirmation takes as many paired seeds as it needs to tell twice the smallest gain worth launching (0.2 % at
-    least) from noise with a power of about 80 % (n = (2.8 · noise / gain)²), between three and five, and fewer where
-    it would take more than a third of the budget.
+    least) from noise with a power of about 80 % (n = (2.8 · noise / gain)²), between three and five, and fewer, but
+    two at least, where it would take more than a quarter of the budget.
     """
     target = max(2 * minimum_gain, 0.002)
     wanted = min(5, max(3, math.ceil((2.8 * baseline.noise / target) ** 2)))
-    affordable = int(0.34 * budget_s / (baseline.device_s * (1 + TREATED_COST)))
+    affordable = int(0.25 * budget_s / (baseline.device_s * (1 + TREATED_COST)))
     count = max(2, min(wanted, affordable))
     return Rules(
         minimum_gain=minimum_gain,
@@ -66,8 +74,8 @@ def lay_out(
     confirm = count * cost * (1 + TREATED_COST)
     reveal = devices * (1.0 + 2 * count * 0.05 * baseline.run_s)
     treated_s = TREATED_COST * baseline.run_s
-    # The last run's whole wall-time limit must still fit, although it will use a part of it only.
-    headroom = devices * (walltime(treated_s, rules, limit_s) - treated_s)
+    # The last run's wall-time limit must still fit, although it will use a part of it only.
+    headroom = devices * (tight_walltime(treated_s, rules, limit_s) - treated_s)
     search = budget_s - profile_s - contingency - confirm - reveal - headroom
     if search < 3 * cost:
         needed = profile_s + 3 * cost + confirm + reveal + headroom
@@ -77,7 +85,7 @@ def lay_out(
             " wall-time limit",
             hint=f"give at least {math.ceil(needed / cost / (1 - CONTINGENCY)) + 1}r",
         )
-    chosen = rounds or (1 if search < 7 * cost else 2 if search < 60 * cost else 3)
+    chosen = rounds or (1 if search < 12 * cost else 2 if search < 80 * cost else 3)
     total = sum(shares.get(phase, 0.0) for phase in SEARCH)
     weights = [0.7**index for index in range(chosen)]
     phases: list[PhasePlan] = []

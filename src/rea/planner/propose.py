@@ -50,7 +50,7 @@ def propose(
     for technique in techniques:
         missing = needs(technique, codebase)
         if missing:
-            words = f"no knob with the role {', '.join(missing)}"
+            words = f"no knob offers {', '.join(missing)}"
             needs_code.append(LeftOut(technique.title, f"{words} ({technique.citation})"))
             continue
         against = [shown[name] for name in technique.avoid_when if name in shown]

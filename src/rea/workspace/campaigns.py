@@ -15,7 +15,7 @@ from rea.codebase.config import digest as codebase_digest
 from rea.codebase.config import load
 from rea.codebase.git import repository
 from rea.codebase.overrides import checked
-from rea.codebase.paths import as_knob
+from rea.codebase.trees import as_knob
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import canonical, digest, loads
@@ -24,7 +24,15 @@ from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, Hypothesi
 from rea.domain.ids import number, say
 from rea.domain.plan import LeftOut, Plan, PlannedHypothesis
 from rea.domain.run import RunDraft
-from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, PlanState, is_terminal
+from rea.domain.states import (
+    TRANSITIONS,
+    CampaignState,
+    HypothesisState,
+    PauseReason,
+    Phase,
+    PlanState,
+    is_terminal,
+)
 from rea.domain.treatment import Treatment
 from rea.executor.jobs import ATTENDED
 from rea.executor.wake import Woken
@@ -441,11 +449,7 @@ def veto(workspace: Workspace, hypothesis: str, why: str = "") -> Hypothesis:
         tx.set_hypothesis(found.id, state=HypothesisState.VETOED, reason=reason)
         for other in tx.hypotheses(campaign.id):
             built_on = found.id in other.draft.parents and other.draft.kind is not HypothesisKind.SINGLE
-            if built_on and other.state in (
-                HypothesisState.PROPOSED,
-                HypothesisState.TESTING,
-                HypothesisState.SUPPORTED,
-            ):
+            if built_on and HypothesisState.VETOED in TRANSITIONS[HypothesisState, other.state]:
                 tx.set_hypothesis(other.id, state=HypothesisState.VETOED, reason=f"it contains {found.name}, {reason}")
         tx.event(campaign.id, "vetoed", f"{found.name}: {reason}", workspace.clock())
     if campaign.state is CampaignState.RUNNING:

@@ -1,0 +1,291 @@
+"""What the commands show: plain values for --json, text for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rea.cli.output import note, table
+from rea.domain.campaign import Campaign, Event
+from rea.domain.codebase import Codebase
+from rea.domain.errors import NotFoundError
+from rea.domain.hypothesis import Hypothesis
+from rea.domain.ids import number, say
+from rea.domain.ledger import Balance
+from rea.domain.run import Attempt, Run
+from rea.domain.states import AttemptState, CampaignState, PauseReason, RunState
+from rea.report.text import device_time
+from rea.workspace import Workspace
+
+WATCH_S = 1.0
+
+
+def brief(campaign: Campaign) -> dict[str, Any]:
+    claim = campaign.claim or campaign.visible
+    return {
+        "id": campaign.title,
+        "name": campaign.name,
+        "state": campaign.state,
+        "round": campaign.round,
+        "phase": campaign.phase,
+        "incumbent": say("H", campaign.incumbent) if campaign.incumbent else None,
+        "verdict": campaign.verdict,
+        "reason": campaign.reason,
+        "gain": claim.gain if claim else None,
+        "ci_low": claim.ci_low if claim else None,
+        "ci_high": claim.ci_high if claim else None,
+        "split": claim.split if claim else None,
+    }
+
+
+def exit_code(campaign: Campaign) -> int:
+    """What a command that waited for this campaign ends with."""
+    if campaign.state is CampaignState.FAILED:
+        return 1
+    if campaign.state is CampaignState.PAUSED:
+        return 6 if campaign.pause_reason is PauseReason.LAUNCHER else 5
+    return 0
+
+
+def campaign_table(workspace: Workspace, campaigns: Sequence[Campaign]) -> str:
+    if not campaigns:
+        return "no campaigns yet; `rea plan` in a codebase starts one"
+    rows = []
+    for campaign in campaigns:
+        balance, code = workspace.store.balance(campaign.id), campaign.codebase
+        claim = campaign.claim or campaign.visible
+        gain = f"{claim.gain:+.2%} on {claim.split}" if claim else "–"
+        spent = f"{device_time(balance.spent, code)} of {device_time(balance.approved, code)}"
+        where = f"{campaign.round}/{campaign.phase.value}"
+        state = campaign.verdict.value if campaign.verdict else campaign.state.value
+        rows.append((campaign.title, campaign.name, state, where, spent, gain))
+    return table(("id", "name", "state", "round/phase", "spent", "gain"), rows)
+
+
+def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
+    runs, attempts = workspace.store.runs(campaign.id), workspace.store.attempts(campaign.id)
+    balance = workspace.store.balance(campaign.id)
+    counts = {state.value: sum(1 for run in runs if run.state is state) for state in RunState}
+    now = workspace.clock()
+    running = [_running(runs, attempt, now) for attempt in attempts if attempt.state is not AttemptState.ENDED]
+    return {
+        **brief(campaign),
+        "spent_s": balance.spent,
+        "reserved_s": balance.reserved,
+        "approved_s": balance.approved,
+        "budget": _budget_words(balance, campaign.codebase),
+        "runs": counts,
+        "running": running,
+        "hypotheses": workspace.store.hypotheses(campaign.id),
+        "events": workspace.store.events(campaign.id)[-10:],
+    }
+
+
+def _budget_words(balance: Balance, code: Codebase) -> str:
+    spent, reserved = device_time(balance.spent, code), device_time(balance.reserved, code)
+    return f"{spent} of {device_time(balance.approved, code)} spent, {reserved} reserved"
+
+
+def _running(runs: Sequence[Run], attempt: Attempt, now: float) -> dict[str, Any]:
+    run = next(run for run in runs if run.id == attempt.run)
+    who = say("H", run.draft.hypothesis) if run.draft.hypothesis else "baseline"
+    return {
+        "run": run.name,
+        "of": who,
+        "seed": run.draft.seed,
+        "phase": run.draft.phase,
+        "for_s": round(now - attempt.intended_at, 1),
+        "predicted_s": round(run.draft.predicted_s, 1),
+    }
+
+
+def status_text(whole: dict[str, Any]) -> str:
+    state = f"{whole['id']} {whole['name']}: {whole['state'].value}"
+    if whole["state"] in (CampaignState.RUNNING, CampaignState.PAUSED):
+        state += f", round {whole['round']}, {whole['phase'].value}"
+    if whole["reason"]:
+        state += f"\n  {whole['reason']}"
+    counts = ", ".join(f"{count} {name}" for name, count in whole["runs"].items() if count)
+    lines = [state, f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
+    if whole["gain"] is not None:
+        interval = f"{whole['ci_low']:+.2%} to {whole['ci_high']:+.2%}"
+        lines.append(f"gain on {whole['split']}: {whole['gain']:+.2%} (95 %: {interval})")
+    lines += [
+        f"  {job['run']} {job['of']} seed {job['seed']}: {job['for_s']} s of about {job['predicted_s']} s"
+        for job in whole["running"]
+    ]
+    tested = [h for h in whole["hypotheses"] if h.belief is not None]
+    if tested:
+        tested.sort(key=lambda h: -h.belief.mean)
+        lines += ["", hypothesis_table(tested[:10])]
+    lines += ["", *(event_line(event) for event in whole["events"])]
+    return "\n".join(lines)
+
+
+def watch(workspace: Workspace, campaign: int) -> None:
+    """Redraw the status until the campaign rests."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    def drawn() -> Text:
+        return Text(status_text(status(workspace, workspace.store.campaign(campaign))))
+
+    resting = (CampaignState.FINISHED, CampaignState.STOPPED, CampaignState.FAILED, CampaignState.PAUSED)
+    with Live(drawn(), console=Console(stderr=True), auto_refresh=False) as live:
+        while workspace.store.campaign(campaign).state not in resting:
+            time.sleep(WATCH_S)
+            live.update(drawn(), refresh=True)
+
+
+class Follower:
+    """Tells every new line of a campaign's record on stderr, once."""
+
+    def __init__(self, workspace: Workspace, campaign: int) -> None:
+        self._workspace, self._campaign = workspace, campaign
+        self._last = max((event.id for event in workspace.store.events(campaign)), default=0)
+
+    def __call__(self, _: Campaign) -> None:
+        for event in self._workspace.store.events(self._campaign, after_id=self._last):
+            note(event_line(event))
+            self._last = event.id
+
+
+def event_line(event: Event) -> str:
+    return f"{time.strftime('%m-%d %H:%M:%S', time.localtime(event.at))}  {event.message}"
+
+
+def hypothesis_table(hypotheses: Iterable[Hypothesis]) -> str:
+    rows = [
+        (
+            h.name,
+            h.state.value,
+            f"{h.draft.effect.mean:+.2%} ± {h.draft.effect.sd:.2%}",
+            f"{h.belief.mean:+.2%} ± {h.belief.sd:.2%}" if h.belief else "–",
+            "+".join(dict.fromkeys(source.kind.value for source in h.draft.sources)),
+            h.draft.title if len(h.draft.title) <= 60 else h.draft.title[:59] + "…",
+            h.draft.treatment.describe()[:60],
+        )
+        for h in hypotheses
+    ]
+    return table(("id", "state", "expected", "believed", "source", "title", "treatment"), rows)
+
+
+def checklist(checks: Iterable[Any]) -> str:
+    lines = []
+    for check in checks:
+        mark = {True: "✓", False: "✗", None: "?"}[check.ok]
+        words = getattr(check, "words", None) or getattr(check, "message", "")
+        lines.append(f"{mark} {check.name}: {words}" + (f"\n    → {check.hint}" if check.hint and not check.ok else ""))
+    return "\n".join(lines)
+
+
+def show(workspace: Workspace, what: str) -> tuple[Any, str]:
+    """A campaign, hypothesis or run by its spoken id; names are campaigns."""
+    letter = what[:1].upper() if what[1:2] == "-" or what[1:].isdigit() else "C"
+    store = workspace.store
+    if letter == "H":
+        hypothesis = store.hypothesis(number(what, "H"))
+        runs = [run for run in store.runs(hypothesis.campaign) if run.draft.hypothesis == hypothesis.id]
+        return {"hypothesis": hypothesis, "runs": runs}, _hypothesis_text(hypothesis, runs)
+    if letter == "R":
+        run = store.run(number(what, "R"))
+        attempts = [attempt for attempt in store.attempts(run.campaign) if attempt.run == run.id]
+        return {"run": run, "attempts": attempts}, _run_text(run, attempts)
+    campaign = store.campaign(what)
+    whole = {**status(workspace, campaign), "runs": store.runs(campaign.id)}
+    text = status_text(status(workspace, campaign)) + "\n\n" + run_table(store.runs(campaign.id))
+    return whole, text
+
+
+def _hypothesis_text(h: Hypothesis, runs: Sequence[Run]) -> str:
+    sources = "\n".join(f"  {source.kind.value}: {source.note}" for source in h.draft.sources)
+    cited = "".join(f"\n  {citation}" for citation in h.draft.citations)
+    lines = [
+        f"{h.name} {h.draft.title}: {h.state.value}",
+        f"because: {h.draft.because}",
+        f"treatment: {h.draft.treatment.describe()}",
+        f"on top of: {h.draft.base.describe()}",
+        f"expected: {h.draft.effect.mean:+.3%} ± {h.draft.effect.sd:.3%}, cost × {h.draft.cost_factor:g}",
+    ]
+    if h.belief is not None:
+        lines.append(f"believed: {h.belief.mean:+.3%} ± {h.belief.sd:.3%}; {h.reason}")
+    lines.append(f"sources:\n{sources or '  none'}{cited}")
+    return "\n".join(lines) + "\n\n" + run_table(runs)
+
+
+def _run_text(run: Run, attempts: Sequence[Attempt]) -> str:
+    lines = [f"{run.name}: {run.state.value}, {run.draft.phase.value}, seed {run.draft.seed}"]
+    lines.append(f"treatment: {run.draft.treatment.describe()}")
+    if run.result is not None:
+        lines.append("metrics: " + ", ".join(f"{k} {v:.6g}" for k, v in run.result.metrics.items()))
+        lines.append(
+            f"wall {run.result.wall_s:.1f} s, cpu {run.result.cpu_s:.1f} s, {run.result.peak_memory_bytes >> 20} MiB"
+        )
+    if run.failure is not None:
+        lines.append(f"failure ({run.failure.runbook}, class {run.failure.kind}): {run.failure.message}")
+        if run.failure.line:
+            lines.append(f"  {run.failure.line.strip()}")
+    for attempt in attempts:
+        used = f"{attempt.device_s:.1f} s" if attempt.device_s is not None else f"{attempt.reserved_s:.0f} s reserved"
+        lines.append(f"attempt {attempt.number}: {attempt.outcome or attempt.state.value}, {used}, {attempt.run_dir}")
+    return "\n".join(lines)
+
+
+def run_table(runs: Sequence[Run]) -> str:
+    rows = [
+        (
+            run.name,
+            say("H", run.draft.hypothesis) if run.draft.hypothesis else "baseline",
+            run.draft.phase.value,
+            run.draft.seed,
+            run.state.value,
+            f"{run.result.wall_s:.1f} s" if run.result else "–",
+            run.draft.treatment.describe()[:60],
+        )
+        for run in runs
+    ]
+    return table(("run", "of", "phase", "seed", "state", "wall", "treatment"), rows)
+
+
+def logs(workspace: Workspace, what: str, lines: int) -> tuple[Any, str]:
+    """The output of a run's last attempt, or a campaign's record."""
+    if what[:1].upper() == "R" and what.lstrip("Rr-").isdigit():
+        run = workspace.store.run(number(what, "R"))
+        attempts = [a for a in workspace.store.attempts(run.campaign) if a.run == run.id]
+        if not attempts:
+            raise NotFoundError(f"{run.name} has not started", hint=f"it is {run.state.value}")
+        folder = Path(attempts[-1].run_dir)
+        texts = {path.name: _tail(path, lines) for path in sorted(folder.glob("*.log"))}
+        text = "\n".join(f"── {name} ──\n{body}" for name, body in texts.items() if body)
+        return {"run": run.name, "folder": str(folder), "logs": texts}, text or f"nothing was printed; see {folder}"
+    events = workspace.store.events(workspace.store.campaign(what).id)[-lines:]
+    return events, "\n".join(event_line(event) for event in events)
+
+
+def _tail(path: Path, lines: int) -> str:
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 200 * lines))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def budget(workspace: Workspace, campaign: Campaign) -> tuple[Any, str]:
+    balance = workspace.store.balance(campaign.id)
+    entries = workspace.store.entries(campaign.id)
+    head = _budget_words(balance, campaign.codebase)
+    rows = [
+        (
+            time.strftime("%m-%d %H:%M:%S", time.localtime(entry.at)),
+            entry.kind.value,
+            round(entry.device_s, 1),
+            say("A", entry.attempt) if entry.attempt else "–",
+            entry.purse.value,
+            entry.note,
+        )
+        for entry in entries
+    ]
+    body = table(("at", "entry", "device-seconds", "attempt", "purse", "note"), rows)
+    return {"balance": balance, "entries": entries}, f"{head}\n\n{body}"

@@ -1,0 +1,57 @@
+"""Making a codebase ready: a first rea.toml, and a key that may approve its plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rea.codebase.init import draft
+from rea.guard.signing import SIGNERS_FILE, allow, create_key, find_key, own_key, principal, public_key, read_signers
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What was written, under whose name, and what the engineer should know."""
+
+    root: Path
+    written: tuple[str, ...]
+    signer: str
+    key: Path
+    notes: tuple[str, ...]
+
+    def text(self) -> str:
+        lines = [f"{self.root}:"]
+        lines += [f"  wrote {name}" for name in self.written] or ["  nothing to write: it is set up already"]
+        lines.append(f"  {self.signer} approves plans with {self.key}")
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.written:
+            lines.append(
+                f"next: read rea.toml, then `git add {' '.join(self.written)} && git commit`, then `rea doctor`"
+            )
+        else:
+            lines.append("next: `rea plan --budget 20r`")
+        return "\n".join(lines)
+
+
+def set_up(root: Path, key: Path | None = None) -> SetUp:
+    """Draft `rea.toml` where there is none, and list this engineer's public key in `.rea/allowed_signers`.
+
+    An existing rea.toml is left alone. Without an SSH key of their own the engineer gets one made for approvals.
+    """
+    root = root.resolve()
+    written: list[str] = []
+    notes: list[str] = []
+    if not (root / "rea.toml").exists():
+        made = draft(root)
+        (root / "rea.toml").write_text(made.text, encoding="utf-8")
+        written.append("rea.toml")
+        notes += made.notes
+    who = principal(root)
+    chosen = key or find_key(who, allowed_signers=read_signers(root), root=root)
+    if chosen is None:
+        chosen = own_key()
+        create_key(chosen, who)
+        notes.append(f"you had no SSH key; this one, without a passphrase, is for approvals only: {chosen}")
+    if allow(root, who, public_key(chosen)):
+        written.append(str(SIGNERS_FILE))
+    return SetUp(root, tuple(written), who, chosen, tuple(notes))
