@@ -75,6 +75,18 @@ def test_no_launch_is_said_plainly_with_its_reason() -> None:
         assert "sealed interval contains zero" in page
 
 
+def test_hostile_words_stay_words_on_the_page() -> None:
+    failure = Failure(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    runs = tuple(replace(run, failure=failure) if run.failure else run for run in WHOLE.runs)
+    drafts = [replace(item.draft, title=HOSTILE, because=HOSTILE, citations=(HOSTILE,)) for item in WHOLE.hypotheses]
+    hypotheses = tuple(replace(item, draft=d, reason=HOSTILE) for item, d in zip(WHOLE.hypotheses, drafts, strict=True))
+    campaign = replace(WHOLE.campaign, name=HOSTILE, reason=HOSTILE)
+    page = html.render(replace(WHOLE, campaign=campaign, runs=runs, hypotheses=hypotheses, branch=HOSTILE))
+    check_page(page)
+    said = [title.text or "" for title in parsed(page).iter("title")]
+    assert any("<script>alert(1)</script>" in words for words in said[1:])  # the title of a mark in a chart
+
+
 def test_hostile_words_stay_words_in_markdown() -> None:
     text = markdown.render(WHOLE)
     assert "\x1b" not in text

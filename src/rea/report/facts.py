@@ -15,7 +15,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import say
 from rea.domain.ledger import Balance, EntryKind, balance
 from rea.domain.run import Attempt, Failure, Run
-from rea.domain.states import AttemptState, CampaignState, HypothesisState, Phase, RunState, Verdict
+from rea.domain.states import AttemptState, CampaignState, HypothesisState, Phase, RunState, Verdict, is_terminal
 from rea.domain.treatment import Treatment
 from rea.report import text
 from rea.report.view import View
@@ -222,6 +222,9 @@ def headline(view: View) -> Headline:
 
 def standing(view: View) -> str:
     """What the finalist's changes are worth: said before they are listed, wherever they are not launched."""
+    if view.campaign.incumbent is None:
+        ended = is_terminal(view.campaign.state)
+        return "Nothing changes: the baseline stays as it is." if ended else "Nothing yet: there is no finalist."
     if view.campaign.state is CampaignState.FINISHED:
         launched = view.campaign.verdict is Verdict.LAUNCH
         return "" if launched else "Nothing changes. This is the finalist, which is not launched:"

@@ -122,10 +122,7 @@ def _tiles(view: View, found: Facts) -> str:
 
 def _changes(view: View, found: Facts) -> str:
     if found.finalist is None:
-        words = (
-            "Nothing: the baseline stays as it is." if view.campaign.ended_at else "Nothing yet: there is no incumbent."
-        )
-        return f"<p>{words}</p>"
+        return f"<p>{_e(standing(view))}</p>"
     finalist = found.finalist
     rows = [
         (
@@ -161,7 +158,7 @@ def _cost(view: View, found: Facts) -> str:
     ]
     if balance.contingency_spent > 0:
         spent = text.device_time(balance.contingency_spent, codebase)
-        words.append(f"{spent} of it went to retries after infrastructure failures.")
+        words.append(f"Retries after infrastructure failures took {spent} of this.")
     if view.plan:
         estimate = view.plan.estimate
         words.append(

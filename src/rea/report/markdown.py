@@ -77,7 +77,7 @@ def _head(view: View, found: Facts) -> list[str]:
 
 def _changes(view: View, found: Facts) -> list[str]:
     if found.finalist is None:
-        return ["## What changes", "", "Nothing: the baseline stays as it is."] if view.campaign.ended_at else []
+        return ["## What changes", "", standing(view)]
     draft = found.finalist.draft
     intro = standing(view)
     out = ["## What changes", "", *([intro, ""] if intro else [])]

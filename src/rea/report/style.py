@@ -31,9 +31,9 @@ background:var(--faint);color:var(--ink)}
 .stamp.open{background:var(--warnbg);color:var(--warn)}
 .lead{font-size:1.15rem;margin:.2rem 0 .9rem}
 .lede{color:var(--soft)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:1px;margin:1.8rem 0 0;
+.tiles{display:flex;flex-wrap:wrap;gap:1px;margin:1.8rem 0 0;
 background:var(--line);border:1px solid var(--line);border-radius:6px;overflow:hidden}
-.tiles div{background:var(--paper);padding:.7rem .9rem;display:flex;
+.tiles div{flex:1 1 150px;background:var(--paper);padding:.7rem .9rem;display:flex;
 flex-direction:column-reverse;justify-content:flex-end}
 .tiles dt{color:var(--soft);font-size:.82rem}
 .tiles dd{margin:0;font-size:1.2rem;font-weight:600}
@@ -116,7 +116,7 @@ svg circle.hollow{stroke:var(--profile);stroke-width:1.5}
 svg rect.hollow{fill:var(--paper);stroke:currentColor;stroke-dasharray:3 2}
 svg rect.bad{fill:none;stroke:var(--bad);stroke-width:2}
 @media (max-width:640px){main{padding:24px 16px 48px}h1{font-size:1.75rem}.pair{grid-template-columns:1fr}
-.tiles{grid-template-columns:1fr 1fr}.tiles div:last-child:nth-child(odd){grid-column:span 2}
+
 table.hypotheses{min-width:0}table.hypotheses thead{display:none}
 table.hypotheses tr{display:block;padding:.7rem 0;border-bottom:1px solid var(--line)}
 table.hypotheses td{display:block;width:auto!important;padding:.12rem 0;border:0;text-align:left}
@@ -127,5 +127,6 @@ figure svg[width="520"]{font-size:16px}}
 --spent:#5584b8;--reserved:#bcd2ea}
 body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}.scroll{overflow:visible}
 figure,tr,.tiles{break-inside:avoid}h2,h3{break-after:avoid}table.hypotheses{min-width:0;font-size:8pt}
+.sources{font-size:7pt}
 figure svg[role=img]{min-width:0}pre{white-space:pre-wrap}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """.strip()
