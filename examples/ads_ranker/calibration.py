@@ -33,7 +33,7 @@ def platt(probabilities: np.ndarray, labels: np.ndarray) -> Calibrator:
 def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Calibrator:
     """The non-decreasing step function of least squares, by pooling adjacent violators; interpolated between steps.
 
-    One click and one non-click are added at the ends, so that no probability becomes 0 or 1.
+    One row with the mean label is added at 0 and at 1, so that no probability becomes exactly 0 or 1.
     """
     order = np.argsort(probabilities, kind="stable")
     inputs = np.concatenate(([0.0], probabilities[order], [1.0]))
@@ -45,7 +45,6 @@ def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Calibrator:
             other = pools.pop()
             total, rows, place = total + other[0], rows + other[1], place + other[2]
         pools.append((total, rows, place))
-    # A pool of m rows that are all clicks says (m + 1) / (m + 2), not 1 (Laplace).
-    heights = np.array([(total + 1e-3) / (rows + 2e-3) for total, rows, _ in pools])
+    heights = np.array([total / rows for total, rows, _ in pools])
     places = np.array([place / rows for _, rows, place in pools])
-    return lambda q: np.interp(q, places, np.maximum.accumulate(heights))
+    return lambda q: np.interp(q, places, heights)

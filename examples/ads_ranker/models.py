@@ -145,7 +145,7 @@ class NumericEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         absent = torch.isnan(x).to(x.dtype).unsqueeze(2)
-        x = torch.nan_to_num(x, nan=0.0).unsqueeze(2)
+        x = x.masked_fill(torch.isnan(x), 0).unsqueeze(2)
         if self.encoding == "ple":
             basis = ((x - self.low) / self.span).clamp_(0, 1)
         elif self.encoding == "periodic":
@@ -413,7 +413,8 @@ class FactorisedBlock(nn.Module):
         for layer in layers:
             width = layer.out_features // 2
             norm = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[settings["normalization"]](width)
-            activation = nn.ReLU() if settings["activation"] == "swiglu" else ACTIVATIONS[settings["activation"]]()
+            # The layer is a gated unit already, so of swiglu only its SiLU is left.
+            activation = nn.SiLU() if settings["activation"] == "swiglu" else ACTIVATIONS[settings["activation"]]()
             self.tails.append(nn.Sequential(norm, activation, Dropout(settings["dropout"])))
         self.out = Linear(inputs, 1)
 
