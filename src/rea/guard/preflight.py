@@ -183,11 +183,13 @@ def listed_signers(root: Path) -> tuple[tuple[str, ...], str]:
     return tuple(dict.fromkeys(name for signer in listed for name in signer.principals)), ""
 
 
-def reservation_s(codebase: Codebase, plan: Plan) -> float:
-    """Device-seconds that one run at the baseline's speed holds while it trains: its wall-time limit × its devices."""
-    rules = plan.rules
-    limit = max(rules.walltime_floor_s, rules.walltime_factor * plan.baseline.run_s)
-    return min(limit, codebase.resources.walltime_s) * codebase.resources.devices
+def headroom_s(codebase: Codebase, plan: Plan) -> float:
+    """Device-seconds that must stay free beyond what the last run is expected to use: its wall-time limit is reserved.
+
+    Where the budget runs low the executor gives a run 1.6 times its predicted time and a second, no less.
+    """
+    run_s = plan.baseline.run_s
+    return (min(1.6 * run_s + 1.0, max(run_s, codebase.resources.walltime_s)) - run_s) * codebase.resources.devices
 
 
 def _commit(facts: Facts) -> Check:
@@ -299,10 +301,14 @@ def _knobs(codebase: Codebase, plan: Plan) -> Check:
 
 
 def _budget(codebase: Codebase, plan: Plan) -> Check:
-    wanted = plan.estimate.device_s + reservation_s(codebase, plan)
-    words = f"budget {plan.budget_s / 3600:.2f} device-hours, expected with one reservation {wanted / 3600:.2f}"
-    hint = None if plan.budget_s >= wanted else f"plan again with a budget of at least {wanted / 3600:.2f} device-hours"
+    wanted = plan.estimate.device_s + headroom_s(codebase, plan)
+    words = f"budget {_amount(plan.budget_s)}, expected with room for the last run {_amount(wanted)}"
+    hint = None if plan.budget_s >= wanted else f"plan again with a budget of at least {_amount(wanted)}"
     return Check("budget", hint is None, words, hint)
+
+
+def _amount(device_s: float) -> str:
+    return f"{device_s / 3600:.2f} device-hours" if device_s >= 3600 else f"{device_s:.0f} device-seconds"
 
 
 def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
