@@ -407,7 +407,7 @@ def _trial(situation: Situation, count: int) -> HypothesisDraft | None:
     history = _history(evidence, [d.knob for d in dimensions], base)
     known = {h.draft.full.key() for h in evidence.hypotheses}
     for offset in range(8):
-        values = suggest(dimensions, centre, history, seed=count * 8 + offset)
+        values = suggest(dimensions, centre, history, seed=count + offset)
         moved = {k: v for k, v in values.items() if not same(v, centre.get(k))}
         draft = HypothesisDraft(
             title=f"Tune: {Treatment(moved).describe()}",
