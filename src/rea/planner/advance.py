@@ -150,9 +150,14 @@ def judge(situation: Situation, kinds: Sequence[HypothesisKind]) -> tuple[Judgem
         if not situation.evidence.tested(hypothesis):
             continue
         state, belief, reason = situation.evidence.verdict(hypothesis)
-        if (state, belief, reason) != (hypothesis.state, hypothesis.belief, hypothesis.reason):
+        if state is not hypothesis.state or _moved(belief, hypothesis.belief):
             changed.append(Judgement(hypothesis.id, state, belief, reason))
     return tuple(changed)
+
+
+def _moved(new: Belief, old: Belief | None) -> bool:
+    """Whether a belief changed by something worth saying; a better known base shifts all that was built on it a bit."""
+    return old is None or abs(new.mean - old.mean) > 0.5 * old.sd or new.sd < 0.95 * old.sd
 
 
 def validation(situation: Situation) -> Advance:

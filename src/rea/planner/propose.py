@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rea.domain.codebase import Codebase, Scalar, same
 from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
@@ -61,7 +61,7 @@ def propose(
         if not alternatives:
             left_out.append(LeftOut(technique.title, "the baseline has it already, or no allowed value differs"))
             continue
-        drafts += _from_technique(technique, alternatives, shown, records, context, on)
+        drafts += _from_technique(technique, alternatives, codebase, shown, records, context, on)
     drafts += _recalled(codebase, values, records, context, on)
     return Proposals(tuple(drafts), tuple(left_out), tuple(needs_code))
 
@@ -69,36 +69,34 @@ def propose(
 def _from_technique(
     technique: Technique,
     alternatives: Sequence[Treatment],
+    codebase: Codebase,
     shown: Mapping[str, Symptom],
     records: Sequence[ExperimentRecord],
     context: Context,
     base: Treatment,
 ) -> list[HypothesisDraft]:
-    known = effect(technique, context, records)
     matched = [shown[name] for name in technique.treats if name in shown]
-    fit = 1.0
+    aim = 1.0
     if matched:
-        fit = 1.0 + MATCHED * max(symptom.strength for symptom in matched)
+        aim = 1.0 + MATCHED * max(symptom.strength for symptom in matched)
     elif technique.treats:
-        fit = UNMATCHED
-    # What experiments in a like context showed already includes how well the technique fits it.
-    fit = 1.0 + (fit - 1.0) / (1.0 + known.n)
-    reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
-    sources = [Source(SourceKind.RESEARCH, f"{technique.effect.basis}; treats {_list(technique.treats)}")]
-    if known.n:
-        sources.append(Source(SourceKind.INSIGHTS, known.words))
-        reasons.append(known.words)
-    if not reasons:
-        reasons.append("not aimed at a symptom seen here; worth a look at its price")
+        aim = UNMATCHED
     drafts = []
     for rank, treatment in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
-        share = fit * known.p_trainable * ALTERNATIVE**rank
+        known = effect(technique, context, _telling(technique, treatment, codebase, records))
+        # What experiments in a like context showed already includes how well the technique is aimed.
+        fit = (1.0 + (aim - 1.0) / (1.0 + known.n)) * ALTERNATIVE**rank
+        reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
+        sources = [Source(SourceKind.RESEARCH, f"{technique.effect.basis}; treats {_list(technique.treats)}")]
+        if known.n:
+            sources.append(Source(SourceKind.INSIGHTS, known.words))
+            reasons.append(known.words)
         drafts.append(
             HypothesisDraft(
                 title=technique.title if rank == 0 else f"{technique.title} (alternative {rank + 1})",
-                because="; ".join(reasons),
+                because="; ".join(reasons) or "not aimed at a symptom seen here; worth a look at its price",
                 treatment=treatment,
-                effect=Belief(known.mean * share, known.sd),
+                effect=Belief(known.mean * fit * known.p_trainable, known.sd * min(1.0, fit)),
                 technique=technique.name,
                 mechanism=technique.mechanism,
                 sources=tuple(sources),
@@ -111,6 +109,20 @@ def _from_technique(
             )
         )
     return drafts
+
+
+def _telling(
+    technique: Technique, treatment: Treatment, codebase: Codebase, records: Sequence[ExperimentRecord]
+) -> list[ExperimentRecord]:
+    """The experiments that speak of this setting: those with the same values by role; without any, the technique's.
+
+    Two settings of one technique may differ as much as two techniques, in one codebase as across them.
+    """
+    own = [r for r in records if r.technique == technique.name]
+    roles = {knob.name: knob.role for knob in codebase.knobs}
+    wanted = {roles.get(name): value for name, value in treatment.overrides.items()}
+    alike = [r for r in own if r.roles.keys() == wanted.keys() and all(same(v, wanted[k]) for k, v in r.roles.items())]
+    return alike or own
 
 
 def _recalled(
@@ -154,11 +166,6 @@ def _recalled(
         if len(drafts) >= RECALLED:
             break
     return drafts
-
-
-def rebase(draft: HypothesisDraft, base: Treatment) -> HypothesisDraft:
-    """The same hypothesis, to be tested on top of another incumbent."""
-    return replace(draft, base=base)
 
 
 def _list(names: Sequence[str]) -> str:
