@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-
 from metrics import TINY
 
 Calibrator = Callable[[np.ndarray], np.ndarray]

@@ -89,7 +89,9 @@ def split(value: object) -> object:
 def units(value: object) -> object:
     """Layer widths such as "256,128"; "" means no hidden layer."""
     widths = str(value)
-    if isinstance(value, bool) or not all(part.strip().isdigit() and int(part) > 0 for part in widths.split(",") if widths):
+    if isinstance(value, bool) or not all(
+        part.strip().isdigit() and int(part) > 0 for part in widths.split(",") if widths
+    ):
         raise ValueError('layer widths such as "256,128"')
     return widths
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from config import HERE, ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -163,7 +162,7 @@ def _table(path: Path, columns: dict[str, np.ndarray], data: dict, labelled: set
 
 
 def _ids(column: np.ndarray) -> np.ndarray:
-    """Field-local ids from 1 in sorted order of the values; empty, None and NaN are 0. Identity only: no label is used."""
+    """Field-local ids from 1 in sorted order of the values; empty, None and NaN are 0. No label is used."""
     values = np.array(["" if v is None or v != v else str(v) for v in column.tolist()])
     distinct, ids = np.unique(values, return_inverse=True)
     return (ids + (0 if len(distinct) and distinct[0] == "" else 1)).astype(np.int32)

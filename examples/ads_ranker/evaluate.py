@@ -7,11 +7,10 @@ import argparse
 import json
 import sys
 
-import numpy as np
-
 import config as config_file
 import data
 import metrics
+import numpy as np
 
 BLOCKS = 100
 
@@ -21,7 +20,9 @@ def evaluate(config: dict, predictions: str, split: str) -> dict:
     log = data.load(config["data"], labelled=[split])[split]
     found = np.load(predictions, allow_pickle=False)
     if found.shape != (len(log),):
-        raise ValueError(f"{predictions}: expected {len(log)} predictions, one per {split} row, found shape {found.shape}")
+        raise ValueError(
+            f"{predictions}: expected {len(log)} predictions, one per {split} row, found shape {found.shape}"
+        )
     if found.dtype.kind != "f":
         raise ValueError(f"{predictions}: expected floating-point probabilities, found {found.dtype}")
     if not np.isfinite(found).all():
@@ -29,7 +30,12 @@ def evaluate(config: dict, predictions: str, split: str) -> dict:
     if found.min() < 0 or found.max() > 1:
         raise ValueError(f"{predictions}: probabilities lie in [0, 1], found {found.min():g} to {found.max():g}")
     losses = metrics.log_losses(found, log.y)
-    result = {"split": split, **metrics.summarise(found, log.y), "rows": len(log), "blocks": metrics.blocks(losses, BLOCKS)}
+    result = {
+        "split": split,
+        **metrics.summarise(found, log.y),
+        "rows": len(log),
+        "blocks": metrics.blocks(losses, BLOCKS),
+    }
     if log.teacher is not None:
         result["irreducible_ne"] = metrics.summarise(log.teacher, log.y)["ne"]
     return result
@@ -38,7 +44,9 @@ def evaluate(config: dict, predictions: str, split: str) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the YAML config the predictions were made with")
-    parser.add_argument("--predictions", required=True, help=".npy file of float probabilities in row order of the split")
+    parser.add_argument(
+        "--predictions", required=True, help=".npy file of float probabilities in row order of the split"
+    )
     parser.add_argument("--split", required=True, choices=["valid", "test"])
     args = parser.parse_args()
     try:

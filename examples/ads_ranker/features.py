@@ -7,7 +7,6 @@ means, counts and target statistics.
 from dataclasses import dataclass
 
 import numpy as np
-
 from config import ConfigError
 from data import Log
 
@@ -37,7 +36,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """ids: int32 [n, id_fields], rows of the table (field offsets added). num: float32 [n, numeric fields], NaN = missing."""
+    """ids: int32 [n, id_fields], rows of the table. num: float32 [n, numeric fields], NaN = missing."""
 
     ids: np.ndarray
     num: np.ndarray
@@ -58,7 +57,7 @@ class Features:
         if encoding in ("bucket", "ple"):
             self.quantiles = [_quantile_edges(train.num[:, i], buckets) for i in range(train.num.shape[1])]
 
-        # One vocabulary per id column; an id below the threshold has no row of its own (counts of the train split only).
+        # One vocabulary per id column; an id below the threshold has no row of its own (only train is counted).
         self.vocabularies, self.oov, masks, offset = [], [], [], 0
         for column in self._id_columns(train):
             values, counts = np.unique(column, return_counts=True)
@@ -114,7 +113,7 @@ class Features:
                 yield np.where(np.isnan(column), 0, bucket)
 
     def _transform(self, num: np.ndarray) -> np.ndarray:
-        """Before standardisation: log and the two learned encodings that need a bounded range see log(1 + |x|), signed."""
+        """Before standardisation: log, autodis and periodic see sign(x) log(1 + |x|)."""
         if self.settings["numeric_encoding"] in ("log", "autodis", "periodic"):
             return np.sign(num) * np.log1p(np.abs(num))
         return num

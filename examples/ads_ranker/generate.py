@@ -39,14 +39,18 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
     age_band = world.integers(0, AGE_BANDS, USERS)[user]
     device = np.where(rng.random(rows) < 0.8, zipf(world, DEVICES, USERS, 2.0)[user], zipf(rng, DEVICES, rows, 2.0))
     publisher = zipf(rng, PUBLISHERS, rows, 1.1)
-    slot = np.where(rng.random(rows) < 0.6, world.integers(0, SLOTS, PUBLISHERS)[publisher], rng.integers(0, SLOTS, rows))
+    slot = np.where(
+        rng.random(rows) < 0.6, world.integers(0, SLOTS, PUBLISHERS)[publisher], rng.integers(0, SLOTS, rows)
+    )
 
     # Which ad: one that is live. Ads start at a random day, so late rows show ads that early rows never saw.
     start = np.sort(world.random(ADS)) * (DAYS + 10) - 10
     newest = np.searchsorted(start, day)
     back = rng.exponential(0.18 * ADS, rows)
     ad = np.clip(newest - 1 - back.astype(np.int64), 0, ADS - 1)
-    popularity = world.permutation(ADS)  # a few ads take most impressions: pull half of the rows to their best neighbour
+    popularity = world.permutation(
+        ADS
+    )  # a few ads take most impressions: pull half of the rows to their best neighbour
     pull = rng.random(rows) < 0.5
     neighbour = np.clip(ad - rng.integers(0, 12, rows), 0, ADS - 1)
     ad = np.where(pull & (popularity[neighbour] > popularity[ad]), neighbour, ad)

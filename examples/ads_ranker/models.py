@@ -6,9 +6,8 @@ this file (train.py), so that their gradient can be gathered by row.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from features import Numbers, Shape
+from torch import Tensor, nn
 
 FAMILIES_WITH_WIDE_PART = ("lr", "fm", "deepfm", "widedeep")
 
@@ -188,7 +187,7 @@ class LHUC(nn.Module):
         return e * (2 * torch.sigmoid(self.up(F.relu(self.down(context))))).view_as(e)
 
 
-# ---- interactions: [batch, fields, dim] -> log odds [batch] -----------------------------------------------------------
+# ---- interactions: [batch, fields, dim] -> log odds [batch] ---------------------------------------------------------
 
 
 def second_order(e: Tensor) -> Tensor:
@@ -253,7 +252,7 @@ class PairwiseDots(torch.autograd.Function):
 
 
 class DLRM(nn.Module):
-    """Inner products of all pairs under an MLP (Naumov et al. 2019); numbers enter through a bottom MLP as one vector."""
+    """Inner products of all pairs under an MLP, numbers entering as one vector of a bottom MLP (Naumov et al. 2019)."""
 
     def __init__(self, fields: int, settings: dict, numeric_fields: int):
         super().__init__()
@@ -412,7 +411,9 @@ class FactorisedBlock(nn.Module):
         self.tails = nn.ModuleList()
         for layer in layers:
             width = layer.out_features // 2
-            norm = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[settings["normalization"]](width)
+            norm = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[settings["normalization"]](
+                width
+            )
             # The layer is a gated unit already, so of swiglu only its SiLU is left.
             activation = nn.SiLU() if settings["activation"] == "swiglu" else ACTIVATIONS[settings["activation"]]()
             self.tails.append(nn.Sequential(norm, activation, Dropout(settings["dropout"])))

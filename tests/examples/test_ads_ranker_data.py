@@ -5,17 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 import config
 import data
 import evaluate
 import metrics
+import numpy as np
+import pytest
+import yaml
 from features import Features
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 CONFIGS = sorted((Path(config.HERE) / "configs").glob("*.yaml"))
 FEATURES = {
@@ -37,7 +36,7 @@ def make_log(cat, num=None, y=None) -> data.Log:
     return data.Log(cat, num, y, None, *names)
 
 
-# ---- config -----------------------------------------------------------------------------------------------------------
+# ---- config ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -77,7 +76,7 @@ def test_yaml_numbers_without_a_dot_are_numbers(small_config):
     assert config.check(small_config)["optim"]["lr"] == 0.001
 
 
-# ---- loaders ----------------------------------------------------------------------------------------------------------
+# ---- loaders --------------------------------------------------------------------------------------------------------
 
 
 def same_identity(a: np.ndarray, b: np.ndarray) -> bool:
@@ -102,7 +101,12 @@ def concatenated(logs: dict[str, data.Log]) -> tuple[np.ndarray, np.ndarray, np.
 def write_csv(path, cat, num, y, split):
     header = ["y", *(f"c{i}" for i in range(3)), *(f"n{i}" for i in range(2)), "part"]
     rows = [
-        [y[r], *(f"id,{v}" if v else "" for v in cat[r, :3]), *("" if np.isnan(v) else repr(float(v)) for v in num[r, :2]), split[r]]
+        [
+            y[r],
+            *(f"id,{v}" if v else "" for v in cat[r, :3]),
+            *("" if np.isnan(v) else repr(float(v)) for v in num[r, :2]),
+            split[r],
+        ]
         for r in range(len(y))
     ]
     lines = [",".join(header)] + [",".join(f'"{v}"' for v in row) for row in rows]
@@ -145,7 +149,13 @@ def test_tables_keep_identity_numbers_and_splits(tmp_path, form, by_column):
 def test_criteo_lines_keep_identity_numbers_and_order(tmp_path):
     cat, num, y = random_rows()
     lines = [
-        "\t".join([str(y[r]), *("" if np.isnan(v) else str(int(v)) for v in num[r]), *(f"{v:08x}" if v else "" for v in cat[r])])
+        "\t".join(
+            [
+                str(y[r]),
+                *("" if np.isnan(v) else str(int(v)) for v in num[r]),
+                *(f"{v:08x}" if v else "" for v in cat[r]),
+            ]
+        )
         for r in range(len(y))
     ]
     path = tmp_path / "day.tsv"
@@ -163,7 +173,9 @@ def test_criteo_lines_keep_identity_numbers_and_order(tmp_path):
 
 def write_npz(folder: Path, cat, num, y, split) -> dict:
     folder.mkdir()
-    np.savez_compressed(folder / "data.npz", cat=cat.astype(np.int32), num=num, y=y.astype(np.uint8), split=split.astype(np.uint8))
+    np.savez_compressed(
+        folder / "data.npz", cat=cat.astype(np.int32), num=num, y=y.astype(np.uint8), split=split.astype(np.uint8)
+    )
     meta = {"cat_fields": [f"c{i}" for i in range(cat.shape[1])], "num_fields": [f"n{i}" for i in range(num.shape[1])]}
     (folder / "meta.json").write_text(json.dumps(meta))
     return {"format": "npz", "path": str(folder)}
@@ -189,7 +201,7 @@ def test_absent_data_say_where_they_were_looked_for():
         data.load({"format": "npz", "path": "nowhere"}, [])
 
 
-# ---- the generated log ------------------------------------------------------------------------------------------------
+# ---- the generated log ----------------------------------------------------------------------------------------------
 
 
 def test_the_generated_log_is_the_same_every_time_and_another_for_another_seed(small_config):
@@ -208,7 +220,7 @@ def test_the_teacher_is_calibrated_and_beats_the_click_rate():
     assert 0.7 < found["ne"] < 0.85
 
 
-# ---- features ---------------------------------------------------------------------------------------------------------
+# ---- features -------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60)
@@ -277,7 +289,7 @@ def test_numeric_encodings_are_fitted_on_train_and_take_missing_values(encoding)
         np.testing.assert_array_equal(np.isnan(together.num), np.isnan(num))
 
 
-# ---- the evaluator ------------------------------------------------------------------------------------------------------
+# ---- the evaluator --------------------------------------------------------------------------------------------------
 
 
 def run_evaluate(ads_ranker: Path, folder: Path, settings_: dict, predictions: Path, split: str = "valid"):

@@ -2,13 +2,12 @@
 
 import math
 
+import calibration
+import metrics
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import calibration
-import metrics
 
 
 @st.composite
@@ -23,7 +22,13 @@ def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(scored())
 def test_auc_is_the_share_of_pairs_in_the_right_order_with_ties_as_half(case):
     p, y = case
-    pairs = [(a, b) for a, label_a in zip(p, y, strict=True) if label_a == 1 for b, label_b in zip(p, y, strict=True) if label_b == 0]
+    pairs = [
+        (a, b)
+        for a, label_a in zip(p, y, strict=True)
+        if label_a == 1
+        for b, label_b in zip(p, y, strict=True)
+        if label_b == 0
+    ]
     expected = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
     assert metrics.auc(p, y) == pytest.approx(expected, abs=1e-12)
 
