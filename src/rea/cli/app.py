@@ -263,12 +263,12 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start an approved campaign. Without --wait nothing of REA stays behind; each job's end wakes it."""
-    from rea.workspace import campaigns
+    from rea.workspace import campaigns, waking
 
     workspace = _workspace()
     campaign = campaigns.start(workspace, ref)
     if wait:
-        campaign = _follow(workspace, campaign, campaigns.done)
+        campaign = _follow(workspace, campaign, waking.done)
     output.data(_brief(campaign), _said(campaign), as_json)
     _exit_for(campaign)
 
@@ -284,9 +284,9 @@ def _exit_for(campaign: Campaign) -> None:
 def _follow(workspace: Workspace, campaign: Campaign, until: object) -> Campaign:
     """Wait, telling every new line of the record on stderr."""
     from rea.cli.views import Follower
-    from rea.workspace import campaigns
+    from rea.workspace import waking
 
-    return campaigns.wait(workspace, campaign.id, until, Follower(workspace, campaign.id))  # type: ignore[arg-type]
+    return waking.wait(workspace, campaign.id, until, Follower(workspace, campaign.id))  # type: ignore[arg-type]
 
 
 def _change(name: str, ref: str, as_json: bool, **options: str) -> None:
@@ -320,11 +320,11 @@ def wake(
     as_json: Json = False,
 ) -> None:
     """One pass of the executor: look at what ended, decide, start what is next, exit."""
-    from rea.workspace import campaigns
+    from rea.workspace import waking
 
     workspace = _workspace()
-    ids = [workspace.store.campaign(ref).id] if ref is not None else campaigns.woken(workspace)
-    done = {f"C-{id_}": campaigns.wake(workspace, id_) for id_ in ids}
+    ids = [workspace.store.campaign(ref).id] if ref is not None else waking.woken(workspace)
+    done = {f"C-{id_}": waking.wake(workspace, id_) for id_ in ids}
     lines = [f"{who}: {'busy' if w.busy else f'{w.actions} actions'}" for who, w in done.items()]
     output.data(done, "\n".join(lines) or "nothing to do", as_json)
 

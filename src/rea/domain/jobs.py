@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 from rea.domain.errors import UsageError
 
 SPEC_VERSION: Final = 1
+# Lock file in the folder of wake files: held by a daemon, and with "-<campaign>" by a command that waits for one.
+ATTENDED: Final = ".attended"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

@@ -10,14 +10,11 @@ from rea.codebase.git import repository
 from rea.codebase.overrides import evaluate_command, prepare
 from rea.domain.campaign import Campaign
 from rea.domain.errors import ReaError
-from rea.domain.jobs import JobSpec, Step, StopRule, WakeCall
+from rea.domain.jobs import ATTENDED, JobSpec, Step, StopRule, WakeCall
 from rea.domain.run import Attempt, Run
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.tools import Tools
-
-# Held by the daemon, and with a campaign's number by a command that waits for that campaign.
-ATTENDED = ".attended"
 
 
 def job_name(tools: Tools, run: int, number: int) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +32,6 @@ from rea.domain.states import (
     is_terminal,
 )
 from rea.domain.treatment import Treatment
-from rea.executor.jobs import ATTENDED
-from rea.executor.wake import Woken
-from rea.executor.wake import wake as wake_campaign
 from rea.guard.approval import verified_approval
 from rea.guard.preflight import Check, blocking, checks, gather
 from rea.guard.signing import principal as this_person
@@ -45,6 +40,7 @@ from rea.launchers import open_launcher
 from rea.planner.draft import parse_budget, write_plan
 from rea.planner.synthesise import rank
 from rea.workspace.compose import Workspace
+from rea.workspace.waking import wake
 
 PROFILE_RUNS = 3
 ENGINEERS_BELIEF = Belief(0.003, 0.004)  # of a hypothesis an engineer adds without a number
@@ -455,61 +451,3 @@ def veto(workspace: Workspace, hypothesis: str, why: str = "") -> Hypothesis:
     if campaign.state is CampaignState.RUNNING:
         wake(workspace, campaign.id)
     return workspace.store.hypothesis(found.id)
-
-
-# ---------------------------------------------------------------- waking
-
-
-def wake(workspace: Workspace, campaign: int) -> Woken:
-    """One pass over one campaign."""
-    return wake_campaign(workspace.tools(workspace.store.campaign(campaign)), campaign)
-
-
-def woken(workspace: Workspace) -> list[int]:
-    """Campaigns a wake has something to do for: due by the clock, or called by a job that ended."""
-    mine = re.compile(rf"(\d+)\.rea-{workspace.store.uid}-")
-    folder = workspace.runs / "wake"
-    called = [int(m.group(1)) for path in folder.glob("*") if (m := mine.match(path.name))] if folder.is_dir() else []
-    return sorted({*workspace.store.due(workspace.clock()), *called})
-
-
-def wait(
-    workspace: Workspace,
-    campaign: int,
-    until: Callable[[Campaign], bool],
-    tick: Callable[[Campaign], None],
-    *,
-    poll_s: float = 0.25,
-) -> Campaign:
-    """Stay with a campaign until a condition holds, waking it when it is called or due."""
-    import time
-
-    with attending(workspace, f"-{campaign}"):
-        while True:
-            found = workspace.store.campaign(campaign)
-            tick(found)
-            if until(found):
-                return found
-            if campaign in woken(workspace):
-                wake(workspace, campaign)
-            else:
-                time.sleep(poll_s)
-
-
-@contextmanager
-def attending(workspace: Workspace, suffix: str = "") -> Iterator[None]:
-    """While the block runs, wrappers of ended jobs leave the waking to it (of one campaign, or of all)."""
-    folder = workspace.runs / "wake"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / f"{ATTENDED}{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        # Shared, so that two who wait for one campaign do not keep each other out.
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(file)
-
-
-def done(campaign: Campaign) -> bool:
-    """Whether `start --wait` has nothing more to wait for."""
-    return campaign.state not in (CampaignState.RUNNING, CampaignState.PROFILING)

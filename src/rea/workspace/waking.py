@@ -1,0 +1,74 @@
+"""Waking campaigns, and waiting for them. What a wake needs beyond the store is imported when there is work to do."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rea.domain.jobs import ATTENDED
+from rea.domain.states import CampaignState
+from rea.workspace.compose import Workspace
+
+if TYPE_CHECKING:
+    from rea.domain.campaign import Campaign
+    from rea.executor.wake import Woken
+
+
+def wake(workspace: Workspace, campaign: int) -> Woken:
+    """One pass over one campaign."""
+    from rea.executor.wake import wake as wake_campaign
+
+    return wake_campaign(workspace.tools(workspace.store.campaign(campaign)), campaign)
+
+
+def woken(workspace: Workspace) -> list[int]:
+    """Campaigns a wake has something to do for: due by the clock, or called by a job that ended."""
+    mine = re.compile(rf"(\d+)\.rea-{workspace.store.uid}-")
+    folder = workspace.runs / "wake"
+    called = [int(m.group(1)) for path in folder.glob("*") if (m := mine.match(path.name))] if folder.is_dir() else []
+    return sorted({*workspace.store.due(workspace.clock()), *called})
+
+
+def wait(
+    workspace: Workspace,
+    campaign: int,
+    until: Callable[[Campaign], bool],
+    tick: Callable[[Campaign], None],
+    *,
+    poll_s: float = 0.25,
+) -> Campaign:
+    """Stay with a campaign until a condition holds, waking it when it is called or due."""
+    with attending(workspace, f"-{campaign}"):
+        while True:
+            found = workspace.store.campaign(campaign)
+            tick(found)
+            if until(found):
+                return found
+            if campaign in woken(workspace):
+                wake(workspace, campaign)
+            else:
+                time.sleep(poll_s)
+
+
+@contextmanager
+def attending(workspace: Workspace, suffix: str = "") -> Iterator[None]:
+    """While the block runs, wrappers of ended jobs leave the waking to it (of one campaign, or of all)."""
+    folder = workspace.runs / "wake"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / f"{ATTENDED}{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        # Shared, so that two who wait for one campaign do not keep each other out.
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(file)
+
+
+def done(campaign: Campaign) -> bool:
+    """Whether `start --wait` has nothing more to wait for."""
+    return campaign.state not in (CampaignState.RUNNING, CampaignState.PROFILING)
