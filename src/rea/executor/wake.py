@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,11 +36,10 @@ def wake(tools: Tools, campaign: int) -> Woken:
     """
     woken = Woken(0, None, busy=True)
     for _ in range(MOST_STEPS):
-        _consume(tools, campaign)
-        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        with _lease(tools, campaign, owner) as fence:
+        with Lease(tools, campaign) as fence:
             if fence is None:
                 return woken
+            _consume(tools, campaign)
             done = _work(tools, campaign, fence)
         woken = Woken(woken.actions + done.actions, done.until)
         if not any(pending(tools, campaign)):
@@ -67,11 +65,15 @@ def _consume(tools: Tools, campaign: int) -> None:
             path.unlink(missing_ok=True)
 
 
-class _lease:  # noqa: N801  # reads as a statement: with _lease(...)
-    """The campaign's lease while the block runs. On one host a lock file frees it the moment its holder dies."""
+class Lease:
+    """The campaign's lease while the block runs; None while somebody else has it.
 
-    def __init__(self, tools: Tools, campaign: int, owner: str) -> None:
-        self._tools, self._campaign, self._owner = tools, campaign, owner
+    Among processes of one host a lock file decides, which the kernel frees the moment its holder dies; between hosts
+    the store's lease does, with its time limit and its fence.
+    """
+
+    def __init__(self, tools: Tools, campaign: int) -> None:
+        self._tools, self._campaign = tools, campaign
         self._file: int | None = None
         self._fence: int | None = None
 
