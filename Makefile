@@ -32,15 +32,15 @@ $(BIN)/python:
 # a range would take the newest build there is.
 $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing rea and the embedded codebase's requirements into $(VENV)" >&2
-	@$(PIP) install --quiet --disable-pip-version-check '$(PIP_PIN)' 1>&2
-	@$(PIP) install --quiet -c constraints.txt '$(TORCH_PIN)' 1>&2
-	@$(PIP) install --quiet -c constraints.txt hatchling editables 1>&2
-	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[example]' 1>&2
+	@$(PIP) install -qq --disable-pip-version-check '$(PIP_PIN)' 1>&2
+	@$(PIP) install -qq -c constraints.txt '$(TORCH_PIN)' 1>&2
+	@$(PIP) install -qq -c constraints.txt hatchling editables 1>&2
+	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e '.[example]' 1>&2
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-run
 	@echo "installing the checks and tests into $(VENV)" >&2
-	@$(PIP) install --quiet -c constraints.txt --group dev 1>&2
+	@$(PIP) install -qq -c constraints.txt --group dev 1>&2
 	@touch $@
 
 setup: $(VENV)/.stamp-run
