@@ -80,9 +80,7 @@ class Desk:
         campaigns.start(workspace, campaign.title)
         return self.follow(workspace, campaign.id)
 
-    def follow(
-        self, workspace: Workspace, campaign: int, until: Callable[[Campaign], bool] = waking.done
-    ) -> Campaign:
+    def follow(self, workspace: Workspace, campaign: int, until: Callable[[Campaign], bool] = waking.done) -> Campaign:
         return waking.wait(workspace, campaign, until, _tick(), poll_s=0.01)
 
     def keep(self, workspace: Workspace, campaign: Campaign, *settings: str, **edit: Any) -> list[int]:

@@ -304,7 +304,11 @@ class World:
         run = self._run(attempt.run)
         state = next_state(run, report, RETRY_CAP, attempt.number)
         self._set_attempt(
-            attempt.id, state=AttemptState.ENDED, outcome=report.outcome, failure=report.failure, device_s=report.device_s
+            attempt.id,
+            state=AttemptState.ENDED,
+            outcome=report.outcome,
+            failure=report.failure,
+            device_s=report.device_s,
         )
         self._enter(Entry(EntryKind.SETTLE, min(report.device_s, attempt.reserved_s), self.now, attempt.id, Purse.MAIN))
         wait = self.now + report.wait_s if state is RunState.PLANNED else run.not_before

@@ -8,13 +8,14 @@ import array
 import json
 import math
 import sys
+from pathlib import Path
 
 import data
 import metrics
 
 
 def read(path):
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         head = file.read(10)
         file.seek(10 + int.from_bytes(head[8:10], "little"))
         values = array.array("d")

@@ -6,7 +6,7 @@ BLOCKS = 50
 
 
 def losses(predictions, labels):
-    return [-math.log(p) if y else -math.log(1.0 - p) for p, y in zip(predictions, labels)]
+    return [-math.log(p) if y else -math.log(1.0 - p) for p, y in zip(predictions, labels, strict=True)]
 
 
 def summarise(predictions, labels):

@@ -41,16 +41,16 @@ def error(config, seed, epoch):
 
 
 def predictions(split, size):
-    logits, labels, directions = split
+    logits, _, directions = split
     scale = math.sqrt(size)
-    return [metrics.sigmoid(z + scale * u) for z, u in zip(logits, directions)]
+    return [metrics.sigmoid(z + scale * u) for z, u in zip(logits, directions, strict=True)]
 
 
 def save(path, values):
     """One-dimensional float64 array in NumPy's format, version 1.0."""
     head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({len(values)},), }}"
     head += " " * (64 - (10 + len(head) + 1) % 64) + "\n"
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         file.write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode())
         array.array("d", values).tofile(file)
 
@@ -103,7 +103,7 @@ def main():
     if fault.is_("ignore") or fault.is_("ignore_openly"):
         config = tomllib.loads(Path("config.toml").read_text())
     splits = {name: data.load(name) for name in data.SPLITS}
-    with open(os.environ.get("REA_METRICS", RUN / "metrics.jsonl"), "a", buffering=1) as out:
+    with Path(os.environ.get("REA_METRICS", RUN / "metrics.jsonl")).open("a", buffering=1) as out:
         if fault.is_("garbage"):
             out.buffer.write(bytes(range(256)) * 40)
             return

@@ -1,0 +1,170 @@
+"""Beliefs about gains, and what a campaign's runs make of them."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
+from rea.domain.run import Failure, Reading, Run, RunDraft, RunResult
+from rea.domain.states import HypothesisState, Phase, RunState
+from rea.domain.treatment import Treatment
+from rea.planner.evidence import Evidence
+from support.world import World
+
+means, sds = st.floats(-0.05, 0.05), st.floats(1e-4, 0.05)
+
+
+@given(means, sds, means, sds)
+def test_an_update_lands_between_belief_and_observation_and_is_surer_than_both(mean, sd, seen, noise):
+    after = Belief(mean, sd).updated(seen, noise)
+    assert min(mean, seen) - 1e-12 <= after.mean <= max(mean, seen) + 1e-12
+    assert after.sd <= min(sd, noise) * (1 + 1e-9)
+
+
+@given(means, sds, st.lists(st.tuples(means, sds), min_size=2, max_size=5))
+def test_the_order_of_observations_does_not_matter(mean, sd, observations):
+    one = other = Belief(mean, sd)
+    for seen, noise in observations:
+        one = one.updated(seen, noise)
+    for seen, noise in reversed(observations):
+        other = other.updated(seen, noise)
+    assert one.mean == pytest.approx(other.mean, abs=1e-12) and one.sd == pytest.approx(other.sd)
+
+
+@given(means, sds, means)
+def test_the_chances_of_above_and_below_sum_to_one(mean, sd, threshold):
+    belief, mirrored = Belief(mean, sd), Belief(-mean, sd)
+    assert belief.above(threshold) + mirrored.above(-threshold) == pytest.approx(1.0)
+    assert belief.above(threshold) >= belief.above(threshold + 0.01)
+
+
+def test_certainty_stays_certain():
+    sure = Belief(0.0, 0.0)
+    assert sure.updated(0.1, 0.01) == sure
+    assert sure.above() == 0.0 and Belief(0.01, 0.0).above() == 1.0
+
+
+# ---------------------------------------------------------------- evidence
+
+PLAN = World(0, lambda _: 0.0).profile().plan
+assert PLAN is not None
+NOISE, BASE = PLAN.baseline.noise, 0.8
+
+
+def hypothesis(id_: int, overrides: dict, base: Treatment | None = None, effect: Belief = Belief(0.002, 0.004), **more):
+    draft = HypothesisDraft(f"H{id_}", "", Treatment(overrides), effect, base=base or Treatment(), **more)
+    return Hypothesis(id_, 1, 1, draft, HypothesisState.TESTING)
+
+
+def trained(
+    treatment: Treatment, seed: int, value: float, *, state=RunState.SUCCEEDED, curve=(), phase=Phase.VALIDATION, **m
+):
+    trained.ids += 1
+    draft = RunDraft(f"{trained.ids}", None, 1, phase, treatment, seed, 1.0, 60.0, 60.0)
+    readings = tuple(Reading(x, {"ne": v}) for x, v in enumerate(curve, 1))
+    result = RunResult({"ne": value, "calibration": 1.0, **m}, readings, "epoch", 60.0, 60.0, 0)
+    failed = Failure("diverged", "N", "The training diverged") if state is RunState.FAILED else None
+    return Run(trained.ids, 1, draft, state, result=None if failed else result, failure=failed)
+
+
+trained.ids = 0
+CONTROL = tuple(trained(Treatment(), s, BASE, curve=(0.9, 0.85, 0.8), phase=Phase.PROFILE) for s in (1, 2, 3))
+A, B = {"optim.lr": 0.01}, {"optim.schedule": "cosine"}
+
+
+def test_an_effect_is_measured_against_its_own_base_on_shared_seeds():
+    first = hypothesis(1, A)
+    second = hypothesis(2, B, base=first.draft.full)
+    runs = (
+        *CONTROL,
+        trained(first.draft.full, 1, BASE * 0.99),
+        trained(second.draft.full, 1, BASE * 0.985),
+        trained(second.draft.full, 2, BASE * 0.5),  # its base has no run on this seed
+    )
+    seen = Evidence(PLAN, (first, second), runs)
+    assert seen.effect(first).mean == pytest.approx(first.draft.effect.updated(0.01, NOISE).mean)
+    assert seen.effect(second).mean == pytest.approx(second.draft.effect.updated(0.005, NOISE).mean)
+
+
+def test_a_total_builds_on_its_base_and_is_pulled_to_its_own_runs():
+    first = hypothesis(1, A)
+    second = hypothesis(2, B, base=first.draft.full)
+    untested = Evidence(PLAN, (first, second), (*CONTROL, trained(first.draft.full, 1, BASE * 0.99)))
+    under = untested.total(first.draft.full)
+    expected = untested.total(second.draft.full)
+    assert expected.mean == pytest.approx(under.mean + 0.002)
+    assert expected.sd == pytest.approx(math.hypot(under.sd, 0.004))
+    tested = Evidence(PLAN, (first, second), (*untested.runs, trained(second.draft.full, 1, BASE * 0.98)))
+    assert expected.mean < tested.total(second.draft.full).mean < 0.02
+    assert tested.total(Treatment()) == Belief(0.0, 0.0)
+
+
+def test_confirmation_seeds_never_move_a_belief_of_the_search():
+    one = hypothesis(1, A)
+    fresh = PLAN.rules.confirm_seeds[0]
+    assert fresh not in PLAN.rules.search_seeds
+    runs = (*CONTROL, trained(Treatment(), fresh, BASE), trained(one.draft.full, fresh, BASE * 0.9))
+    seen = Evidence(PLAN, (one,), runs)
+    assert seen.effect(one) == one.draft.effect and not seen.eligible(one)
+
+
+def test_a_pruned_run_is_a_bound_read_where_it_stopped():
+    one = hypothesis(1, A, effect=Belief(0.01, 0.01))
+    pruned = trained(one.draft.full, 1, 0.9, state=RunState.PRUNED, curve=(0.95, 0.9))
+    seen = Evidence(PLAN, (one,), (*CONTROL, pruned))
+    assert seen.bound(one.draft.full) == pytest.approx((0.85 - 0.9) / 0.85)
+    assert seen.effect(one).mean < 0 and not seen.eligible(one)
+    state, _, why = seen.verdict(one)
+    assert state is HypothesisState.REFUTED and "stopped early" in why
+
+
+def test_outside_a_guardrail_nothing_becomes_the_incumbent():
+    one = hypothesis(1, A)
+    runs = (*CONTROL, *(trained(one.draft.full, s, BASE * 0.9, calibration=2.0) for s in (1, 2, 3)))
+    seen = Evidence(PLAN, (one,), runs)
+    assert seen.effect(one).above() > 0.99
+    assert not seen.eligible(one) and seen.incumbent() is None
+    assert seen.verdict(one)[0] is HypothesisState.REFUTED and "guardrail" in seen.verdict(one)[2]
+
+
+@pytest.mark.parametrize("state", [HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT])
+def test_what_was_ruled_out_is_no_incumbent(state):
+    from dataclasses import replace
+
+    one = replace(hypothesis(1, A), state=state)
+    seen = Evidence(PLAN, (one,), (*CONTROL, trained(one.draft.full, 1, BASE * 0.9)))
+    assert seen.incumbent() is None and seen.ranking() == ()
+
+
+@given(st.floats(-0.02, 0.02))
+def test_a_verdict_follows_the_probability_of_being_better(gain):
+    one = hypothesis(1, A)
+    seen = Evidence(PLAN, (one,), (*CONTROL, *(trained(one.draft.full, s, BASE * (1 - gain)) for s in (1, 2))))
+    state, belief, _ = seen.verdict(one)
+    chance = belief.above(0.0)
+    wanted = (
+        HypothesisState.SUPPORTED
+        if chance >= 0.85
+        else HypothesisState.REFUTED
+        if chance <= 0.2
+        else HypothesisState.INCONCLUSIVE
+    )
+    assert state is wanted
+
+
+def test_a_hypothesis_none_of_whose_runs_gave_a_result_failed():
+    one = hypothesis(1, A)
+    seen = Evidence(PLAN, (one,), (*CONTROL, trained(one.draft.full, 1, 0.0, state=RunState.FAILED)))
+    state, _, why = seen.verdict(one)
+    assert state is HypothesisState.FAILED and why == "The training diverged"
+    assert seen.tested(one)
+
+
+def test_the_incumbent_is_the_best_total_that_is_likely_better():
+    one, two = hypothesis(1, A), hypothesis(2, B, kind=HypothesisKind.SINGLE)
+    runs = (*CONTROL, trained(one.draft.full, 1, BASE * 0.99), trained(two.draft.full, 1, BASE * 0.98))
+    assert Evidence(PLAN, (one, two), runs).incumbent() == two
+    worse = (*CONTROL, *(trained(one.draft.full, s, BASE * 1.001) for s in (1, 2, 3)))
+    assert Evidence(PLAN, (one,), worse).incumbent() is None
