@@ -29,7 +29,7 @@ def test_the_interval_covers_a_known_gain_at_its_rate():
     for _ in range(trials):
         spread = [chance.gauss(0, rows * math.sqrt(blocks)) for _ in range(blocks)]
         base_rows = [0.02 * (1 + 0.1 * chance.gauss(0, 1)) for _ in range(blocks)]
-        mine_rows = [b * (1 - truth - s) for b, s in zip(base_rows, spread)]
+        mine_rows = [b * (1 - truth - s) for b, s in zip(base_rows, spread, strict=True)]
         control, treated = {}, {}
         for seed in range(seeds):
             luck = chance.gauss(0, 0.004)

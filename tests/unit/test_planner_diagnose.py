@@ -38,7 +38,7 @@ PLANTED = {
     "not_converged": result([0.90, 0.87, 0.85, 0.83], [0.88, 0.85, 0.83, 0.81]),
     "widening_gap": result(HEALTHY, [0.85, 0.80, 0.76, 0.72, 0.68]),
     "underfit": result(HEALTHY, [value * 0.998 for value in HEALTHY]),
-    "unstable": result([0.86, 0.83, 0.90, 0.82, 0.8195], [0.84, 0.81, 0.88, 0.80, 0.80]),
+    "unstable": result([0.86, 0.83, 0.90, 0.8198, 0.8195], [0.84, 0.81, 0.88, 0.80, 0.80]),
     "miscalibrated": result(HEALTHY, AHEAD, calibration=1.06),
 }
 
