@@ -79,11 +79,13 @@ class Guardrail:
     minimum: float | None = None
     maximum: float | None = None
 
-    def holds(self, metrics: Mapping[str, float]) -> bool:
+    def holds(self, metrics: Mapping[str, float], slack: float = 0.0) -> bool:
+        """Whether the metric is there and at most `slack` outside."""
         value = metrics.get(self.metric)
         if value is None or not math.isfinite(value):
             return False
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        above = self.minimum is None or value >= self.minimum - slack
+        return above and (self.maximum is None or value <= self.maximum + slack)
 
 
 @dataclass(frozen=True, slots=True)

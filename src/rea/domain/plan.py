@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.hypothesis import HypothesisDraft
@@ -39,6 +39,7 @@ class Baseline:
     device_s: float  # mean device-seconds of one run
     peak_memory_bytes: int
     epochs: float
+    spread: Mapping[str, float] = field(default_factory=dict)  # standard deviation over seeds, by metric
 
 
 @dataclass(frozen=True, slots=True)

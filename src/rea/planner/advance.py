@@ -25,7 +25,7 @@ from rea.planner.synthesise import rank
 TRIALS_SHARE = 0.7  # of an exploitation's budget; the rest tests its best again
 RETESTED = 3  # arms that may get further seeds in a phase
 COMBINATIONS = 4  # combinations of one round
-LEANING = 0.7  # probability of being better from which an unsettled hypothesis joins a combination
+LEANING = 0.6  # probability of being better from which an unsettled hypothesis joins a combination
 OVERLAP = 0.5  # what an effect adds beside one that works by the same means
 
 _H = HypothesisState

@@ -124,13 +124,19 @@ class Evidence:
         return mean_metrics(rows)
 
     def eligible(self, hypothesis: Hypothesis) -> bool:
-        """Whether it may become the incumbent: trained, not ruled out, and inside every guardrail."""
+        """Whether it may become the incumbent: trained, not ruled out, and inside every guardrail.
+
+        While the search has seen a few seeds only, a guardrail metric may lie outside by twice its standard error over
+        seeds; the confirmation grants no such slack.
+        """
         if hypothesis.state in (HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT):
             return False
-        if not self.gains(hypothesis.draft.full, self.plan.rules.search_seeds):
+        count = len(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
+        if not count:
             return False
-        metrics = self.metrics(hypothesis.draft.full)
-        return all(rail.holds(metrics) for rail in self.plan.codebase.objective.guardrails)
+        metrics, spread = self.metrics(hypothesis.draft.full), self.plan.baseline.spread
+        rails = self.plan.codebase.objective.guardrails
+        return all(rail.holds(metrics, 2 * spread.get(rail.metric, 0.0) / math.sqrt(count)) for rail in rails)
 
     def ranking(self) -> tuple[tuple[Hypothesis, Belief], ...]:
         """Eligible hypotheses, best believed total gain first."""

@@ -53,15 +53,22 @@ def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> 
         seeds=tuple(seed for seed, _ in done),
         values=values,
         mean=mean,
-        sd=math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)),
+        sd=_sd(values),
         noise=paired_noise(values),
         metrics=metrics,
         run_s=run_s,
-        run_sd_s=math.sqrt(sum((t - run_s) ** 2 for t in times) / (len(times) - 1)),
+        run_sd_s=_sd(times),
         device_s=run_s * resources.devices,
         peak_memory_bytes=max(result.peak_memory_bytes for _, result in done),
+        spread={key: _sd([result.metrics[key] for _, result in done]) for key in sorted(keys)},
         epochs=sum(result.curve[-1].x if result.curve else 0.0 for _, result in done) / len(done),
     )
+
+
+def _sd(values: Sequence[float]) -> float:
+    """Sample standard deviation."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def series(curve: Sequence[Reading], metric: str) -> list[tuple[float, float]]:

@@ -16,7 +16,7 @@ from rea.knowledge.expression import express, needs
 
 # A technique aimed at a symptom the baseline shows is worth more than its prior, one aimed at symptoms it does not
 # show is worth less. Alternatives of one technique share its mechanism: the later ones are believed a little less.
-MATCHED, UNMATCHED, ALTERNATIVE = 1.0, 0.5, 0.7
+MATCHED, UNMATCHED, ALTERNATIVE = 1.0, 0.3, 0.7
 ALTERNATIVES_PER_TECHNIQUE = 2
 RECALLED = 3  # treatments recalled from insights that no card describes
 
