@@ -1,0 +1,305 @@
+"""Whole campaigns driven by `decide` alone: they end, they stay inside what was signed, and they claim what is true."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from rea.domain.ledger import Purse
+from rea.domain.run import Failure, Run
+from rea.domain.runbook import Action as RunbookAction
+from rea.domain.runbook import Charge
+from rea.domain.states import (
+    AttemptState,
+    CampaignState,
+    HypothesisState,
+    PauseReason,
+    Phase,
+    RunState,
+    Verdict,
+    is_terminal,
+)
+from rea.domain.treatment import Treatment
+from rea.executor import actions as a
+from rea.executor.decide import decide
+from rea.executor.snapshot import Report
+from support.world import World
+
+
+def nothing(_: Treatment) -> float:
+    return 0.0
+
+
+def strong(treatment: Treatment) -> float:
+    set_ = treatment.overrides
+    gain = 0.006 * str(set_.get("features.numeric_encoding", "")).startswith("log")
+    gain += 0.004 * (set_.get("optim.schedule") == "cosine") + 0.008 * bool(set_.get("optim.embedding_l2"))
+    return gain - 0.01 * (set_.get("model.normalization") == "layer")
+
+
+def mixed(treatment: Treatment) -> float:
+    """A response of its own for every setting, small and as often bad as good."""
+    return sum(random.Random(f"{k}={v}").gauss(0, 0.003) for k, v in treatment.overrides.items())
+
+
+def ended_well(world: World) -> None:
+    assert world.campaign.state is CampaignState.FINISHED, (world.campaign.reason, world.events)
+    assert world.campaign.verdict is not None and world.submitted_unsigned == 0
+    assert all(is_terminal(run.state) or run.state is RunState.PLANNED for run in world.runs)
+    keys = [run.draft.key for run in world.runs]
+    assert len(keys) == len(set(keys))
+    trained = [(r.draft.treatment.key(), r.draft.seed) for r in world.runs if r.draft.phase is not Phase.REVEAL]
+    assert len(trained) == len(set(trained)), "one model was trained twice on one seed"
+    assert world.revealed <= 1
+    assert (world.revealed == 1) == (world.campaign.claim is not None)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_strong_effects_are_launched(seed, slots):
+    world = World(seed, strong, slots=slots).whole()
+    ended_well(world)
+    assert world.campaign.verdict is Verdict.LAUNCH
+    claim = world.campaign.claim
+    assert claim.split == "test" and claim.ci_low > 0
+    finalist = next(h for h in world.hypotheses if h.id == world.campaign.incumbent)
+    assert strong(finalist.draft.full) >= 0.014
+
+
+def test_where_nothing_works_a_launch_is_rarely_proposed():
+    verdicts = [World(seed, nothing, budget="30r", noise=0.0015).whole().campaign.verdict for seed in range(60)]
+    assert verdicts.count(Verdict.LAUNCH) <= 3
+    assert verdicts.count(Verdict.NO_LAUNCH) >= 57
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_campaign_ends_inside_its_budget(seed):
+    chance = random.Random(seed)
+    world = World(
+        seed,
+        mixed,
+        noise=chance.choice([0.0002, 0.002, 0.01]),
+        run_s=chance.choice([0.5, 30.0, 900.0]),
+        slots=chance.choice([1, 2, 5]),
+        budget=f"{chance.randint(25, 70)}r",
+        rounds=chance.choice([None, 1, 2, 3]),
+        options={"split": {"validation": chance.random(), "combination": chance.random(), "exploitation": 1.0}},
+    ).whole()  # the world checks the ledger at every entry
+    ended_well(world)
+    assert 0.3 < world.balance.spent / world.balance.approved <= 1.0
+    assert world.balance.reserved == 0
+
+
+def test_the_same_world_gives_the_same_campaign():
+    one, other = World(3, mixed, slots=2).whole(), World(3, mixed, slots=2).whole()
+    assert [run.draft for run in one.runs] == [run.draft for run in other.runs]
+    assert one.campaign == other.campaign
+
+
+def test_the_claim_rests_on_seeds_the_search_never_saw():
+    world = World(1, strong).whole()
+    searched = {run.draft.seed for run in world.runs if run.draft.phase not in (Phase.CONFIRMATION, Phase.REVEAL)}
+    assert not searched & set(world.campaign.claim.seeds)
+    assert set(world.campaign.claim.seeds) == set(world.plan.rules.confirm_seeds)
+    assert world.campaign.claim.gap_closed == pytest.approx(
+        world.campaign.claim.gain * sum(world.campaign.claim.baseline_values) / len(world.campaign.claim.seeds) / 0.1,
+        rel=0.05,
+    )
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_nothing_is_submitted_without_a_signature():
+    world = World(0, strong).profile()
+    world.campaign = replace(world.campaign, state=CampaignState.RUNNING, phase=Phase.VALIDATION)
+    before = len(world.attempts)
+    world.finish()
+    assert world.campaign.state is CampaignState.PAUSED and world.campaign.pause_reason is PauseReason.GUARDRAIL
+    assert len(world.attempts) == before
+
+
+def test_a_signature_that_is_lost_half_way_stops_the_spending():
+    world = World(0, strong).profile().sign().start()
+    for _ in range(20):
+        world.step()
+    world.signed = False
+    submitted = len(world.attempts)
+    world.finish()
+    assert world.campaign.state is CampaignState.PAUSED and len(world.attempts) == submitted
+
+
+def test_a_paused_campaign_starts_nothing_and_records_what_ends():
+    world = World(0, strong, slots=2).profile().sign().start()
+    while not any(x.state is not AttemptState.ENDED for x in world.attempts):
+        world.step()
+    world._campaign(state=CampaignState.PAUSED)
+    submitted = len(world.attempts)
+    for _ in range(30):
+        world.step()
+    assert len(world.attempts) == submitted
+    assert all(x.state is AttemptState.ENDED for x in world.attempts)
+    world._campaign(state=CampaignState.RUNNING)
+    ended_well(world.finish())
+
+
+def test_after_the_warning_no_new_hypothesis_starts():
+    world = World(2, strong, budget="30r").profile().sign().start()
+    while not world.warned and world.campaign.state is CampaignState.RUNNING:
+        world.step()
+    if not world.warned:
+        pytest.skip("this world ended before its warning")
+    begun = {h.id for h in world.hypotheses if h.state is not HypothesisState.PROPOSED}
+    world.finish()
+    late = {run.draft.hypothesis for run in world.runs if run.draft.hypothesis is not None} - begun
+    assert not late
+
+
+def test_a_baseline_that_never_trains_fails_the_campaign_with_its_reason():
+    broken = Report("failed", failure=Failure("missing-file", "C", "no such file: clicks"), action=RunbookAction.DROP)
+    world = World(0, strong, breaks=lambda run, number: broken if run.draft.treatment.empty else None).whole()
+    assert world.campaign.state is CampaignState.FAILED
+    assert "no such file: clicks" in world.campaign.reason
+
+
+# ---------------------------------------------------------------- failures
+
+
+def fails(run: Run, number: int) -> Report | None:
+    """A fifth of the treatments cannot be trained; now and then a machine is lost."""
+    if not run.draft.treatment.empty and random.Random(run.draft.treatment.key()).random() < 0.2:
+        failure = Failure("shape-mismatch", "C", "shapes do not fit")
+        return Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
+    if random.Random(f"{run.id}/{number}").random() < 0.1:
+        failure = Failure("node-lost", "T", "The node was lost")
+        book = {"action": RunbookAction.RETRY, "retry": True, "wait_s": 60.0, "charge": Charge.CONTINGENCY}
+        return Report("lost", failure=failure, **book)
+    return None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_campaign_lives_with_treatments_that_fail_and_machines_that_go(seed):
+    world = World(seed, strong, slots=2, budget="50r", breaks=fails).whole()
+    ended_well(world)
+    broken = {r.draft.hypothesis for r in world.runs if r.failure is not None and r.failure.kind == "C"}
+    assert broken and world.campaign.incumbent not in broken
+    for hypothesis in world.hypotheses:
+        runs = [r for r in world.runs if r.draft.hypothesis == hypothesis.id]
+        if runs and all(r.state is RunState.FAILED for r in runs):
+            assert hypothesis.state is HypothesisState.FAILED
+    again = [x for x in world.attempts if x.number > 1]
+    assert again and all(x.number <= world.plan.rules.retry_cap for x in world.attempts)
+    paid = {entry.attempt: entry.purse for entry in world.entries if entry.attempt is not None}
+    assert any(purse is Purse.CONTINGENCY for purse in (e.purse for e in world.entries)) and paid
+
+
+def test_a_run_waits_before_it_is_repeated():
+    lost = Report("lost", failure=Failure("node-lost", "T", "lost"), action=RunbookAction.RETRY, retry=True, wait_s=500)
+    world = World(0, strong, breaks=lambda run, number: lost if number == 1 and run.id == 4 else None)
+    world.profile().sign().start().finish()
+    first, second = [x for x in world.attempts if x.run == 4][:2]
+    assert second.intended_at >= first.intended_at + 500
+    ended_well(world)
+
+
+def test_what_a_runbook_changes_becomes_a_hypothesis_of_its_own_once():
+    nan = Failure("diverged", "N", "The training diverged")
+
+    def breaks(run, number):
+        if run.draft.phase is Phase.VALIDATION and run.draft.treatment.overrides.get("optim.lr") == 0.009:
+            return Report("stopped", failure=nan, action=RunbookAction.MUTATE, repair={"optim.lr": 0.0045})
+        return None
+
+    world = World(0, strong, breaks=breaks).whole()
+    ended_well(world)
+    repaired = [h for h in world.hypotheses if "repaired" in h.draft.title and h.round == 1]
+    assert [h.draft.treatment.overrides["optim.lr"] for h in repaired] == [0.0045]
+    assert repaired[0].parents if hasattr(repaired[0], "parents") else repaired[0].draft.parents
+
+
+# ---------------------------------------------------------------- steering
+
+
+def test_a_veto_cancels_what_runs_and_nothing_builds_on_it():
+    world = World(0, strong).profile().sign().start()
+    while not any(x.state is AttemptState.SUBMITTED for x in world.attempts):
+        world.step()
+    running = world._run(next(x for x in world.attempts if x.state is AttemptState.SUBMITTED).run)
+    world.veto(running.draft.hypothesis)
+    world.finish()
+    ended_well(world)
+    assert world._run(running.id).state is RunState.CANCELLED
+    assert all(running.draft.hypothesis not in h.draft.parents for h in world.hypotheses)
+    assert world.campaign.incumbent != running.draft.hypothesis
+
+
+def test_a_finalist_vetoed_in_confirmation_makes_room_for_the_next():
+    world = World(0, strong).profile().sign().start()
+    while world.campaign.phase is not Phase.CONFIRMATION:
+        world.step()
+    first = world.campaign.incumbent
+    world.veto(first)
+    world.finish()
+    assert world.campaign.state in (CampaignState.FINISHED, CampaignState.PAUSED)
+    assert world.campaign.incumbent != first
+    if world.campaign.claim is not None:
+        assert world.revealed == 1
+
+
+def test_a_stopped_campaign_cancels_its_jobs_and_withdraws_what_waits():
+    world = World(0, strong, slots=3).profile().sign().start()
+    while sum(x.state is not AttemptState.ENDED for x in world.attempts) < 2:
+        world.step()
+    world._campaign(state=CampaignState.STOPPED)
+    for _ in range(20):
+        world.step()
+    assert all(x.state is AttemptState.ENDED for x in world.attempts)
+    assert all(is_terminal(run.state) for run in world.runs)
+    assert world.balance.reserved == 0
+
+
+# ---------------------------------------------------------------- purity
+
+
+def test_deciding_is_pure_and_a_lost_action_is_decided_again():
+    """Whatever part of the actions was done before a death, the next decision completes it; nothing is done twice."""
+    chance = random.Random(5)
+    whole = World(9, strong, slots=2).whole()
+    world = World(9, strong, slots=2).profile().sign().start()
+    while world.campaign.state is CampaignState.RUNNING:
+        snapshot = world.snapshot()
+        taken = decide(snapshot, world.now)
+        assert decide(snapshot, world.now) == taken
+        cut = chance.randint(0, len(taken)) if chance.random() < 0.3 else len(taken)
+        for action in taken[:cut]:  # the wake dies after `cut` actions
+            if isinstance(action, a.Sleep):
+                world._sleep(action)
+                break
+            world.apply(action)
+            if isinstance(action, a.Pause):
+                break
+    assert {r.draft.key: r.state for r in world.runs} == {r.draft.key: r.state for r in whole.runs}
+    assert world.campaign.claim == whole.campaign.claim and world.campaign.verdict is whole.campaign.verdict
+
+
+def test_while_the_launcher_does_not_answer_nothing_is_started_and_somebody_looks_again():
+    world = World(0, strong).profile().sign().start()
+    for _ in range(15):
+        world.step()
+    silent = replace(world.snapshot(), capacity=None, reports={})
+    taken = decide(silent, world.now)
+    assert not any(isinstance(action, a.Submit | a.Resubmit) for action in taken)
+    sleeps = [action.until for action in taken if isinstance(action, a.Sleep)]
+    assert not sleeps or world.now < sleeps[0] <= world.now + 120
+
+
+def test_an_intent_without_an_answer_is_taken_up_first():
+    world = World(0, strong).profile().sign().start()
+    while not any(x.state is AttemptState.SUBMITTED for x in world.attempts):
+        world.step()
+    snapshot = world.snapshot()
+    lost = tuple(
+        replace(x, state=AttemptState.INTENDED) if x.state is AttemptState.SUBMITTED else x for x in snapshot.attempts
+    )
+    open_ = [x.id for x in lost if x.state is AttemptState.INTENDED]
+    assert decide(replace(snapshot, attempts=lost, reports={}), world.now) == tuple(a.Resubmit(id_) for id_ in open_)
