@@ -94,6 +94,7 @@ class Rules:
     search_seeds: tuple[int, ...]
     warn_at: float = 0.8  # share of the budget at which no new hypothesis starts
     retry_cap: int = 3
+    spare_seeds: tuple[int, ...] = ()  # further fresh seeds for the confirmation, where the search left budget over
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner.evidence import Evidence
 from rea.planner.exploit import space, suggest
-from rea.planner.layout import SEARCH, walltime
+from rea.planner.layout import SEARCH, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import rank
 
@@ -79,7 +79,7 @@ class Situation:
                 granted += planned.budget_s
             if planned.round == self.round and planned.phase is phase:
                 break
-        used = sum(self._cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
+        used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
         return granted - used - self._dearer_confirmation()
 
     def _dearer_confirmation(self) -> float:
@@ -91,7 +91,8 @@ class Situation:
         each = plan.baseline.device_s + self.price(incumbent.draft)
         return max(0.0, len(plan.rules.confirm_seeds) * each - planned)
 
-    def _cost(self, run: Run) -> float:
+    def cost(self, run: Run) -> float:
+        """Device-seconds of a run: used, and while it is open what it should take."""
         used = self.spent.get(run.id, 0.0)
         if is_terminal(run.state):
             return used
@@ -243,13 +244,36 @@ def confirmation(situation: Situation, finalist: Hypothesis) -> Advance:
     phase = Phase.CONFIRMATION
     known = {run.draft.key for run in situation.evidence.runs}
     drafts = []
-    for seed in situation.evidence.plan.rules.confirm_seeds:
+    for seed in _confirmation_seeds(situation, finalist):
         drafts.append(situation.run(_nothing(), None, phase, seed, 1.0, stop=False))
         drafts.append(situation.run(finalist.draft, finalist.id, phase, seed, 1.0, stop=False))
     missing = tuple(draft for draft in drafts if draft.key not in known)
     keys = {draft.key for draft in drafts}
     waiting = [r for r in situation.evidence.runs if r.draft.key in keys and not is_terminal(r.state)]
     return Advance(runs=missing, done=not missing and not waiting)
+
+
+def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int, ...]:
+    """How many pairs the claim rests on, settled before the first of them is seen.
+
+    The plan's seeds, and as many spare ones as what the search left over pays for.
+    """
+    evidence, plan = situation.evidence, situation.evidence.plan
+    begun = [r.draft.seed for r in evidence.runs if r.draft.key.startswith(f"H-{finalist.id}/")]
+    fresh = (*plan.rules.confirm_seeds, *plan.rules.spare_seeds)
+    chosen = tuple(seed for seed in fresh if seed in begun)
+    if chosen:
+        return chosen
+    devices = plan.codebase.resources.devices
+    each = plan.baseline.device_s + situation.price(finalist.draft)
+    finalist_s = situation.predicted_s(finalist.draft)
+    headroom = tight_walltime(finalist_s, plan.rules, plan.codebase.resources.walltime_s) - finalist_s
+    elsewhere = sum(
+        situation.cost(run) for run in evidence.runs if run.draft.phase not in (Phase.CONFIRMATION, Phase.REVEAL)
+    )
+    reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
+    left = plan.budget_s - plan.contingency_s - elsewhere - reveal - headroom * devices
+    return fresh[: max(len(plan.rules.confirm_seeds), math.floor(left / each))]
 
 
 def idle_work(situation: Situation) -> tuple[RunDraft, ...]:

@@ -14,6 +14,7 @@ SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.5, Phase.COMBINATION: 0.2, 
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
+MOST_CONFIRMED = 5  # paired seeds of a confirmation
 # A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
 # longer holds the usual multiple, the limit shrinks down to it.
 TIGHT = 1.6
@@ -37,16 +38,18 @@ def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_f
     two at least, where it would take more than a quarter of the budget.
     """
     target = max(2 * minimum_gain, 0.002)
-    wanted = min(5, max(3, math.ceil((2.8 * baseline.noise / target) ** 2)))
+    wanted = min(MOST_CONFIRMED, max(3, math.ceil((2.8 * baseline.noise / target) ** 2)))
     affordable = int(0.25 * budget_s / (baseline.device_s * (1 + TREATED_COST)))
     count = max(2, min(wanted, affordable))
+    fresh = range(first_fresh_seed, first_fresh_seed + MOST_CONFIRMED)
     return Rules(
         minimum_gain=minimum_gain,
         walltime_factor=3.0,
         walltime_floor_s=15.0,
         stop_tolerance=max(0.004, 3 * baseline.noise),
         stop_from=0.3,
-        confirm_seeds=tuple(range(first_fresh_seed, first_fresh_seed + count)),
+        confirm_seeds=tuple(fresh[:count]),
+        spare_seeds=tuple(fresh[count:]),
         search_seeds=baseline.seeds,
         retry_cap=RETRY_CAP,
     )
