@@ -39,7 +39,7 @@ from rea.store.queries import Queries
 SLACK_S: Final = 1e-9  # device-seconds; sums of floats are not exact
 _CHANGEABLE: Final = frozenset(
     {"state", "round", "phase", "incumbent", "verdict", "visible", "claim", "reason", "pause_reason", "next_wake_at"}
-    | {"ended_at"}
+    | {"ended_at", "options"}
 )
 _SPENDING: Final = (CampaignState.PROFILING, CampaignState.RUNNING)
 
