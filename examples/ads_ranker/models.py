@@ -335,8 +335,8 @@ class AutoInt(nn.Module):
             query, key, value = (
                 part.view(batch, fields, self.heads, -1).transpose(1, 2) for part in (query, key, value)
             )
-            weights = torch.softmax(query @ key.transpose(2, 3) / (dim / self.heads) ** 0.5, 3)
-            x = F.relu((weights @ value).transpose(1, 2).reshape(batch, fields, dim) + residual)
+            attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+            x = F.relu(attended.reshape(batch, fields, dim) + residual)
         return self.out(x.flatten(1)).squeeze(1) + self.head(e.flatten(1))
 
 
