@@ -13,7 +13,7 @@ CATEGORICAL = (
 )  # fmt: skip
 NUMERIC = ("bid", "ad_age_hours", "user_impressions", "user_clicks", "relevance", "dwell_ms")
 
-USERS, COUNTRIES, DEVICES, PUBLISHERS, SLOTS = 800, 20, 6, 150, 8
+USERS, COUNTRIES, DEVICES, PUBLISHERS, SLOTS = 600, 20, 6, 100, 8
 ADS, ADVERTISERS, CATEGORIES, FORMATS, AGE_BANDS = 500, 100, 12, 5, 8
 DAYS = 21.0
 LATENT = 2
@@ -80,27 +80,27 @@ def click_log(rows: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np
 
     logit = (
         -1.5
-        + 0.5 * appetite[user]
+        + 0.4 * appetite[user]
         + effect(COUNTRIES, 0.2)[country]
         + effect(DEVICES, 0.2)[device]
-        + effect(PUBLISHERS, 0.4)[publisher]
+        + effect(PUBLISHERS, 0.35)[publisher]
         + effect(SLOTS, 0.35)[slot]
-        + effect(ADS, 0.4)[ad]
+        + effect(ADS, 0.2)[ad]
         + effect(ADVERTISERS, 0.35)[advertiser]
         + effect(CATEGORIES, 0.3)[category]
         + effect(FORMATS, 0.2)[ad_format]
-        + pair(user, USERS, category, CATEGORIES, 0.25)
-        + pair(age_band, AGE_BANDS, category, CATEGORIES, 0.3)
+        + pair(user, USERS, category, CATEGORIES, 0.15)
+        + pair(age_band, AGE_BANDS, category, CATEGORIES, 0.5)
         + pair(publisher, PUBLISHERS, category, CATEGORIES, 0.25)
-        + pair(slot, SLOTS, ad_format, FORMATS, 0.4)
-        + pair(device, DEVICES, hour, 24, 0.3)
+        + pair(slot, SLOTS, ad_format, FORMATS, 0.6)
+        + pair(device, DEVICES, hour, 24, 0.4)
         + pair(country, COUNTRIES, advertiser, ADVERTISERS, 0.2)
         + 0.5 * np.sin((hour - 5) / 24 * 2 * np.pi)
         + 0.3 * np.log(bid)
-        - 0.25 * np.log1p(ad_age / 24)  # an ad tires
+        - 0.3 * np.log1p(ad_age / 24)  # an ad tires
         + 1.2 * (relevance - 0.33) * np.where(ad_format < 2, 2.0, 0.5)
-        + 0.7 * np.exp(-(((np.log(dwell) - 7.5) / 1.2) ** 2))  # neither a bounce nor a tab left open
-        + 0.5 * effect(CATEGORIES, 1.0)[category] * (day / DAYS - 0.5)  # interests move
+        + 1.4 * np.exp(-(((np.log(dwell) - 7.5) / 0.8) ** 2))  # neither a bounce nor a tab left open
+        + 0.2 * effect(CATEGORIES, 1.0)[category] * (day / DAYS - 0.5)  # interests move
     )
     probability = 1 / (1 + np.exp(-logit))
     label = (rng.random(rows) < probability).astype(np.uint8)
