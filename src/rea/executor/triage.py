@@ -18,6 +18,7 @@ from rea.knowledge.diagnosis import match
 from rea.knowledge.expression import apply
 
 CURVE_POINTS = 500
+NO_FINAL = 'metrics.jsonl has no line with "final": true'
 DISAGREEMENT = 1e-3  # relative; more than rounding of a printed metric
 
 
@@ -60,7 +61,10 @@ def assess(
             if result is not None:
                 return Report(outcome.value, result=result, **times)
     elif str(exit_.get("step", "")).startswith("evaluate"):
-        signals[Signal.EVALUATOR_DISAGREES] = "the evaluator failed on the run's predictions"
+        if any(line.get("final") is True for line in found.lines):
+            signals[Signal.EVALUATOR_DISAGREES] = "the evaluator failed on the run's predictions"
+        else:  # no predictions are to be expected of a trainer that did not get to its end
+            signals[Signal.MISSING_FINAL] = NO_FINAL
     if stopped.get("reason") == "nan" or _has_nan(found, codebase):
         signals[Signal.NAN] = "a metric was NaN or infinite"
     evidence = FailureEvidence(
@@ -102,7 +106,7 @@ def _completed(
     metric = codebase.objective.metric
     final = next((line for line in reversed(found.lines) if line.get("final") is True), None)
     if final is None:
-        return None, {Signal.MISSING_FINAL: 'metrics.jsonl has no line with "final": true'}
+        return None, {Signal.MISSING_FINAL: NO_FINAL}
     printed = numbers(final)
     evaluated = numbers(found.evaluated.get("evaluate", {}))
     if codebase.evaluate is not None:

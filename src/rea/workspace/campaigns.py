@@ -162,8 +162,9 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
         for id_, weight in (change.weights or {}).items():
             tx.set_hypothesis(id_, draft=replace(hypotheses[id_].draft, weight=weight))
         for words in change.additions:
-            treatment = parse_treatment(campaign.codebase, words)
-            tx.add_hypotheses(campaign.id, campaign.round, [engineers_draft(campaign, treatment, who, None, "")])
+            draft = engineers_draft(campaign, parse_treatment(campaign.codebase, words), who, None, "")
+            _require_new(tx.hypotheses(campaign.id), campaign, draft, old.baseline_values)
+            tx.add_hypotheses(campaign.id, campaign.round, [draft])
         tx.set_campaign(campaign.id, options=options)
         rows = [h for h in tx.hypotheses(campaign.id) if h.state is HypothesisState.PROPOSED]
         plan_ = write_plan(
@@ -188,6 +189,18 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
         tx.event(campaign.id, "plan", f"{who} edited the plan: version {new.version}, to be signed anew", now)
     return new
+
+
+def _require_new(
+    hypotheses: Sequence[Hypothesis], campaign: Campaign, draft: HypothesisDraft, values: Mapping[str, Scalar]
+) -> None:
+    """Raise UsageError where this round has the hypothesis already, or nothing differs from what it stands on."""
+    if draft.treatment.without_defaults({**values, **draft.base.overrides}).empty:
+        raise UsageError(f"{draft.title} changes nothing", hint="give a value that differs from what is trained now")
+    for known in hypotheses:
+        if known.round == campaign.round and known.draft.full.key() == draft.full.key():
+            words = f"{known.name} ({known.draft.title}) is {draft.title} already and is {known.state.value}"
+            raise UsageError(words, hint=known.reason or f"`rea plan edit --weight {known.name}=2` tries it sooner")
 
 
 def _options(change: Edit) -> dict[str, Any]:
@@ -427,6 +440,7 @@ def add_hypothesis(
     incumbent = next((h for h in hypotheses if h.id == campaign.incumbent), None)
     base = incumbent.draft.full if incumbent is not None and campaign.round > 1 else Treatment()
     draft = replace(engineers_draft(campaign, treatment, who, gain, because), base=base)
+    _require_new(hypotheses, campaign, draft, latest_plan(workspace, campaign)[1].baseline_values)
     with workspace.store.transaction(campaign.id) as tx:
         (id_,) = tx.add_hypotheses(campaign.id, campaign.round, [draft])
         tx.event(campaign.id, "hypothesis", f"{who} added H-{id_}: {draft.title}", workspace.clock())
