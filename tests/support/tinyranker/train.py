@@ -56,38 +56,37 @@ def save(path, values):
 
 
 class Fault:
-    """A trainer that misbehaves on demand: [fault] says how, and for which setting."""
+    """A trainer that misbehaves on demand: [fault] plan lists "always:KIND" or "table.key=value:KIND"."""
 
     def __init__(self, config):
         fault = config["fault"]
-        self.kind, self.epoch, self.seconds = fault["kind"], fault["epoch"], fault["seconds"]
-        on = fault["on"]
-        if on not in ("", "always"):
-            name, value = on.split("=")
-            table, key = name.split(".")
-            on = "always" if str(config[table][key]) == value else ""
-        self.here = on == "always"
+        self.epoch, self.seconds, self.mebibytes = fault["epoch"], fault["seconds"], fault["mebibytes"]
+        self.kinds = set()
+        for entry in fault["plan"]:
+            where, _, kind = entry.rpartition(":")
+            table, _, setting = where.partition(".")
+            key, _, value = setting.partition("=")
+            if where == "always" or str(config[table][key]) == value:
+                self.kinds.add(kind)
 
     def is_(self, kind):
-        return self.here and self.kind == kind
+        return kind in self.kinds
 
     def strike(self, epoch):
-        if not self.here:
-            return
-        if self.kind == "slow":
+        if self.is_("slow"):
             time.sleep(self.seconds)
         if epoch != self.epoch:
             return
-        if self.kind == "die":
+        if self.is_("die"):
             raise KeyError("the feature store has no table 'clicks'")
-        if self.kind == "hiccup" and RUN.name == "1":
+        if self.is_("hiccup") and RUN.name == "1":
             sys.exit("tiny hiccup: the storage went away")
-        if self.kind == "hang":
+        if self.is_("hang"):
             time.sleep(600)
-        if self.kind == "silent":
+        if self.is_("silent"):
             sys.exit(0)
-        if self.kind == "memory":
-            held = [b"x" * 2**20 for _ in range(int(self.seconds))]
+        if self.is_("memory"):
+            held = [b"x" * 2**20 for _ in range(self.mebibytes)]
             time.sleep(60)
             sys.exit(len(held))
 

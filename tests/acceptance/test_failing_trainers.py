@@ -1,0 +1,113 @@
+"""Trainers that die, hang, lie or say nothing: for the baseline a clear end, for a hypothesis its own end alone."""
+
+import pytest
+
+from rea.domain.states import CampaignState, HypothesisState, RunState, Verdict
+from rea.workspace import campaigns
+from support.desk import opened, within_limit
+
+TWO_SLOTS = {"slots = 1": "slots = 2", 'walltime = "20s"': 'walltime = "6s"'}
+
+BASELINE = {
+    "die": "configuration",
+    "hang": "wall time",
+    "silent": "no line with",
+    "garbage": "no line with",
+    "nan": "NaN",
+    "memory": "memory",
+    "no_predictions": "evaluator",
+    "short": "evaluator",
+    "cheat": "evaluator",
+}
+
+
+@pytest.mark.parametrize("kind", BASELINE)
+def test_a_baseline_that_does_not_train_ends_the_campaign_with_its_reason(desks, kind):
+    desk = desks(config={"fault.plan": [f"always:{kind}"]}, toml=TWO_SLOTS)
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    assert campaign.state is CampaignState.FAILED, campaign
+    assert "the baseline does not train" in campaign.reason
+    assert BASELINE[kind].lower() in campaign.reason.lower()
+    assert all(run.state is RunState.FAILED and run.failure for run in workspace.store.runs(campaign.id))
+    within_limit(workspace, campaign.id)
+
+
+# Each setting fails in its own way; the last two are sound.
+FAULTS = {
+    "model.normalization=layer": "die",
+    "model.normalization=batch": "silent",
+    "optim.schedule=plateau": "nan",
+    "optim.schedule=linear": "garbage",
+    "features.numeric_encoding=standardize": "ignore",
+    "features.numeric_encoding=log_bucket": "ignore_openly",
+    "model.dropout=0.3": "memory",
+    "model.dropout=0.4": "short",
+    "model.embedding_dim=16": "cheat",
+    "train.batch_size=4096": "no_predictions",
+    "train.batch_size=2048": "hang",
+}
+SOUND = ("optim.embedding_l2=1e-5", "features.numeric_encoding=log")
+WORDS = {
+    "ignore": "ignored",
+    "ignore_openly": "but the trainer used",
+    "cheat": "the evaluator found",
+    "nan": "nan",
+    "hang": "wall time",
+    "memory": "memory",
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    plan = [f"{setting}:{kind}" for setting, kind in FAULTS.items()] + ["features.numeric_encoding=log:hiccup"]
+    toml = {**TWO_SLOTS, "minimum_gain = 0.0005": "minimum_gain = 0.004"}
+    with opened(tmp_path_factory.mktemp("broken") / "home", config={"fault.plan": plan}, toml=toml) as desk:
+        workspace = desk.workspace()
+        campaign = desk.plan(workspace, budget="300s", rounds=1, profile_runs=2)
+        assert campaign.state is CampaignState.DRAFTED, campaign.reason
+        split = {"validation": 0.7, "combination": 0.29, "exploitation": 0.01}
+        desk.keep(workspace, campaign, *FAULTS, *SOUND, split=split)
+        desk.approve(workspace, campaign)
+        campaign = desk.run(workspace, campaign)
+        yield desk, workspace, campaign
+
+
+def of(workspace, campaign, setting):
+    key = campaigns.parse_treatment(campaign.codebase, [setting]).key()
+    return next(h for h in workspace.store.hypotheses(campaign.id) if h.draft.treatment.key() == key)
+
+
+@pytest.mark.parametrize("setting", FAULTS)
+def test_a_treatment_that_cannot_be_trained_fails_alone(broken, setting):
+    _, workspace, campaign = broken
+    hypothesis = of(workspace, campaign, setting)
+    assert hypothesis.state is HypothesisState.FAILED, (hypothesis.state, hypothesis.reason)
+    assert WORDS.get(FAULTS[setting], "") in hypothesis.reason.lower()
+    runs = [run for run in workspace.store.runs(campaign.id) if run.draft.hypothesis == hypothesis.id]
+    assert runs and all(run.failure is not None and run.result is None for run in runs)
+
+
+def test_the_campaign_goes_on_without_them(broken):
+    _, workspace, campaign = broken
+    assert campaign.state is CampaignState.FINISHED and campaign.verdict is Verdict.LAUNCH, campaign.reason
+    finalist = workspace.store.hypothesis(campaign.incumbent)
+    bad = {tuple(setting.split("=", 1)) for setting in FAULTS}
+    assert not {(k, str(v)) for k, v in finalist.draft.full.overrides.items()} & bad
+    within_limit(workspace, campaign.id)
+
+
+def test_a_storage_that_went_away_is_tried_again_and_charged_to_the_contingency(broken):
+    _, workspace, campaign = broken
+    attempts = workspace.store.attempts(campaign.id)
+    good = {run.id for run in workspace.store.runs(campaign.id) if run.state is RunState.SUCCEEDED}
+    again = [x for x in attempts if x.number == 2 and x.run in good]
+    assert again and max(x.number for x in attempts) <= 3
+    assert workspace.store.balance(campaign.id).contingency_spent > 0
+
+
+def test_failures_teach_the_insights_and_infrastructure_does_not(broken):
+    _, workspace, _ = broken
+    records = {record.hypothesis: record for record in workspace.store.experiments()}
+    assert all(record.failure != "tiny-hiccup" for record in records.values() if record.outcome == "failed")
+    assert any(record.outcome == "failed" for record in records.values())

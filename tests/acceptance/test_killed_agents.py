@@ -1,0 +1,125 @@
+"""`kill -9` of the agent at random moments of a campaign changes nothing of what the campaign finds and spends.
+
+One slot and ample time make the order of runs, and so every decision, independent of how fast the machine is; the
+trainer is deterministic. Each job's wrapper starts the next wake by itself, as in earnest, and those wakes are killed.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rea.domain.states import CampaignState, RunState, Verdict
+from support.desk import _processes, opened, within_limit
+
+SETTINGS = ("optim.embedding_l2=1e-5", "optim.schedule=cosine", "model.normalization=batch", "model.dropout=0.5")
+SPLIT = {"validation": 0.6, "combination": 0.39, "exploitation": 0.01}
+FEW_SEEDS = {"minimum_gain = 0.0005": "minimum_gain = 0.004"}
+KILLS = 5
+
+
+def approved(desk, workspace):
+    campaign = desk.plan(workspace, budget="90s", rounds=1, profile_runs=2)
+    assert campaign.state is CampaignState.DRAFTED, campaign.reason
+    desk.keep(workspace, campaign, *SETTINGS, split=SPLIT)
+    desk.approve(workspace, campaign)
+    return campaign
+
+
+def outcome(workspace, campaign):
+    """What a campaign found, without times."""
+    found = workspace.store.campaign(campaign.id)
+    hypotheses = {h.draft.full.key(): (h.state, h.belief) for h in workspace.store.hypotheses(campaign.id)}
+    runs = {r.draft.key: r.state for r in workspace.store.runs(campaign.id)}
+    return found.state, found.verdict, found.claim, hypotheses, runs
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("calm") / "home", toml=FEW_SEEDS) as desk:
+        workspace = desk.workspace()
+        campaign = approved(desk, workspace)
+        desk.run(workspace, campaign)
+        return outcome(workspace, campaign)
+
+
+def agents(home):
+    return [pid for pid, words in _processes(home) if " -m rea " in f"{words} "]
+
+
+def test_killed_five_times_it_ends_as_if_never_killed(undisturbed, tmp_path):
+    assert undisturbed[0] is CampaignState.FINISHED and undisturbed[1] is Verdict.LAUNCH
+    chance = random.Random(20)
+    with opened(tmp_path / "home", toml=FEW_SEEDS) as desk:
+        workspace = desk.workspace()
+        campaign = approved(desk, workspace)
+        moments = sorted(chance.sample(range(1, len(undisturbed[4]) - 2), KILLS))
+        child = [sys.executable, "-m", "rea"]
+        quiet = {"cwd": desk.root, "env": dict(desk.env), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started = [subprocess.Popen([*child, "start", campaign.title], **quiet)]
+        deadline = time.monotonic() + 240
+        killed = 0
+        while (now := workspace.store.campaign(campaign.id)).state in (CampaignState.APPROVED, CampaignState.RUNNING):
+            assert time.monotonic() < deadline, now
+            trained = sum(is_over(run.state) for run in workspace.store.runs(campaign.id))
+            if killed < KILLS and trained >= moments[killed]:
+                time.sleep(chance.uniform(0.0, 0.6))
+                victims = agents(desk.home)
+                for pid in victims:
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        victims.remove(pid)
+                if victims:
+                    killed += 1
+                    started.append(subprocess.Popen([*child, "wake"], **quiet))
+            time.sleep(0.02)
+        for process in started:
+            process.wait(timeout=60)
+        assert killed == KILLS
+        assert outcome(workspace, campaign) == undisturbed
+        within_limit(workspace, campaign.id)
+        assert workspace.store.balance(campaign.id).reserved == 0
+        attempts = workspace.store.attempts(campaign.id)
+        assert sorted(x.run for x in attempts) == sorted(run.id for run in workspace.store.runs(campaign.id))
+        fences = [path.parent for path in desk.runs.rglob("started") if path.is_file()]
+        assert len(fences) == len(attempts) == len({x.job for x in attempts})
+        for folder in fences:  # one training each: epochs counted once
+            lines = (folder / "metrics.jsonl").read_text() if (folder / "metrics.jsonl").exists() else ""
+            assert lines.count('"epoch": 1,') <= 1
+
+
+def is_over(state):
+    return state not in (RunState.PLANNED, RunState.ACTIVE)
+
+
+def test_a_wake_beside_another_leaves_the_campaign_to_it(desk):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    with campaign_lock(desk, workspace, campaign.id):
+        assert campaigns_wake(workspace, campaign.id).busy
+    assert not campaigns_wake(workspace, campaign.id).busy
+
+
+def campaigns_wake(workspace, campaign):
+    from rea.workspace.waking import wake
+
+    return wake(workspace, campaign)
+
+
+def campaign_lock(desk, workspace, campaign):
+    import contextlib
+    import fcntl
+
+    @contextlib.contextmanager
+    def held():
+        (lock,) = (desk.runs / "locks").glob(f"{workspace.store.uid}-C{campaign}-*.lock")
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    return held()
