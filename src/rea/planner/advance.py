@@ -18,7 +18,7 @@ from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner.evidence import Evidence
 from rea.planner.exploit import space, suggest
-from rea.planner.layout import SEARCH, tight_walltime, walltime
+from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import rank
 
@@ -80,16 +80,23 @@ class Situation:
             if planned.round == self.round and planned.phase is phase:
                 break
         used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
-        return granted - used - self._dearer_confirmation()
+        return min(granted - used, self._beside_the_claim())
 
-    def _dearer_confirmation(self) -> float:
-        """What the confirmation of the present incumbent takes beyond what the plan set aside for it."""
+    def _beside_the_claim(self) -> float:
+        """What the budget holds beside the confirmation of the present incumbent, the reveal and the contingency."""
         plan, incumbent = self.evidence.plan, self.evidence.incumbent()
-        if incumbent is None:
-            return 0.0
-        planned = sum(p.budget_s for p in plan.phases if p.phase is Phase.CONFIRMATION)
-        each = plan.baseline.device_s + self.price(incumbent.draft)
-        return max(0.0, len(plan.rules.confirm_seeds) * each - planned)
+        own = TREATED_COST * plan.baseline.device_s if incumbent is None else self.price(incumbent.draft)
+        pairs = len(plan.rules.confirm_seeds) * (plan.baseline.device_s + own)
+        begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is Phase.CONFIRMATION)
+        elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not Phase.CONFIRMATION)
+        reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
+        return plan.budget_s - plan.contingency_s - elsewhere - max(pairs, begun) - reveal - self.headroom(own)
+
+    def headroom(self, device_s: float) -> float:
+        """Device-seconds beyond its own that must be free for a run of this length to be started."""
+        resources = self.evidence.plan.codebase.resources
+        wall_s = device_s / resources.devices
+        return resources.devices * (tight_walltime(wall_s, self.evidence.plan.rules, resources.walltime_s) - wall_s)
 
     def cost(self, run: Run) -> float:
         """Device-seconds of a run: used, and while it is open what it should take."""
@@ -264,16 +271,14 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
     chosen = tuple(seed for seed in fresh if seed in begun)
     if chosen:
         return chosen
-    devices = plan.codebase.resources.devices
-    each = plan.baseline.device_s + situation.price(finalist.draft)
-    finalist_s = situation.predicted_s(finalist.draft)
-    headroom = tight_walltime(finalist_s, plan.rules, plan.codebase.resources.walltime_s) - finalist_s
+    own = situation.price(finalist.draft)
     elsewhere = sum(
         situation.cost(run) for run in evidence.runs if run.draft.phase not in (Phase.CONFIRMATION, Phase.REVEAL)
     )
     reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
-    left = plan.budget_s - plan.contingency_s - elsewhere - reveal - headroom * devices
-    return fresh[: max(len(plan.rules.confirm_seeds), math.floor(left / each))]
+    left = plan.budget_s - plan.contingency_s - elsewhere - reveal - situation.headroom(own)
+    pairs = math.floor(left / (plan.baseline.device_s + own))
+    return fresh[: max(len(plan.rules.confirm_seeds), pairs)]
 
 
 def idle_work(situation: Situation) -> tuple[RunDraft, ...]:
