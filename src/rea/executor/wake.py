@@ -39,6 +39,9 @@ def wake(tools: Tools, campaign: int) -> Woken:
         with Lease(tools, campaign) as fence:
             if fence is None:
                 return woken
+            # Due until it sleeps again: should this wake die, the next `rea wake` finds the campaign by the clock.
+            with tools.store.transaction(campaign, fence) as tx:
+                tx.set_campaign(campaign, next_wake_at=None)
             _consume(tools, campaign)
             done = _work(tools, campaign, fence)
         woken = Woken(woken.actions + done.actions, done.until)

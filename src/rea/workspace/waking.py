@@ -49,9 +49,7 @@ def wait(
             tick(found)
             if until(found):
                 return found
-            if campaign in woken(workspace):
-                wake(workspace, campaign)
-            else:
+            if campaign not in woken(workspace) or wake(workspace, campaign).busy:
                 time.sleep(poll_s)
 
 
