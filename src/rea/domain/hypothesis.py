@@ -58,7 +58,8 @@ class HypothesisDraft:
     """A hypothesis before it has an id.
 
     `treatment` is what it changes on top of `base` (the incumbent when it was thought of); `effect` is the believed
-    relative gain over that base; `cost_factor` multiplies the baseline's training time.
+    relative gain over that base; `cost_factor` multiplies the baseline's training time. `aim` (how well it fits the
+    symptoms seen) and `weight` (the engineers' say) move its place in the queue, not the belief.
     """
 
     title: str
@@ -72,6 +73,7 @@ class HypothesisDraft:
     citations: tuple[str, ...] = ()
     cost_factor: float = 1.0
     weight: float = 1.0
+    aim: float = 1.0
     base: Treatment = field(default_factory=Treatment)
     parents: tuple[int, ...] = ()
     overlaps: tuple[str, ...] = ()

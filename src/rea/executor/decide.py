@@ -46,10 +46,11 @@ from rea.planner import advance as phases
 from rea.planner.advance import Advance, Situation
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.evidence import Evidence
-from rea.planner.layout import SEARCH, tight_walltime, walltime
+from rea.planner.layout import SEARCH, reveal_s, tight_walltime, walltime
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
+FEWEST_PAIRS = 2  # fresh seeds a claim needs
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
 
 _OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
@@ -250,7 +251,7 @@ def _claim_visible(snapshot: Snapshot, plan: Plan, evidence: Evidence, finalist:
 
     objective = plan.codebase.objective
     claim = make_claim(objective.split, objective, plan.baseline, lines(Treatment()), lines(finalist.draft.full))
-    return claim if claim is not None and len(claim.seeds) >= 2 else None
+    return claim if claim is not None and len(claim.seeds) >= FEWEST_PAIRS else None
 
 
 def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
@@ -259,8 +260,9 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
         return (Fail("the finalist is gone"),)
     run = next((r for r in snapshot.runs if r.draft.phase is Phase.REVEAL), None)
     if run is None:
-        predicted = next((p.expected_s for p in plan.phases if p.phase is Phase.REVEAL), plan.baseline.run_s)
-        predicted /= plan.codebase.resources.devices
+        visible = snapshot.campaign.visible
+        pairs = len(visible.seeds) if visible is not None else FEWEST_PAIRS
+        predicted = reveal_s(plan.baseline.run_s, pairs)
         limit = walltime(predicted, plan.rules, plan.codebase.resources.walltime_s)
         draft = RunDraft(
             key="reveal",
@@ -381,7 +383,20 @@ def _exhausted(snapshot: Snapshot, plan: Plan, evidence: Evidence, now: float) -
         incumbent = evidence.incumbent()
         enter = Enter(Phase.CONFIRMATION, incumbent.id if incumbent else None, f"the search ends: {why}")
         return (*withdrawn, enter)
+    if snapshot.campaign.phase is Phase.CONFIRMATION and _pairs(snapshot, evidence) >= FEWEST_PAIRS:
+        # Fewer pairs than planned, for a reason that has nothing to do with what they showed.
+        return tuple(Withdraw(run.id, f"the claim rests on the pairs there are: {why}") for run in ready)
     return (Pause(PauseReason.BUDGET, why),)
+
+
+def _pairs(snapshot: Snapshot, evidence: Evidence) -> int:
+    """Seeds of the confirmation on which both the baseline and the finalist have a result."""
+    finalist = _find(snapshot.hypotheses, snapshot.campaign.incumbent)
+    return len(evidence.gains(finalist.draft.full, _fresh_seeds(evidence.plan))) if finalist is not None else 0
+
+
+def _fresh_seeds(plan: Plan) -> tuple[int, ...]:
+    return (*plan.rules.confirm_seeds, *plan.rules.spare_seeds)
 
 
 def _sweep(snapshot: Snapshot, now: float) -> float | None:

@@ -126,7 +126,8 @@ def _completed(
     result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get("evaluate", {})})
     if result is None:
         return None, {Signal.MISSING_FINAL: "the final line has no usable metrics"}
-    if _unchanged(run, result, paired, metric):
+    # A trainer that reported the value back used it, whatever little it changed.
+    if verification.agreement is not Agreement.VERIFIED and _unchanged(run, result, paired, metric):
         words = (
             f"every {metric} equals the baseline's on seed {run.draft.seed} to the last digit: the override is ignored"
         )

@@ -75,11 +75,10 @@ def lay_out(
     contingency = CONTINGENCY * budget_s
     count = len(rules.confirm_seeds)
     confirm = count * cost * (1 + TREATED_COST)
-    reveal = devices * (1.0 + 2 * count * 0.05 * baseline.run_s)
+    reveal = devices * tight_walltime(reveal_s(baseline.run_s, MOST_CONFIRMED), rules, limit_s)
     treated_s = TREATED_COST * baseline.run_s
     # The last run's wall-time limit must still fit, although it will use a part of it only.
-    spare = [tight_walltime(last_s, rules, limit_s) - last_s for last_s in (treated_s, reveal / devices)]
-    headroom = devices * max(0.0, *spare)
+    headroom = devices * (tight_walltime(treated_s, rules, limit_s) - treated_s)
     search = budget_s - profile_s - contingency - confirm - reveal - headroom
     if search < 3 * cost:
         needed = profile_s + 3 * cost + confirm + reveal + headroom
@@ -103,8 +102,17 @@ def lay_out(
     phases[-1] = PhasePlan(last.round, last.phase, last.budget_s, last.runs, last.expected_s - unused, last.sd_s)
     spread = math.hypot(0.3 * count * cost, baseline.run_sd_s * devices * math.sqrt(2 * count))
     phases.append(PhasePlan(chosen, Phase.CONFIRMATION, confirm, 2 * count, confirm, spread))
-    phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, reveal, 0.5 * reveal))
+    seen = devices * reveal_s(baseline.run_s, count)
+    phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, seen, 0.5 * seen))
     return chosen, tuple(phases), contingency, estimate(phases, profile_s, cost, slots, devices)
+
+
+def reveal_s(run_s: float, pairs: int) -> float:
+    """Wall seconds in which the evaluator should see the predictions of so many pairs of runs, one after the other.
+
+    An evaluation is taken for a twentieth of a training, and half a second at least for its start.
+    """
+    return 2 * pairs * max(0.5, 0.05 * run_s)
 
 
 def _phase(round_: int, phase: Phase, amount: float, cost: float) -> PhasePlan:

@@ -12,8 +12,8 @@ DIVERSITY = 0.6  # what the next hypothesis of a mechanism is worth beside one a
 
 
 def score(draft: HypothesisDraft) -> float:
-    """Expected gain per baseline-run of cost, with an optimism bonus, times the engineers' weight."""
-    return draft.weight * (draft.effect.mean + OPTIMISM * draft.effect.sd) / max(draft.cost_factor, 0.05)
+    """Expected gain per baseline-run of cost, with an optimism bonus, times its aim and the engineers' weight."""
+    return draft.weight * draft.aim * (draft.effect.mean + OPTIMISM * draft.effect.sd) / max(draft.cost_factor, 0.05)
 
 
 def merge(drafts: Sequence[HypothesisDraft]) -> tuple[HypothesisDraft, ...]:
