@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rea.domain.campaign import Campaign
+from rea.domain.errors import UsageError
 from rea.executor.tools import Tools
 from rea.launchers import open_launcher
 from rea.store import Store, open_store
@@ -81,7 +82,10 @@ def open_workspace() -> Workspace:
     given = os.environ.get("REA_RUNS")
     runs = Path(given).expanduser() if given else (store.path.parent if store.path else data_home()) / "runs"
     runs = runs.absolute()
-    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"runs cannot be kept in {runs}: {error.strerror}", hint="set REA_RUNS to a folder") from error
     return Workspace(store, runs)
 
 
