@@ -1,0 +1,127 @@
+"""Bad input at the command line, its exit codes, and what a command loads."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rea.domain.states import CampaignState
+
+HEAVY = ("torch", "sqlalchemy", "pydantic", "numpy", "optuna", "scipy", "alembic", "yaml")
+
+
+def loaded(desk, *words):
+    """Top-level modules that `rea WORDS` imports, in a process of its own."""
+    command = [sys.executable, "-X", "importtime", "-m", "rea", *words]
+    done = subprocess.run(command, cwd=desk.root, env=dict(desk.env), capture_output=True, text=True, check=True)
+    lines = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.partition(".")[0] for line in lines}
+
+
+def test_help_and_an_idle_wake_load_nothing_heavy(desk):
+    desk.workspace()  # the store is there and empty
+    assert not loaded(desk, "--help") & set(HEAVY)
+    # The command line's own library brings pydantic as soon as a command has arguments.
+    assert not loaded(desk, "wake") & {*HEAVY} - {"pydantic"}
+
+
+def test_rea_never_imports_torch(desk):
+    assert "torch" not in loaded(desk, "status")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("status", "C-9"), 3, "no campaign"),
+        (("show", "H-9"), 3, "H-9"),
+        (("show", "R-9"), 3, "R-9"),
+        (("start", "nobody"), 3, "nobody"),
+        (("hypothesis", "veto", "H-x"), 2, "H-x"),
+        (("plan", "--budget", "much"), 2, "no amount of compute"),
+        (("plan", "--profile-runs", "1"), 2, "too few"),
+        (("plan", "--config", "missing.toml"), 2, "missing.toml"),
+        (("plan", "--no-such-option"), 2, "no-such-option"),
+        (("plan", "-C", "/"), 2, "rea.toml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_makes_no_sense_has_its_exit_code_and_words_on_stderr(desk, words, code, said):
+    done = desk.call(*words)
+    assert done.returncode == code, (done.returncode, done.stderr)
+    assert said in done.stderr and done.stdout == "" and "Traceback" not in done.stderr
+
+
+def test_the_same_holds_in_a_process_of_its_own(desk):
+    done = desk.rea("status", "C-9")
+    assert done.returncode == 3 and done.stdout == "" and done.stderr.startswith("rea: ")
+
+
+def test_a_dirty_tree_is_refused_with_the_files(desk):
+    (desk.root / "train.py").write_text("print('hello')\n")
+    done = desk.call("plan")
+    assert done.returncode in (1, 2) and "train.py" in done.stderr and "commit" in done.stderr
+
+
+def test_a_folder_without_a_repository_is_refused(desk):
+    (desk.root / ".git").rename(desk.home / "git-away")
+    done = desk.call("plan")
+    assert done.returncode in (1, 2) and "git" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("config.toml", "[optim]", "[optim", "config.toml"),
+        ("config.toml", "dropout = 0.0\n", "", "model.dropout"),
+        ("rea.toml", 'metric = "ne"', "metric = 3", "[objective] metric"),
+        ("rea.toml", 'walltime = "20s"', 'walltime = "soon"', "[resources] walltime"),
+        ("rea.toml", 'kind = "local"', 'kind = "cloud"', "cloud"),
+        ("rea.toml", "slots = 1", "slots = 1\nqueue = 3", "queue"),
+        ("rea.toml", "[knobs]", "[nobs]", "nobs"),
+    ],
+)
+def test_an_unreadable_config_names_the_place(desk, name, old, new, said):
+    text = (desk.root / name).read_text()
+    assert old in text
+    (desk.root / name).write_text(text.replace(old, new))
+    desk.commit()
+    done = desk.call("plan", "--profile-runs", "2")
+    assert done.returncode in (1, 2), (done.returncode, done.stdout, done.stderr)
+    assert said in done.stderr + done.stdout and "Traceback" not in done.stderr
+
+
+def test_a_campaigns_name_is_taken_once(desk):
+    workspace = desk.workspace()
+    desk.plan(workspace, profile_runs=2, name="spring")
+    done = desk.call("plan", "--name", "spring", "--profile-runs", "2")
+    assert done.returncode == 2 and "spring" in done.stderr and "→" in done.stderr
+    assert len(workspace.store.campaigns()) == 1
+
+
+def test_a_budget_that_is_too_small_says_what_would_do(desk):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="4r", profile_runs=2)
+    assert campaign.state is CampaignState.FAILED and "too small" in campaign.reason and "at least" in campaign.reason
+    status = json.loads(desk.call("status", campaign.title, "--json").stdout)
+    assert status["state"] == "failed"
+
+
+def test_a_campaign_that_pauses_at_a_guardrail_ends_the_waiting_command_with_5(desk):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    desk.approve(workspace, campaign)
+    from rea.workspace import campaigns
+
+    campaigns.start(workspace, campaign.title)
+    signers = desk.root / ".rea" / "allowed_signers"
+    signers.write_text(signers.read_text() + "\n# a new line\n")
+    done = desk.call("start", campaign.title, "--wait", "--json")
+    assert done.returncode == 5, done.stderr
+    assert json.loads(done.stdout)["state"] == "paused"
+
+
+def test_a_place_for_runs_that_cannot_be_used_is_said(desk):
+    (desk.home / "file").write_text("")
+    done = desk.rea("plan", env={"REA_RUNS": str(desk.home / "file")})
+    assert done.returncode == 2 and "REA_RUNS" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,150 @@
+"""Engineers shape a plan before they sign it, and steer the campaign while it runs."""
+
+import json
+import time
+
+import pytest
+
+from rea.domain.states import AttemptState, CampaignState, HypothesisState, RunState
+from rea.workspace import campaigns
+from support.desk import opened, trainers, within_limit
+
+
+@pytest.fixture(scope="module")
+def drafted(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("drafted") / "home") as desk:
+        workspace = desk.workspace()
+        yield desk, workspace, desk.plan(workspace, budget="60s", profile_runs=2)
+
+
+def shown(desk):
+    return desk.json("plan", "show", "C-1")
+
+
+def amounts(plan):
+    return {(p["round"], p["phase"]): p["budget_s"] for p in plan["phases"]}
+
+
+def test_every_edit_is_a_new_version_estimated_anew(drafted):
+    """Dropping, weighing, adding, splitting, budget and rounds, each on top of the one before."""
+    desk, workspace, campaign = drafted
+    before = shown(desk)
+    assert before["version"] == 1
+
+    def edited(*words):
+        nonlocal before
+        old, now = before, desk.json("plan", "edit", campaign.title, *words)
+        assert now["version"] == old["version"] + 1 and now["digest"] != old["digest"]
+        assert [p.state.value for p in workspace.store.plans(campaign.id)][:-1] == ["superseded"] * old["version"]
+        before = now
+        return old["plan"], now["plan"]
+
+    old, new = edited("--drop", "H-1", "--drop", "H-2")
+    gone = {h["id"] for h in old["hypotheses"]} - {h["id"] for h in new["hypotheses"]}
+    assert gone == {1, 2} and len(new["left_out"]) == len(old["left_out"]) + 2
+
+    last = new["hypotheses"][-1]["id"]
+    old, new = edited("--weight", f"H-{last}=50")
+    assert new["hypotheses"][0]["id"] == last
+
+    old, new = edited("--add", "optim.lr=0.02 model.dropout=0.25")
+    (mine,) = [h for h in new["hypotheses"] if h["draft"]["mechanism"] == "engineer"]
+    assert mine["draft"]["treatment"]["overrides"] == {"optim.lr": 0.02, "model.dropout": 0.25}
+
+    old, new = edited("--split", "validation=0.8,combination=0.1,exploitation=0.1")
+    assert amounts(new)[1, "validation"] == pytest.approx(8 * amounts(new)[1, "combination"])
+
+    old, new = edited("--budget", "90s")
+    assert new["budget_s"] == 90 and new["estimate"]["device_s"] > old["estimate"]["device_s"]
+
+    old, new = edited("--rounds", "2")
+    assert new["rounds"] == 2 and old["rounds"] != 2 and (3, "validation") not in amounts(new)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--drop", "H-999"), 3, "no H-999"),
+        (("--split", "validation=-1"), 2, "no split"),
+        (("--split", "dreaming=1"), 2, "no split"),
+        (("--weight", "H-3"), 2, "NAME=NUMBER"),
+        (("--budget", "cheap"), 2, "no amount of compute"),
+        (("--budget", "1s"), 5, "too small"),
+        (("--rounds", "0"), 2, "no number of rounds"),
+        (("--add", "optim.lr=7"), 5, "optim.lr"),
+        (("--add", "optim.rate=0.1"), 2, "sets no knob"),
+        (("--add", "optim.lr=0.003"), 2, "changes nothing"),
+        (("--add", "optim.schedule=cosine"), 2, "already"),
+        ((), 2, "changes nothing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_an_edit_that_makes_no_sense_changes_nothing(drafted, words, code, said):
+    desk, workspace, campaign = drafted
+    before = shown(desk), workspace.store.hypotheses(campaign.id)
+    done = desk.call("plan", "edit", campaign.title, *words)
+    assert done.returncode == code, (done.returncode, done.stderr)
+    assert said in done.stderr and done.stdout == ""
+    assert (shown(desk), workspace.store.hypotheses(campaign.id)) == before
+
+
+def until(condition):
+    for _ in range(1500):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came")
+
+
+def test_a_running_campaign_is_steered_paused_resumed_and_stopped(desks):
+    desk = desks(config={"fault.plan": ["always:slow"], "fault.seconds": 0.3})
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="300s", profile_runs=2)
+    store, name = workspace.store, campaign.title
+    early = desk.call("hypothesis", "add", name, "optim.lr=0.02")
+    assert early.returncode == 2 and "plan edit" in early.stderr
+    desk.approve(workspace, campaign)
+    assert desk.call("start", name).returncode == 0
+
+    added = desk.json("hypothesis", "add", name, "optim.lr=0.02", "--gain", "0.5", "--because", "a hunch")
+    assert added["state"] in ("proposed", "testing") and added["draft"]["because"] == "a hunch"
+    again = desk.call("hypothesis", "add", name, "optim.lr=0.02")
+    assert again.returncode == 2 and f"H-{added['id']}" in again.stderr
+    assert desk.call("plan", "edit", name, "--budget", "1h").returncode == 2
+
+    until(lambda: any(r.draft.hypothesis and r.state is RunState.ACTIVE for r in store.runs(campaign.id)))
+    running = next(r for r in store.runs(campaign.id) if r.draft.hypothesis and r.state is RunState.ACTIVE)
+    vetoed = desk.json("hypothesis", "veto", f"H-{running.draft.hypothesis}", "--why", "too risky")
+    assert vetoed["state"] == "vetoed" and "too risky" in vetoed["reason"]
+    until(lambda: store.run(running.id).state in (RunState.CANCELLED, RunState.SUCCEEDED))
+    assert store.hypothesis(running.draft.hypothesis).state is HypothesisState.VETOED
+
+    assert desk.call("pause", name).returncode == 0
+    until(lambda: all(x.state is AttemptState.ENDED for x in store.attempts(campaign.id)))
+    held = len(store.attempts(campaign.id))
+    assert desk.call("wake", name).returncode == 0 and len(store.attempts(campaign.id)) == held
+    assert store.campaign(campaign.id).state is CampaignState.PAUSED
+    limit = store.balance(campaign.id).approved
+    assert desk.call("pause", name).returncode in (0, 2)
+    assert desk.call("resume", name).returncode == 0
+    assert store.balance(campaign.id).approved == limit
+    assert desk.call("resume", name).returncode == 2
+
+    until(lambda: trainers(desk.home))
+    stopped = desk.json("stop", name, "--why", "enough")
+    assert stopped["state"] == "stopped" and "enough" in stopped["reason"]
+    until(lambda: not trainers(desk.home))
+    until(lambda: all(x.state is AttemptState.ENDED for x in store.attempts(campaign.id)))
+    assert all(r.state not in (RunState.ACTIVE, RunState.PLANNED) for r in store.runs(campaign.id))
+    assert store.balance(campaign.id).reserved == 0
+    within_limit(workspace, campaign.id)
+    assert desk.call("start", name).returncode in (2, 4)
+
+
+def test_a_rejected_plan_ends_the_campaign(desk):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    rejected = desk.call("reject", campaign.title, "--why", "too dear", "--json")
+    assert rejected.returncode == 0 and json.loads(rejected.stdout)["state"] == "stopped"
+    assert desk.call("approve", campaign.title, "--key", str(desk.key)).returncode == 2
+    assert campaigns.latest_plan(workspace, campaign)[0].state.value == "rejected"
