@@ -267,14 +267,18 @@ class DLRM(nn.Module):
         symmetric[upper[0], upper[1]] = symmetric[upper[1], upper[0]] = torch.arange(count)
         self.register_buffer("pairs", (upper[0] * fields + upper[1]).int())
         self.register_buffer("symmetric", symmetric.flatten().int())
-        self.head = Head(count + (dim if numeric_fields else 0), settings)
+        width = count + (dim if numeric_fields else 0)
+        # Zeros fill the last 64 bytes of a row: the products behind are up to twice as fast when rows are aligned.
+        self.filler = -width % 16
+        self.head = Head(width + self.filler, settings)
 
     def forward(self, e: Tensor) -> Tensor:
-        if not self.numeric_fields:
-            return self.head(PairwiseDots.apply(e, self.pairs, self.symmetric))
-        numbers = self.bottom(e[:, -self.numeric_fields :].flatten(1))
-        e = torch.cat([e[:, : -self.numeric_fields], numbers.unsqueeze(1)], 1)
-        return self.head(torch.cat([numbers, PairwiseDots.apply(e, self.pairs, self.symmetric)], 1))
+        parts = [e.new_zeros(len(e), self.filler)]
+        if self.numeric_fields:
+            numbers = self.bottom(e[:, -self.numeric_fields :].flatten(1))
+            e = torch.cat([e[:, : -self.numeric_fields], numbers.unsqueeze(1)], 1)
+            parts.append(numbers)
+        return self.head(torch.cat([PairwiseDots.apply(e, self.pairs, self.symmetric), *parts], 1))
 
 
 class CrossNetwork(nn.Module):
