@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from rea.domain.claim import Claim
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
@@ -233,7 +234,7 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
     if not worth_revealing(visible, plan.rules.minimum_gain):
         why = (
             f"on fresh seeds {finalist.name} gains {visible.gain:+.2%} (95 %: {visible.ci_low:+.2%} to"
-            f" {visible.ci_high:+.2%}) on {objective.split}; the sealed split stays closed"
+            f" {visible.ci_high:+.2%}) on {objective.split}{_outside(visible, plan)}; the sealed split stays closed"
         )
         return (Finish(Verdict.NO_LAUNCH, None, why),)
     if objective.sealed is None or plan.codebase.evaluate is None:
@@ -241,7 +242,7 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
     return (Enter(Phase.REVEAL, finalist.id, "the confirmation holds; the sealed split is opened, once"),)
 
 
-def _claim_visible(snapshot: Snapshot, plan: Plan, evidence: Evidence, finalist: Hypothesis):  # type: ignore[no-untyped-def]
+def _claim_visible(snapshot: Snapshot, plan: Plan, evidence: Evidence, finalist: Hypothesis) -> Claim | None:
     def lines(treatment: Treatment) -> dict[int, Mapping[str, object]]:
         return {
             run.draft.seed: {**run.result.metrics, "blocks": {"loss": run.result.block_loss or None}}
@@ -294,7 +295,18 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
     interval = f"{claim.gain:+.2%} (95 %: {claim.ci_low:+.2%} to {claim.ci_high:+.2%}) on {claim.split}"
     if worth_launching(claim, plan.rules.minimum_gain):
         return (Finish(Verdict.LAUNCH, claim, f"{finalist.name} gains {interval}"),)
-    return (Finish(Verdict.NO_LAUNCH, claim, f"on the sealed split {finalist.name} gains {interval}: not enough"),)
+    why = f"{finalist.name} gains {interval}{_outside(claim, plan)}: not enough for a launch"
+    return (Finish(Verdict.NO_LAUNCH, claim, why),)
+
+
+def _outside(claim: Claim, plan: Plan) -> str:
+    """The guardrails a claim breaks, in words; empty where all hold."""
+    metrics = claim.treated_metrics
+    broken = [rail for rail in plan.codebase.objective.guardrails if not rail.holds(metrics)]
+    said = [
+        f"{r.metric} {metrics.get(r.metric, float('nan')):.3f} is outside {r.minimum} to {r.maximum}" for r in broken
+    ]
+    return "; " + ", ".join(said) if said else ""
 
 
 _PHASES: dict[Phase, Callable[[Snapshot, Plan, Situation], tuple[Action, ...]]] = {

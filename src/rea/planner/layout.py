@@ -78,7 +78,8 @@ def lay_out(
     reveal = devices * tight_walltime(reveal_s(baseline.run_s, MOST_CONFIRMED), rules, limit_s)
     treated_s = TREATED_COST * baseline.run_s
     # The last run's wall-time limit must still fit, although it will use a part of it only.
-    headroom = devices * (tight_walltime(treated_s, rules, limit_s) - treated_s)
+    spare = [tight_walltime(last_s, rules, limit_s) - last_s for last_s in (treated_s, baseline.run_s)]
+    headroom = devices * max(0.0, *spare)
     search = budget_s - profile_s - contingency - confirm - reveal - headroom
     if search < 3 * cost:
         needed = profile_s + 3 * cost + confirm + reveal + headroom
