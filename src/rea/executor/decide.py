@@ -5,6 +5,7 @@ Actions come in small steps. The wake applies them, takes a new snapshot and ask
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from rea.domain.claim import Claim
@@ -303,9 +304,7 @@ def _outside(claim: Claim, plan: Plan) -> str:
     """The guardrails a claim breaks, in words; empty where all hold."""
     metrics = claim.treated_metrics
     broken = [rail for rail in plan.codebase.objective.guardrails if not rail.holds(metrics)]
-    said = [
-        f"{r.metric} {metrics.get(r.metric, float('nan')):.3f} is outside {r.minimum} to {r.maximum}" for r in broken
-    ]
+    said = [f"{r.metric} {metrics.get(r.metric, math.nan):.3f} is outside {r.minimum} to {r.maximum}" for r in broken]
     return "; " + ", ".join(said) if said else ""
 
 

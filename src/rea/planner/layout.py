@@ -103,7 +103,7 @@ def lay_out(
     phases[-1] = PhasePlan(last.round, last.phase, last.budget_s, last.runs, last.expected_s - unused, last.sd_s)
     spread = math.hypot(0.3 * count * cost, baseline.run_sd_s * devices * math.sqrt(2 * count))
     phases.append(PhasePlan(chosen, Phase.CONFIRMATION, confirm, 2 * count, confirm, spread))
-    seen = devices * reveal_s(baseline.run_s, count)
+    seen = min(reveal, devices * reveal_s(baseline.run_s, count))
     phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, seen, 0.5 * seen))
     return chosen, tuple(phases), contingency, estimate(phases, profile_s, cost, slots, devices)
 
