@@ -1,0 +1,5 @@
+"""`python benchmarks/speed`: see run.py."""
+
+import run
+
+run.main()
