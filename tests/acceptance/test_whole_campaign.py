@@ -11,7 +11,7 @@ from rea.domain.states import CampaignState, HypothesisState, Phase, RunState, V
 from rea.workspace import campaigns, proposal
 from support.desk import opened, within_limit
 
-KEPT = ("optim.embedding_l2", "optim.schedule", "features.numeric_encoding", "model.normalization")
+KEPT = ("optim.embedding_l2", "optim.schedule", "features.numeric_encoding")
 
 
 @pytest.fixture(scope="module")
