@@ -3,7 +3,7 @@
     python peer.py '{"config": {...}, "seed": 1, "columns": "folder", "loader": "parquet", "form": "same"}'
 
 Runs in an environment of its own that holds FuxiCTR. Training is FuxiCTR's own fit(), with its data loaders, early
-stopping, checkpoints and plateau schedule. Its package has no DLRM, no DeepFM and no DCNv2 without sequences, so these
+stopping and checkpoints. Its package has no DLRM, no DeepFM and no DCNv2 without sequences, so these
 are composed of its layers the way its repository does, with the initial values of the reference codebase.
 """
 
@@ -257,7 +257,7 @@ def model_params(task: dict, checkpoints: str, rate: float) -> dict:
         "early_stop_patience": train["patience"],
         "monitor": "logloss",
         "monitor_mode": "min",
-        "reduce_lr_on_plateau": True,
+        "reduce_lr_on_plateau": optim["schedule"] == "plateau",
         "metrics": ["logloss"],
         "verbose": 0,
         "model_root": checkpoints,
