@@ -96,7 +96,7 @@ def _checklist(checks: object) -> str:
 def demo(
     folder: Annotated[Path | None, typer.Option(help="Where to work (default: a temporary folder).")] = None,
     python: Annotated[str | None, typer.Option(help="A Python with PyTorch (default: this one).")] = None,
-    budget: Annotated[str, typer.Option(help="Budget of the demo's campaign.")] = "40r",
+    budget: Annotated[str, typer.Option(help="Budget of the demo's campaign.")] = "80r",
 ) -> None:
     """Run a whole campaign on the embedded codebase: plan, approve, start, report. Ends with one line of JSON."""
     import json

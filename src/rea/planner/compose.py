@@ -15,6 +15,7 @@ from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.planner.diagnose import diagnose
 from rea.planner.evidence import Evidence
+from rea.planner.profile import series
 from rea.planner.propose import propose
 from rea.planner.synthesise import rank
 
@@ -110,4 +111,25 @@ def _agenda(
     symptoms = diagnose(results, objective, noise)
     context = context_of(codebase, values, symptoms, results)
     proposals = propose(techniques, codebase, values, symptoms, records, context, base=base)
-    return Agenda(symptoms, rank(proposals.drafts), proposals.left_out, proposals.needs_code)
+    drafts, told = _untold(proposals.drafts, codebase, objective, results)
+    return Agenda(symptoms, rank(drafts), (*proposals.left_out, *told), proposals.needs_code)
+
+
+def _untold(
+    drafts: Sequence[HypothesisDraft], codebase: Codebase, objective: Objective, results: Sequence[RunResult]
+) -> tuple[list[HypothesisDraft], list[LeftOut]]:
+    """Without the drafts whose answer stands in the curves already: the same training, ended before its best epoch."""
+    curves = [series(result.curve, objective.metric) for result in results if result.axis == "epoch"]
+    better = min if objective.direction == "minimize" else max
+    best = [better(curve, key=lambda point: point[1])[0] for curve in curves if curve]
+    epochs = codebase.by_role("epochs")
+    kept, told = [], []
+    for draft in drafts:
+        wanted = draft.treatment.overrides.get(epochs.name) if epochs is not None else None
+        alone = len(draft.treatment.overrides) == 1 and not draft.treatment.patch
+        if best and alone and isinstance(wanted, int | float) and wanted < min(best):
+            reason = f"the curves tell already: at epoch {wanted:g} of every seed it is still getting better"
+            told.append(LeftOut(draft.title, reason))
+        else:
+            kept.append(draft)
+    return kept, told

@@ -10,7 +10,7 @@ from rea.domain.plan import Baseline, Estimate, PhasePlan, Rules
 from rea.domain.states import Phase
 
 SEARCH = (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)
-SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.5, Phase.COMBINATION: 0.2, Phase.EXPLOITATION: 0.3}
+SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.6, Phase.COMBINATION: 0.15, Phase.EXPLOITATION: 0.25}
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
