@@ -48,7 +48,7 @@ def test_no_curve_is_stopped_by_its_own_limits_nor_before_its_time(numbers, tole
     limits = stop_limits(curve_of(objective.metric, numbers), objective, tolerance=tolerance, start=start)
     best = dict(best_so_far(list(enumerate(numbers, start=1)), objective.direction))
     for x, limit in limits:
-        assert x > 1 and x / len(numbers) >= start
+        assert 1 < x < len(numbers) and x / len(numbers) >= start  # at the last reading nothing is saved
         assert limit > best[x] if less else limit < best[x]
     assert len(numbers) >= 3 or not limits
 
@@ -59,7 +59,7 @@ def test_limits_tighten_along_the_curve(numbers, tolerance):
     best = dict(best_so_far(list(enumerate(numbers, start=1)), "minimize"))
     room = [limit / best[x] - 1 for x, limit in limits]
     assert room == sorted(room, reverse=True) or room == pytest.approx(sorted(room, reverse=True))
-    assert room[-1] == pytest.approx(tolerance)
+    assert all(tolerance < share <= 3 * tolerance * (1 + 1e-9) for share in room)
     assert [limit for _, limit in limits] == sorted((limit for _, limit in limits), reverse=True)
 
 
@@ -73,7 +73,7 @@ def test_more_tolerance_stops_less(numbers, tolerance, factor):
 def test_readings_that_are_no_numbers_set_no_limits():
     numbers = [0.9, math.nan, 0.8, math.inf, 0.7, 0.6]
     limits = stop_limits(curve_of("ne", numbers), LESS, tolerance=0.01, start=0.0)
-    assert [x for x, _ in limits] == [3.0, 5.0, 6.0] and all(math.isfinite(limit) for _, limit in limits)
+    assert [x for x, _ in limits] == [3.0, 5.0] and all(math.isfinite(limit) for _, limit in limits)
 
 
 def run(seed: int, ne: float | None, wall_s: float = 10.0) -> Run:

@@ -49,8 +49,11 @@ def test_the_default_store_is_rea_store_else_the_data_directory(monkeypatch: pyt
     monkeypatch.setenv("REA_STORE", "postgresql://host/db")
     assert default_url() == "postgresql://host/db"
     monkeypatch.delenv("REA_STORE")
+    monkeypatch.delenv("REA_HOME", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert parse(default_url()).path == Path("/data/rea/rea.db")
+    monkeypatch.setenv("REA_HOME", "/team")
+    assert parse(default_url()).path == Path("/team/rea.db")
 
 
 MOUNTS = """\

@@ -359,7 +359,9 @@ def _submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Action, 
         if len(actions) >= free:
             break
         purse = _purse(snapshot, run)
-        ceiling = snapshot.balance.approved if purse is Purse.CONTINGENCY else limit
+        # The reveal is the campaign's last act: nothing is kept back from it.
+        whole = purse is Purse.CONTINGENCY or run.draft.phase is Phase.REVEAL
+        ceiling = snapshot.balance.approved if whole else limit
         walltime_s = _limit(run.draft, snapshot.plan, (ceiling - held) / devices)
         if walltime_s is not None:
             held += walltime_s * devices
@@ -388,7 +390,10 @@ def _exhausted(snapshot: Snapshot, plan: Plan, evidence: Evidence, now: float) -
         return ()
     balance = snapshot.balance
     left = balance.approved - balance.spent
-    why = f"{left:.0f} device-seconds are left, the next run could take {ready[0].draft.walltime_s:.0f}"
+    needed = tight_walltime(ready[0].draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
+    needed *= plan.codebase.resources.devices
+    kept = max(0.0, plan.contingency_s - balance.contingency_spent)
+    why = f"{left:.0f} device-seconds are left, {kept:.0f} of them for retries; the next run needs {needed:.0f} free"
     if snapshot.campaign.phase in SEARCH:
         withdrawn: list[Action] = [Withdraw(run.id, why) for run in ready if run.draft.phase in SEARCH]
         incumbent = evidence.incumbent()
@@ -421,11 +426,14 @@ def _sweep(snapshot: Snapshot, now: float) -> float | None:
 
 
 def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunState:
-    """Where a run goes when an attempt of it has ended."""
+    """Where a run goes when an attempt of it has ended.
+
+    Repetitions that the hypothesis pays for are capped here; those of infrastructure by their runbook and their purse.
+    """
     if report.result is not None:
         return RunState.PRUNED if report.pruned else RunState.SUCCEEDED
     if report.outcome == "cancelled":
         return RunState.CANCELLED
-    if report.retry and attempts < retry_cap and report.charge in (Charge.CONTINGENCY, Charge.HYPOTHESIS):
+    if report.retry and (attempts < retry_cap or report.charge is Charge.CONTINGENCY):
         return RunState.PLANNED
     return RunState.FAILED

@@ -336,7 +336,8 @@ def _further_seeds(
     promising = []
     for hypothesis in arms:
         belief = evidence.total(hypothesis.draft.full)
-        if evidence.eligible(hypothesis) and belief.mean > 0 and belief.above(0.0) > 0.3:
+        refuted = hypothesis.state is _H.REFUTED  # its total may still be good, by what it was built on
+        if not refuted and evidence.eligible(hypothesis) and belief.mean > 0 and belief.above(0.0) > 0.3:
             promising.append((belief.mean, hypothesis))
     promising.sort(key=lambda pair: (-pair[0], pair[1].id))
     runs: list[RunDraft] = []

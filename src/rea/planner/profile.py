@@ -91,8 +91,8 @@ def stop_limits(
 ) -> tuple[tuple[float, float], ...]:
     """Where a paired run is stopped: the baseline's best-so-far, plus a tolerance that narrows along the curve.
 
-    Nothing is stopped before `start` (share of the curve) nor at its first reading: early ranks mean little. The
-    tolerance (relative) is three times as wide at `start` as at the end.
+    Nothing is stopped before `start` (share of the curve) nor at its first reading, where ranks mean little, nor at its
+    last one, where nothing is saved. The tolerance (relative) is three times as wide at `start` as at the end.
     """
     points = best_so_far(series(curve, objective.metric), objective.direction)
     if len(points) < 3:
@@ -100,7 +100,7 @@ def stop_limits(
     last = points[-1][0]
     sign = 1.0 if objective.direction == "minimize" else -1.0
     limits = []
-    for x, value in points[1:]:
+    for x, value in points[1:-1]:
         share = x / last if last else 1.0
         if share >= start:
             widen = 1.0 + 2.0 * (1.0 - share) / max(1.0 - start, 1e-9)

@@ -1,7 +1,8 @@
 """Where campaigns are kept: SQLite on one machine, PostgreSQL for several."""
 
+from rea.store.address import data_home
 from rea.store.errors import StoreError
 from rea.store.repository import Store, open_store
 from rea.store.values import Grant, Rows
 
-__all__ = ["Grant", "Rows", "Store", "StoreError", "open_store"]
+__all__ = ["Grant", "Rows", "Store", "StoreError", "data_home", "open_store"]

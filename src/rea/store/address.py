@@ -44,12 +44,15 @@ class Address:
 
 
 def default_url() -> str:
-    """REA_STORE, else SQLite in the user's data directory."""
-    told = os.environ.get("REA_STORE", "").strip()
-    if told:
-        return told
+    """REA_STORE, else SQLite in REA's home."""
+    return os.environ.get("REA_STORE", "").strip() or f"sqlite:///{data_home() / 'rea.db'}"
+
+
+def data_home() -> Path:
+    """REA_HOME, else `rea` in the user's data directory."""
     data = os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
-    return f"sqlite:///{Path(data).expanduser().absolute() / 'rea' / 'rea.db'}"
+    home = os.environ.get("REA_HOME", "").strip() or f"{data}/rea"
+    return Path(home).expanduser().absolute()
 
 
 def parse(url: str) -> Address:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from rea.domain.campaign import Campaign
 from rea.domain.errors import UsageError
 from rea.executor.tools import Tools
 from rea.launchers import open_launcher
-from rea.store import Store, open_store
+from rea.store import Store, data_home, open_store
 
 # What a job sees of the environment of whoever submits it; everything else is named in rea.toml and pinned in the plan.
 JOB_ENV: Final = (
@@ -34,14 +33,6 @@ JOB_ENV: Final = (
 WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", "SSH_AUTH_SOCK")
 
 
-def data_home() -> Path:
-    """REA_HOME, else `rea` in the user's data directory."""
-    given = os.environ.get("REA_HOME")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rea"
-
-
 @dataclass(frozen=True)
 class Workspace:
     """One store and one place for runs. `clock` gives Unix seconds."""
@@ -49,10 +40,6 @@ class Workspace:
     store: Store
     runs: Path
     clock: Callable[[], float] = time.time
-
-    @cached_property
-    def _launchers(self) -> dict[str, object]:
-        return {}
 
     def tools(self, campaign: Campaign) -> Tools:
         """What a wake of this campaign works with."""
@@ -78,7 +65,7 @@ class Workspace:
 
 def open_workspace() -> Workspace:
     """The workspace the environment names: REA_STORE (URL), REA_RUNS (folder), REA_HOME (default place of both)."""
-    store = open_store(os.environ.get("REA_STORE") or f"sqlite:///{data_home() / 'rea.db'}")
+    store = open_store()
     given = os.environ.get("REA_RUNS")
     runs = Path(given).expanduser() if given else (store.path.parent if store.path else data_home()) / "runs"
     runs = runs.absolute()
