@@ -15,7 +15,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
 from rea.domain.run import Attempt, Run
-from rea.domain.states import AttemptState, CampaignState, PauseReason, RunState
+from rea.domain.states import AttemptState, CampaignState, RunState
 from rea.report.text import device_time
 from rea.workspace import Workspace
 
@@ -44,9 +44,7 @@ def exit_code(campaign: Campaign) -> int:
     """What a command that waited for this campaign ends with."""
     if campaign.state is CampaignState.FAILED:
         return 1
-    if campaign.state is CampaignState.PAUSED:
-        return 6 if campaign.pause_reason is PauseReason.LAUNCHER else 5
-    return 0
+    return 5 if campaign.state is CampaignState.PAUSED else 0
 
 
 def campaign_table(workspace: Workspace, campaigns: Sequence[Campaign]) -> str:

@@ -37,9 +37,7 @@ class Phase(StrEnum):
 class PauseReason(StrEnum):
     ENGINEER = "engineer"
     BUDGET = "budget"
-    LAUNCHER = "launcher"
     GUARDRAIL = "guardrail"
-    DISK = "disk"
 
 
 class Verdict(StrEnum):

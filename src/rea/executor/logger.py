@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
-from rea.domain.hypothesis import Belief, Hypothesis, HypothesisKind
+from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord
 from rea.domain.states import HypothesisState, RunState
 from rea.planner.advance import Judgement
@@ -83,8 +83,3 @@ def experiment(
 
 def _by_role(values: Mapping[str, Scalar], roles: Mapping[str, str]) -> dict[str, Scalar]:
     return {roles[name]: value for name, value in values.items() if name in roles}
-
-
-def with_judgement(hypothesis: Hypothesis, belief: Belief | None) -> Belief:
-    """The belief to keep: the judgement's, else what the hypothesis was proposed with."""
-    return belief if belief is not None else hypothesis.draft.effect

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rea.domain.errors import LauncherUnreachableError, LeaseLostError
+from rea.domain.errors import LauncherUnreachableError, LeaseLostError, ReaError
 from rea.executor.act import Wake, apply
 from rea.executor.actions import Cancel, Pause, Sleep, Warn
 from rea.executor.decide import decide
@@ -116,6 +117,13 @@ def _work(tools: Tools, campaign: int, fence: int) -> Woken:
                 apply(this, action)
             except LauncherUnreachableError:
                 break  # what was intended stays written down; the next snapshot knows that nothing answers
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise ReaError(
+                    f"no space is left for the runs of C-{campaign} under {tools.runs}",
+                    hint="free some and `rea wake`: it goes on where it stands, nothing is lost",
+                ) from error
             count += 1
             if isinstance(action, Cancel):
                 observer.cancelling.add(action.attempt)

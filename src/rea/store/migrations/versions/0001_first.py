@@ -52,7 +52,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("verdict IN ('launch', 'no_launch')", name="campaigns_verdict_known"),
         sa.CheckConstraint(
-            "pause_reason IN ('engineer', 'budget', 'launcher', 'guardrail', 'disk')",
+            "pause_reason IN ('engineer', 'budget', 'guardrail')",
             name="campaigns_pause_reason_known",
         ),
         sqlite_strict=True,
