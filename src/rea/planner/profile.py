@@ -15,6 +15,8 @@ from rea.domain.states import RunState
 # is worth. Seed noise of small and middle-sized click models lies between 0.05 % and 0.4 % of NE.
 PRIOR_NOISE = 0.0015
 PRIOR_WEIGHT = 2.0
+# The same for the guardrail metrics, of which calibration is the usual one.
+PRIOR_SPREAD = 0.02
 
 
 def paired_noise(values: Sequence[float]) -> float:
@@ -28,6 +30,13 @@ def paired_noise(values: Sequence[float]) -> float:
     squares = sum(((value - mean) / mean) ** 2 for value in values)
     variance = (PRIOR_WEIGHT * PRIOR_NOISE**2 + squares) / (PRIOR_WEIGHT + count - 1)
     return math.sqrt(2 * variance)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over seeds of any metric, shrunk like the noise toward a prior of 2 % of its mean."""
+    count, mean = len(values), sum(values) / len(values)
+    squares = sum((value - mean) ** 2 for value in values)
+    return math.sqrt((PRIOR_WEIGHT * (PRIOR_SPREAD * mean) ** 2 + squares) / (PRIOR_WEIGHT + count - 1))
 
 
 def noise_df(baseline: Baseline) -> float:
@@ -60,7 +69,7 @@ def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> 
         run_sd_s=_sd(times),
         device_s=run_s * resources.devices,
         peak_memory_bytes=max(result.peak_memory_bytes for _, result in done),
-        spread={key: _sd([result.metrics[key] for _, result in done]) for key in sorted(keys)},
+        spread={key: spread([result.metrics[key] for _, result in done]) for key in sorted(keys)},
         epochs=sum(result.curve[-1].x if result.curve else 0.0 for _, result in done) / len(done),
     )
 
