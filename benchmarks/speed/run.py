@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ LOADERS = ("parquet", "npz", "npz0")
 PROBE_EPOCHS = 3
 THREADS = "2"
 QUIET = 0.25  # cores that other processes may take while an epoch is timed
+QUIET_EPOCHS = 3  # where every side has as many quiet epochs, the others are left out of the medians
 
 # FuxiCTR always clips gradients, at this norm unless told otherwise; it has two of the schedules, constant and plateau.
 ALIKE = {"optim": {"gradient_clip": 10.0}}
@@ -102,7 +104,7 @@ class Party:
         self.stopped = answer["stopped"] or len(self.epochs) == self.most
         print(
             f"  {self.name}: epoch {len(self.epochs)}, {answer['train']:.2f} s + {answer['valid']:.2f} s, "
-            f"log loss {answer['logloss']:.4f}, others {others:.1f} cores",
+            f"log loss {answer['logloss']:.4f}, others {max(0.0, others):.1f} cores",
             file=sys.stderr,
         )
 
@@ -141,7 +143,7 @@ def main() -> None:
     make_peer_environment()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cases": {}}
     known["how"] = (
-        f"{THREADS} threads, OMP_WAIT_POLICY=passive; seconds are medians over epochs after the first, sides in turn"
+        f"{THREADS} threads, OMP_WAIT_POLICY=passive; seconds: medians over quiet epochs after the first, in turn"
         "; FuxiCTR with the fastest of its own data loaders; limit: products and look-ups of the epoch, nothing else"
     )
     for name, (data, config, changes) in present.items():
@@ -244,12 +246,14 @@ def summary(
     config_name: str, config: dict[str, Any], rounds: list[list[Party]], probes: list[Party], loads: list[float]
 ) -> dict[str, Any]:
     sides = {}
+    quiet = all(sum(map(undisturbed, later(parties))) >= QUIET_EPOCHS for parties in zip(*rounds, strict=True))
     for parties in zip(*rounds, strict=True):
-        timed = [epoch for party in parties for epoch in party.epochs[1:]]
+        timed = [epoch for epoch in later(parties) if undisturbed(epoch) or not quiet]
         sides[parties[0].name] = {
             "train": statistics.median(epoch["train"] for epoch in timed),
             "train_and_valid": statistics.median(epoch["train"] + epoch["valid"] for epoch in timed),
             "cpu": statistics.median(epoch["cpu"] for epoch in timed),
+            "timed_epochs": len(timed),
             "others_cores": statistics.median(epoch["others"] for epoch in timed),
             "test_auc": [party.result["auc"] for party in parties],
             "test_logloss": [party.result["logloss"] for party in parties],
@@ -271,15 +275,25 @@ def summary(
         "ratio_cpu": peer["cpu"] / own["cpu"],
         "auc_difference": statistics.mean(own["test_auc"]) - statistics.mean(peer["test_auc"]),
         "limit": limit,
-        "share_of_limit": limit["total"] / own["train"],
+        # Two threads that did not have two cores say nothing about seconds.
+        "share_of_limit": limit["total"] / own["train"] if limit["cpu_total"] > 1.5 * limit["total"] else None,
         "share_of_limit_cpu": limit["cpu_total"]
-        / statistics.median(epoch["cpu_train"] for party in rounds for epoch in party[0].epochs[1:]),
-        "quiet": all(side["others_cores"] < QUIET for side in (own, peer)),
+        / statistics.median(epoch["cpu_train"] for parties in rounds for epoch in parties[0].epochs[1:]),
+        "quiet": quiet,
         "sides": sides,
         "fuxictr_loaders": {probe.task["loader"]: seconds(probe.epochs) for probe in probes},
         "load_average": loads,
         "machine": machine(),
     }
+
+
+def later(parties: Iterable[Party]) -> list[dict[str, Any]]:
+    """The epochs after the first of each."""
+    return [epoch for party in parties for epoch in party.epochs[1:]]
+
+
+def undisturbed(epoch: dict[str, Any]) -> bool:
+    return epoch["others"] < QUIET
 
 
 def machine() -> dict[str, Any]:
@@ -318,15 +332,19 @@ def show(cases: dict[str, Any]) -> None:
                 )
             )
         limit = found["limit"]
-        share = f"{found['share_of_limit']:.2f}"
-        rows.append((name, "limit", f"{limit['total']:.2f}", "", f"{limit['cpu_total']:.2f}", share, "", ""))
+        rows.append((name, "limit", f"{limit['total']:.2f}", "", f"{limit['cpu_total']:.2f}", "", "", ""))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:
         left = [row[i].ljust(widths[i]) for i in (0, 1)]
         print("  ".join([*left, *(row[i].rjust(widths[i]) for i in range(2, len(head)))]))
     for name, found in cases.items():
+        share = found["share_of_limit"]
+        wall = "no two cores were free to time it" if share is None else f"{share:.2f} in seconds"
+        print(
+            f"{name}: share of the limit reached: {wall}, {found['share_of_limit_cpu']:.2f} in CPU seconds of training"
+        )
         if not found["quiet"]:
-            print(f"{name}: other processes were busy while it ran; the CPU seconds are the steadier figure")
+            print(f"{name}: other processes were busy all the while; the CPU seconds are the steadier figure")
 
 
 if __name__ == "__main__":
