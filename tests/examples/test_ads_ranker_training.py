@@ -205,7 +205,7 @@ def test_calibration_takes_its_rows_from_the_end_of_train(small_config, tmp_path
 
 
 def test_negative_sampling_leaves_predictions_calibrated(small_config, tmp_path):
-    changes = {"data.rows": 20_000, "loss.negative_keep": 0.3, "train.epochs": 1}
+    changes = {"data.rows": 20_000, "loss.negative_keep": 0.3, "train.epochs": 1, "optim.lr": 0.001}
     records, _, _ = run(changed(small_config, changes), tmp_path)
     assert records[-1]["calibration"] == pytest.approx(1, abs=0.15)
     assert records[-1]["examples"] < 0.7 * records[-1]["train_rows"]

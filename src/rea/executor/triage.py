@@ -78,7 +78,7 @@ def assess(
     diagnosis = match(evidence, runbooks)
     book = diagnosis.runbook
     said = "; ".join([*signals.values(), observation.message or str(exit_.get("message", ""))]).strip("; ")
-    message = f"{book.title}: {diagnosis.why}" + (f" ({said})" if said else "")
+    message = diagnosis.why + (f" ({said})" if said else "")
     action = book.action(validation=run.draft.phase is Phase.VALIDATION)
     repeats = book.policy.repeats(ended_attempts)
     repair: Mapping[str, Scalar] = {}
