@@ -1,0 +1,51 @@
+"""Write the tables of README.md from benchmarks/results: `.venv/bin/python benchmarks/readme.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for name, table in (("campaigns", campaigns), ("speed", speed)):
+        path = RESULTS / f"{name}.json"
+        body = table(json.loads(path.read_text())) if path.exists() else "No figures yet."
+        begin, end = f"<!-- results:begin {name}.json -->", f"<!-- results:end {name}.json -->"
+        text = re.sub(f"{begin}.*?{end}", lambda _, b=f"{begin}\n{body}\n{end}": b, text, flags=re.DOTALL)
+    readme.write_text(text, encoding="utf-8")
+
+
+def campaigns(found: dict[str, Any]) -> str:
+    head = "| campaign | budget | verdict | gain | 95 % interval | estimated, core-min | spent, core-min | wall, min |"
+    lines = [head, "| :-- | --: | :-- | --: | :-- | --: | --: | --: |"]
+    for name, row in sorted(found["tasks"].items()):
+        gain = "–" if row["gain"] is None else f"{row['gain']:+.2%} on {row['split']}"
+        interval = "–" if row["gain"] is None else f"{row['ci_low']:+.2%} to {row['ci_high']:+.2%}"
+        verdict = (row["verdict"] or row["state"]).replace("_", " ")
+        seconds = (row["estimate_s"], row["spent_s"], row["wall_s"])
+        cells = [f"`{name}`", row["budget"], verdict, gain, interval, *(f"{value / 60:.1f}" for value in seconds)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def speed(found: dict[str, Any]) -> str:
+    head = "| model, data | seconds per epoch | FuxiCTR | ratio | test AUC apart by | CPU share of the limit |"
+    lines = [head, "| :-- | --: | --: | --: | --: | --: |"]
+    for name, case in sorted(found["cases"].items()):
+        ours = case["sides"]["reference"]["train"]
+        cells = [f"`{name}`", f"{ours:.2f}", f"{ours * case['ratio_train']:.2f}", f"{case['ratio_train']:.2f}×"]
+        lines.append(
+            "| " + " | ".join([*cells, f"{case['auc_difference']:.4f}", f"{case['share_of_limit_cpu']:.2f}"]) + " |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
