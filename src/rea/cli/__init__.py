@@ -22,3 +22,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        print(f"rea: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -10,6 +10,7 @@ import typer
 from rea.cli import output
 
 if TYPE_CHECKING:
+    from rea.cli.views import Follower
     from rea.domain.campaign import Campaign
     from rea.workspace import Workspace
 
@@ -79,8 +80,9 @@ def doctor(
 ) -> None:
     """Say what a codebase still lacks before REA can work on it."""
     from rea.codebase.doctor import examine
+    from rea.launchers import KINDS
 
-    checks = examine(path)
+    checks = examine(path, launchers=KINDS)
     output.data(checks, _checklist(checks), as_json)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
@@ -126,7 +128,7 @@ def plan(
     if context.invoked_subcommand is not None:
         return
     from rea.domain.states import CampaignState
-    from rea.workspace import campaigns
+    from rea.workspace import campaigns, waking
 
     workspace = _workspace()
     campaign = campaigns.plan(
@@ -140,7 +142,8 @@ def plan(
     )
     output.note(f"{campaign.title} {campaign.name}: measuring the baseline, {profile_runs} runs")
     if wait:
-        campaign = _follow(workspace, campaign, lambda c: c.state is not CampaignState.PROFILING)
+        follower = _follower(workspace, campaign)
+        campaign = waking.wait(workspace, campaign.id, lambda c: c.state is not CampaignState.PROFILING, follower)
     if campaign.state is CampaignState.DRAFTED:
         _show_plan(workspace, campaign, as_json)
         return
@@ -266,9 +269,10 @@ def start(
     from rea.workspace import campaigns, waking
 
     workspace = _workspace()
+    follower = _follower(workspace, workspace.store.campaign(ref))
     campaign = campaigns.start(workspace, ref)
     if wait:
-        campaign = _follow(workspace, campaign, waking.done)
+        campaign = waking.wait(workspace, campaign.id, waking.done, follower)
     output.data(_brief(campaign), _said(campaign), as_json)
     _exit_for(campaign)
 
@@ -281,12 +285,11 @@ def _exit_for(campaign: Campaign) -> None:
         raise typer.Exit(code)
 
 
-def _follow(workspace: Workspace, campaign: Campaign, until: object) -> Campaign:
-    """Wait, telling every new line of the record on stderr."""
+def _follower(workspace: Workspace, campaign: Campaign) -> Follower:
+    """Tells what is new in the record from now on, on stderr."""
     from rea.cli.views import Follower
-    from rea.workspace import waking
 
-    return waking.wait(workspace, campaign.id, until, Follower(workspace, campaign.id))  # type: ignore[arg-type]
+    return Follower(workspace, campaign.id)
 
 
 def _change(name: str, ref: str, as_json: bool, **options: str) -> None:

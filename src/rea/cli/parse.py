@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rea.domain.errors import UsageError
@@ -19,6 +20,7 @@ def named_numbers(words: Sequence[str], option: str) -> dict[str, float]:
         name, equals, text = word.partition("=")
         try:
             values[name.strip()] = float(text)
+            equals = equals if math.isfinite(float(text)) else ""
         except ValueError:
             equals = ""
         if not equals:

@@ -66,7 +66,7 @@ def assess(
         else:  # no predictions are to be expected of a trainer that did not get to its end
             signals[Signal.MISSING_FINAL] = NO_FINAL
     if stopped.get("reason") == "nan" or _has_nan(found, codebase):
-        signals[Signal.NAN] = "a metric was NaN or infinite"
+        signals = {Signal.NAN: "a metric was NaN or infinite"}  # what an evaluator says of it is a consequence
     evidence = FailureEvidence(
         outcome=outcome.value,
         exit_code=exit_.get("exit_code"),

@@ -373,7 +373,7 @@ def _combinations(situation: Situation) -> list[HypothesisDraft]:
         sets.append(whole)
         sets += [whole[:size] for size in range(2, len(whole))]
         sets += [[h for h in whole if h is not left] for left in reversed(whole) if len(whole) > 3]
-    drafts = [_combine(situation, members) for members in sets]
+    drafts = [_combine(members) for members in sets]
     unique = {draft.full.key(): draft for draft in reversed(drafts)}
     return sorted(unique.values(), key=lambda d: -d.effect.mean)
 
@@ -393,7 +393,7 @@ def _compatible(one: Hypothesis, other: Hypothesis) -> bool:
     return all(same(value, theirs[name]) for name, value in mine.items() if name in theirs)
 
 
-def _combine(situation: Situation, members: Sequence[Hypothesis]) -> HypothesisDraft:
+def _combine(members: Sequence[Hypothesis]) -> HypothesisDraft:
     mean, variance, factor = 0.0, 0.0, 1.0
     taken: list[Hypothesis] = []
     treatment = Treatment()

@@ -85,8 +85,9 @@ def lay_out(
         needed = profile_s + 3 * cost + confirm + reveal + headroom
         raise GuardrailError(
             f"a budget of {budget_s / cost:.1f} baseline runs is too small: {profile_s / cost:.1f} went to the profile,"
-            f" the confirmation takes {confirm / cost:.1f} and {headroom / cost:.1f} must stay free for the last run's"
-            " wall-time limit",
+            f" the confirmation takes {confirm / cost:.1f}, the sealed split {reveal / cost:.1f}, retries"
+            f" {contingency / cost:.1f}, {headroom / cost:.1f} must stay free for the last run's wall-time limit, and a"
+            " search needs 3",
             hint=f"give at least {math.ceil(needed / cost / (1 - CONTINGENCY)) + 1}r",
         )
     chosen = rounds or (1 if search < 12 * cost else 2 if search < 80 * cost else 3)

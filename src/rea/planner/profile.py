@@ -54,6 +54,11 @@ def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> 
         )
     done.sort(key=lambda item: item[0])
     values = tuple(result.metrics[objective.metric] for _, result in done)
+    if len(set(values)) == 1:
+        raise ReaError(
+            f"{objective.metric} is {values[0]!r} on every seed, to the last digit: the trainer does not use its seed",
+            hint="pass {seed} on to every random generator: without seed noise no gain can be told from luck",
+        )
     times = [result.wall_s for _, result in done]
     mean, run_s = sum(values) / len(values), sum(times) / len(times)
     keys = set.intersection(*(set(result.metrics) for _, result in done))

@@ -6,7 +6,7 @@ that a wake that finds nothing costs next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -236,8 +236,12 @@ class Store:
         options: dict[str, Any],
         at: float,
         state: CampaignState = CampaignState.PROFILING,
+        begin: Callable[[Transaction, int], None] | None = None,
     ) -> Campaign:
-        """A new campaign in its first round. Raises UsageError if the name is taken or cannot be one."""
+        """A new campaign in its first round. Raises UsageError if the name is taken or cannot be one.
+
+        `begin` gets the transaction that makes it and its id: what it writes is there with the campaign or not at all.
+        """
         from sqlalchemy import insert, select
 
         from rea.store.decode import encode, plain
@@ -269,6 +273,8 @@ class Store:
                     hint="choose another name with --name, or go on with that one",
                 )
             id_ = connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
+            if begin is not None:
+                begin(Transaction(connection, id_, None), id_)
             return Queries(connection).campaign(id_)
 
     def _ask(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:

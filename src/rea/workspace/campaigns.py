@@ -39,10 +39,14 @@ from rea.guard.signing import read_signers, sign, statement
 from rea.launchers import open_launcher
 from rea.planner.draft import parse_budget, write_plan
 from rea.planner.synthesise import rank
+from rea.store.transaction import Transaction
 from rea.workspace.compose import Workspace
 from rea.workspace.waking import wake
 
 PROFILE_RUNS = 3
+MOST_PROFILE_RUNS = 20
+MOST_ROUNDS = 10
+MOST_GAIN = 0.5  # relative; more is a slip of the pen, or a leak
 ENGINEERS_BELIEF = Belief(0.003, 0.004)  # of a hypothesis an engineer adds without a number
 
 
@@ -64,22 +68,18 @@ def plan(
     The engineer who asks for it allows `profile_runs` trainings of the unchanged baseline, each within the codebase's
     own wall-time limit, and nothing else. Raises ReaError for a codebase that is not ready (see `rea doctor`).
     """
-    if profile_runs < 2:
-        raise UsageError(f"--profile-runs {profile_runs} is too few", hint="seed noise needs at least 2, better 3")
+    if not 2 <= profile_runs <= MOST_PROFILE_RUNS:
+        hint = f"seed noise needs 2 at least, better 3; at most {MOST_PROFILE_RUNS}"
+        raise UsageError(f"--profile-runs {profile_runs} makes no profile", hint=hint)
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UsageError(f"a campaign cannot be called {name!r}", hint="use letters, digits, '.', '_' and '-'")
+    _check_rounds(rounds)
     parse_budget(budget, 1.0)
     codebase = load(root, config=config)
     repo = repository(Path(codebase.root))
     repo.require_clean()
     open_launcher(
         codebase.launcher.kind, runs=workspace.runs, slots=codebase.launcher.slots, options=codebase.launcher.options
-    )
-    campaign = workspace.store.create_campaign(
-        name=name or _free_name(workspace, codebase),
-        codebase=codebase,
-        commit=repo.head(),
-        env=_pinned_environment(codebase),
-        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds},
-        at=workspace.clock(),
     )
     limit_s = codebase.resources.walltime_s
     drafts = [
@@ -96,13 +96,24 @@ def plan(
         )
         for seed in range(1, profile_runs + 1)
     ]
-    # Failed starts are repeated within the retry cap, so the allowance holds one more run than is asked for.
-    allowance = (profile_runs + 1) * limit_s * codebase.resources.devices
-    with workspace.store.transaction(campaign.id) as tx:
-        tx.set_limit(campaign.id, allowance, workspace.clock(), "profile, allowed by the plan command")
-        tx.add_runs(campaign.id, drafts)
+
+    def allow_profile(tx: Transaction, id_: int) -> None:
+        # Failed starts are repeated within the retry cap, so the allowance holds one more run than is asked for.
+        allowance = (profile_runs + 1) * limit_s * codebase.resources.devices
+        tx.set_limit(id_, allowance, workspace.clock(), "profile, allowed by the plan command")
+        tx.add_runs(id_, drafts)
         text = f"{this_person(Path(codebase.root))} asked for a plan with a budget of {budget}"
-        tx.event(campaign.id, "planned", text, workspace.clock())
+        tx.event(id_, "planned", text, workspace.clock())
+
+    campaign = workspace.store.create_campaign(
+        name=name or _free_name(workspace, codebase),
+        codebase=codebase,
+        commit=repo.head(),
+        env=_pinned_environment(codebase),
+        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds},
+        at=workspace.clock(),
+        begin=allow_profile,
+    )
     wake(workspace, campaign.id)
     return workspace.store.campaign(campaign.id)
 
@@ -152,6 +163,13 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
     for id_ in (*change.drop, *(change.weights or {})):
         if id_ not in hypotheses:
             raise NotFoundError(f"{campaign.title} has no H-{id_}", hint="`rea hypothesis list` shows them")
+        if hypotheses[id_].state is HypothesisState.VETOED:
+            raise UsageError(f"H-{id_} is vetoed: {hypotheses[id_].reason}", hint="nothing is left to change about it")
+    for id_, weight in (change.weights or {}).items():
+        if weight < 0:
+            raise UsageError(
+                f"--weight H-{id_}={weight:g} is below zero", hint="0 puts it last, 2 makes it twice as wanted"
+            )
     options = {**campaign.options, **_options(change)}
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     left_out = list(old.left_out)
@@ -162,7 +180,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
         for id_, weight in (change.weights or {}).items():
             tx.set_hypothesis(id_, draft=replace(hypotheses[id_].draft, weight=weight))
         for words in change.additions:
-            draft = engineers_draft(campaign, parse_treatment(campaign.codebase, words), who, None, "")
+            draft = engineers_draft(parse_treatment(campaign.codebase, words), who, None, "")
             _require_new(tx.hypotheses(campaign.id), campaign, draft, old.baseline_values)
             tx.add_hypotheses(campaign.id, campaign.round, [draft])
         tx.set_campaign(campaign.id, options=options)
@@ -209,8 +227,7 @@ def _options(change: Edit) -> dict[str, Any]:
         parse_budget(change.budget, 1.0)
         options["budget"] = change.budget
     if change.rounds is not None:
-        if change.rounds < 1:
-            raise UsageError(f"--rounds {change.rounds} is no number of rounds", hint="give 1 or more")
+        _check_rounds(change.rounds)
         options["rounds"] = change.rounds
     if change.split is not None:
         known = {phase.value for phase in (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)}
@@ -222,6 +239,11 @@ def _options(change: Edit) -> dict[str, Any]:
             )
         options["split"] = dict(change.split)
     return options
+
+
+def _check_rounds(rounds: int | None) -> None:
+    if rounds is not None and not 1 <= rounds <= MOST_ROUNDS:
+        raise UsageError(f"--rounds {rounds} is no number of rounds", hint=f"give 1 to {MOST_ROUNDS}")
 
 
 def _planned(rows: Sequence[Hypothesis]) -> tuple[PlannedHypothesis, ...]:
@@ -248,9 +270,9 @@ def parse_treatment(codebase: Codebase, words: Sequence[str]) -> Treatment:
     return Treatment(checked(codebase, Treatment(overrides)))
 
 
-def engineers_draft(
-    campaign: Campaign, treatment: Treatment, who: str, gain: float | None, because: str
-) -> HypothesisDraft:
+def engineers_draft(treatment: Treatment, who: str, gain: float | None, because: str) -> HypothesisDraft:
+    if gain is not None and not abs(gain) <= MOST_GAIN:
+        raise UsageError(f"--gain {gain} is no relative gain", hint="write 0.004 for 0.4 %")
     return HypothesisDraft(
         title=treatment.describe(),
         because=because or f"{who} wants to know",
@@ -415,6 +437,8 @@ def resume(workspace: Workspace, ref: str) -> Campaign:
 def stop(workspace: Workspace, ref: str, why: str = "") -> Campaign:
     """End a campaign for good: its jobs are cancelled, what it learnt stays."""
     campaign = workspace.store.campaign(ref)
+    if is_terminal(campaign.state):
+        raise UsageError(f"{campaign.title} is {campaign.state.value} already")
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     reason = f"stopped by {who}" + (f": {why}" if why else "")
     with workspace.store.transaction(campaign.id) as tx:
@@ -439,7 +463,7 @@ def add_hypothesis(
     hypotheses = workspace.store.hypotheses(campaign.id)
     incumbent = next((h for h in hypotheses if h.id == campaign.incumbent), None)
     base = incumbent.draft.full if incumbent is not None and campaign.round > 1 else Treatment()
-    draft = replace(engineers_draft(campaign, treatment, who, gain, because), base=base)
+    draft = replace(engineers_draft(treatment, who, gain, because), base=base)
     _require_new(hypotheses, campaign, draft, latest_plan(workspace, campaign)[1].baseline_values)
     with workspace.store.transaction(campaign.id) as tx:
         (id_,) = tx.add_hypotheses(campaign.id, campaign.round, [draft])
@@ -453,6 +477,8 @@ def veto(workspace: Workspace, hypothesis: str, why: str = "") -> Hypothesis:
     """Rule a hypothesis out: what waits of it is withdrawn, what runs is cancelled, nothing builds on it."""
     found = workspace.store.hypothesis(number(hypothesis, "H"))
     campaign = workspace.store.campaign(found.campaign)
+    if is_terminal(campaign.state):
+        raise UsageError(f"{campaign.title} is {campaign.state.value}: there is nothing left to veto")
     who = this_person(Path(campaign.codebase.root))
     reason = f"vetoed by {who}" + (f": {why}" if why else "")
     with workspace.store.transaction(campaign.id) as tx:
