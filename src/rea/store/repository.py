@@ -247,6 +247,7 @@ class Store:
         from rea.store.decode import encode, plain
         from rea.store.queries import Queries, campaign_number
         from rea.store.tables import campaigns as table
+        from rea.store.transaction import Transaction
 
         if not name.strip() or name != plain(name) or campaign_number(name) is not None:
             raise UsageError(f"a campaign cannot be called {name!r}", hint="use a name that does not read as an id")

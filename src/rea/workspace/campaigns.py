@@ -70,7 +70,8 @@ def plan(
     """
     if not 2 <= profile_runs <= MOST_PROFILE_RUNS:
         hint = f"seed noise needs 2 at least, better 3; at most {MOST_PROFILE_RUNS}"
-        raise UsageError(f"--profile-runs {profile_runs} makes no profile", hint=hint)
+        much = "few" if profile_runs < 2 else "many"
+        raise UsageError(f"--profile-runs {profile_runs} is too {much}", hint=hint)
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise UsageError(f"a campaign cannot be called {name!r}", hint="use letters, digits, '.', '_' and '-'")
     _check_rounds(rounds)
