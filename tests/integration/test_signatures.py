@@ -114,7 +114,8 @@ def test_a_plan_whose_text_was_edited_is_refused(keys: Path) -> None:
     text = line(keys, ANNA, "anna")
     record = plan(text)
     approval = approved(record, keys / "anna")
-    edited = replace(record, text=record.text.replace("10", "99"))
+    edited = replace(record, text=record.text.replace('"budget_s": 10', '"budget_s": 99'))
+    assert edited.text != record.text
     assert "no longer has the digest" in refused(edited, approval, text)
     rewritten = replace(edited, digest=digest(edited.text))
     assert "another plan" in refused(rewritten, approval, text)
