@@ -21,7 +21,7 @@ from rea.domain.codebase import (
 from rea.domain.codec import canonical, digest
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ledger import Entry, EntryKind, Purse
-from rea.domain.plan import Baseline, Estimate, LeftOut, PhasePlan, Plan, PlannedHypothesis, Rules, Symptom
+from rea.domain.plan import Baseline, Estimate, Finding, LeftOut, PhasePlan, Plan, PlannedHypothesis, Rules
 from rea.domain.run import Attempt, Failure, Reading, Run, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -197,11 +197,11 @@ def sample_plan() -> Plan:
             "model.embedding_dim": 16,
         },
         symptoms=(
-            Symptom("one_epoch_overfit", 0.86, "validation NE rises after the first epoch while training NE falls",
+            Finding("one_epoch_overfit", 0.86, "validation NE rises after the first epoch while training NE falls",
                     {"best_epoch": 1.0, "rise_after_best": 0.0041, "train_valid_gap": 0.021}),
-            Symptom("underfit", 0.45, "training NE is still falling at the end of the first epoch",
+            Finding("underfit", 0.45, "training NE is still falling at the end of the first epoch",
                     {"slope_per_epoch": -0.0032}),
-            Symptom("noisy", 0.30, "two seeds differ by as much as many published gains", {"paired_noise": 0.00042}),
+            Finding("noisy", 0.30, "two seeds differ by as much as many published gains", {"paired_noise": 0.00042}),
         ),
         hypotheses=tuple(
             PlannedHypothesis(number, draft, score=round(0.004 / number, 5)) for number, draft in enumerate(DRAFTS, 1)

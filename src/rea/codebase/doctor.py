@@ -14,10 +14,10 @@ from typing import Final
 from rea.codebase import edits, hydra, overrides, trainer
 from rea.codebase.config import FILE_STYLES, load
 from rea.codebase.git import repository
-from rea.codebase.paths import matches
 from rea.codebase.trees import is_leaf, locate, nearest, value_at
 from rea.domain.codebase import Codebase, ConfigStyle
 from rea.domain.errors import ReaError
+from rea.domain.paths import matches
 from rea.knowledge.roles import guess, load_roles
 
 LAUNCHERS: Final = ("local", "slurm", "ray", "kubernetes")

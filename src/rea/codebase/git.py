@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rea.codebase.paths import check_editable, matches
 from rea.domain.codebase import Codebase
 from rea.domain.errors import GuardrailError, NotFoundError, ReaError, UsageError
+from rea.domain.paths import check_editable, matches
 
 _READY: Final = "rea-ready"  # written last: a worktree without it was left half-made by a crash
 _PATCHED: Final = "rea-patch"  # the digest of the patch a worktree carries

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from rea.codebase import config, edits, hydra, trainer
 from rea.codebase.git import NOT_LINKED
-from rea.codebase.paths import matches
 from rea.codebase.trees import dotted, from_config, leaves, number
 from rea.domain.codebase import ConfigStyle, KnobType, Scalar
 from rea.domain.errors import ConfigError, UsageError
+from rea.domain.paths import matches
 from rea.knowledge.roles import Role, guess, load_roles
 
 _MOST_FILES: Final = 5_000

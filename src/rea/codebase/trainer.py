@@ -131,7 +131,7 @@ def _modules(script: Path, folder: Path) -> Iterator[ast.Module]:
         if tree is None:
             continue
         yield tree
-        for name in _imported(tree, path, folder):
+        for name in _imported(tree):
             for base in (path.parent, folder, folder / "src"):
                 module = base / name
                 for candidate in (module.with_suffix(".py"), module / "__init__.py"):
@@ -140,7 +140,7 @@ def _modules(script: Path, folder: Path) -> Iterator[ast.Module]:
                         waiting.append(candidate)
 
 
-def _imported(tree: ast.Module, path: Path, folder: Path) -> Iterator[str]:
+def _imported(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.replace(".", "/") for alias in node.names)

@@ -41,17 +41,6 @@ def parse_size(text: str) -> int:
     return size
 
 
-def format_size(size: int) -> str:
-    """The shortest exact text that `parse_size` reads back as `size` bytes."""
-    for unit, name in (("TIB", "TiB"), ("GIB", "GiB"), ("MIB", "MiB"), ("KIB", "KiB")):
-        if size % _SIZES[unit] == 0:
-            return f"{size // _SIZES[unit]}{name}"
-    for unit in ("TB", "GB", "MB", "KB"):
-        if size % _SIZES[unit] == 0:
-            return f"{size // _SIZES[unit]}{unit}"
-    return f"{size}B"
-
-
 def parse_duration(text: str) -> float:
     """Seconds in `text`: "1h30m" is 5400. Raises ValueError saying what was expected."""
     found = _DURATION.fullmatch(text)
@@ -62,14 +51,3 @@ def parse_duration(text: str) -> float:
     if seconds <= 0:
         raise ValueError(f"{DURATION_EXPECTED}, longer than nothing")
     return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """`seconds` as people write it, rounded to whole seconds: 5400 → "1h30m"."""
-    left = max(1, round(seconds))
-    text = ""
-    for unit, size in _SECONDS.items():
-        count, left = divmod(left, size)
-        if count:
-            text += f"{count}{unit}"
-    return text

@@ -11,8 +11,8 @@ from rea.domain.states import Phase
 
 
 @dataclass(frozen=True, slots=True)
-class Symptom:
-    """One finding about the baseline: its name in the vocabulary of the technique cards, how sure, and its numbers."""
+class Finding:
+    """A symptom seen in the baseline: its name in the vocabulary of the cards, how sure, and its numbers."""
 
     name: str
     strength: float  # 0 … 1
@@ -108,7 +108,7 @@ class Plan:
     env: Mapping[str, str]
     baseline: Baseline
     baseline_values: Mapping[str, Scalar]
-    symptoms: tuple[Symptom, ...]
+    symptoms: tuple[Finding, ...]
     hypotheses: tuple[PlannedHypothesis, ...]
     left_out: tuple[LeftOut, ...]
     needs_code: tuple[LeftOut, ...]

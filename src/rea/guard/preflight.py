@@ -16,8 +16,8 @@ from pathlib import Path
 from rea.domain.codebase import Codebase
 from rea.domain.errors import ConfigError
 from rea.domain.jobs import Capacity
+from rea.domain.paths import is_protected
 from rea.domain.plan import Plan
-from rea.guard.policy import is_protected
 from rea.guard.signing import SIGNERS_FILE, has_ssh_keygen, read_signers, signers
 
 MINIMUM_FREE_BYTES = 2 * 1024**3

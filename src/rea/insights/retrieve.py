@@ -75,22 +75,22 @@ def about(
     if not query.strip():
         tried = [t for t in techniques if any(r.technique == t.name for r in records)]
         tried.sort(key=lambda t: -effect(t, here, records).mean)
-        return _answer("from experiments so far", tried, records, here, techniques)
+        return _answer("from experiments so far", tried, records, here)
     named = [t for t in techniques if _contained(t.name, asked)]
     roles = {role for t in techniques for role in t.roles} | {role for r in records for role in r.roles}
     role = max((role for role in roles if _contained(role, asked)), key=lambda name: (len(name), name), default="")
     if named and max(len(t.name) for t in named) >= len(role):
-        return _answer(f"about {query.strip()}", named, records, here, techniques)
+        return _answer(f"about {query.strip()}", named, records, here)
     if role:
         setting = [t for t in techniques if role in t.roles]
-        return _answer(f"about {role}", setting, records, here, techniques, values={role: _tried(role, records)})
+        return _answer(f"about {role}", setting, records, here, values={role: _tried(role, records)})
     words = _words(query)
     ranked = _ranked(techniques, lambda t: f"{t.name} {t.title} {t.mechanism} {' '.join(t.treats)} {t.prose}", words)
     notes = _ranked(records, lambda r: f"{r.technique or ''} {r.note} {r.failure or ''} {' '.join(r.roles)}", words)
     if not ranked and not notes:
         known = ", ".join(t.name for t in techniques[:5])
         return Answer(f"Nothing is known about {query.strip()!r}. Ask for a technique ({known}, …) or a role.")
-    return _answer(f"closest to {query.strip()!r}", ranked, records, here, techniques, notes=notes)
+    return _answer(f"closest to {query.strip()!r}", ranked, records, here, notes=notes)
 
 
 def _answer(
@@ -98,14 +98,11 @@ def _answer(
     chosen: Sequence[Technique],
     records: Sequence[ExperimentRecord],
     context: Context,
-    techniques: Sequence[Technique],
     *,
     notes: Sequence[ExperimentRecord] = (),
     values: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Answer:
-    rows = [
-        Row(t.name, t.title, effect(t, context, records), _together(t, techniques, records)) for t in chosen[:MOST_ROWS]
-    ]
+    rows = [Row(t.name, t.title, effect(t, context, records), _together(t, records)) for t in chosen[:MOST_ROWS]]
     rows.sort(key=lambda row: -row.effect.mean)
     tested = sum(row.effect.n for row in rows)
     count = f"{len(rows)} technique{'' if len(rows) == 1 else 's'}, {tested} experiment{'' if tested == 1 else 's'}"
@@ -118,7 +115,7 @@ def _answer(
     return Answer("\n".join([*lines, *found]), tuple(rows), found, values or {})
 
 
-def _together(t: Technique, techniques: Sequence[Technique], records: Sequence[ExperimentRecord]) -> tuple[str, ...]:
+def _together(t: Technique, records: Sequence[ExperimentRecord]) -> tuple[str, ...]:
     partners = sorted({name for r in records if t.name in r.interaction_of for name in r.interaction_of} - {t.name})
     measured = [interaction(t.name, partner, records) for partner in partners]
     return tuple(found.words for found in measured if found is not None)

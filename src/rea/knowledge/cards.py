@@ -48,14 +48,6 @@ def load_runbooks(*extra_folders: Path) -> tuple[Runbook, ...]:
     return tuple(sorted(cards.values(), key=lambda card: (-card.priority, card.name)))
 
 
-def related(left: Technique, right: Technique) -> str | None:
-    """ "conflicts", "overlaps" or None: what either card says about combining the two."""
-    for word in ("conflicts", "overlaps"):
-        if right.name in getattr(left, word) or left.name in getattr(right, word):
-            return word
-    return None
-
-
 def _technique(path: Path) -> Technique:
     fields = read_card(path)
     effect = fields.mapping("effect")

@@ -446,7 +446,7 @@ def _trial(situation: Situation, count: int) -> HypothesisDraft | None:
         moved = {k: v for k, v in values.items() if not same(v, centre.get(k))}
         draft = HypothesisDraft(
             title=f"Tune: {Treatment(moved).describe()}",
-            because=f"around {best.name if best is not None else 'the baseline'}, the best so far",
+            because=f"around {_standing(evidence, best)}",
             treatment=Treatment(moved),
             effect=Belief(0.0, max(0.003, 2 * plan.baseline.noise)),
             kind=HypothesisKind.EXPLOITATION,
@@ -459,6 +459,14 @@ def _trial(situation: Situation, count: int) -> HypothesisDraft | None:
         if moved and draft.full.key() not in known:
             return draft
     return None
+
+
+def _standing(evidence: Evidence, best: Hypothesis | None) -> str:
+    if best is None:
+        return "the baseline, the best so far"
+    return (
+        f"{best.name}, the best so far" if best == evidence.incumbent() else f"{best.name}, the most promising so far"
+    )
 
 
 def _history(evidence: Evidence, knobs: Sequence[str], base: Treatment) -> list[tuple[Mapping[str, Scalar], float]]:

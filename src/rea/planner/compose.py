@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.insight import ExperimentRecord
-from rea.domain.plan import LeftOut, Symptom
+from rea.domain.plan import Finding, LeftOut
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, RunState
 from rea.domain.technique import Technique
@@ -24,14 +24,14 @@ from rea.planner.synthesise import rank
 class Agenda:
     """What a round starts from: symptoms of the incumbent, ranked drafts with their scores, and what stays out."""
 
-    symptoms: tuple[Symptom, ...]
+    symptoms: tuple[Finding, ...]
     drafts: tuple[tuple[HypothesisDraft, float], ...]
     left_out: tuple[LeftOut, ...]
     needs_code: tuple[LeftOut, ...]
 
 
 def context_of(
-    codebase: Codebase, values: Mapping[str, Scalar], symptoms: Sequence[Symptom], results: Sequence[RunResult]
+    codebase: Codebase, values: Mapping[str, Scalar], symptoms: Sequence[Finding], results: Sequence[RunResult]
 ) -> dict[str, Scalar | tuple[str, ...]]:
     """Where an experiment takes place, in the words insights compare contexts by."""
     context: dict[str, Scalar | tuple[str, ...]] = {"symptoms": tuple(s.name for s in symptoms)}

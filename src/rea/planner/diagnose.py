@@ -10,17 +10,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rea.domain.codebase import Objective
-from rea.domain.plan import Symptom
+from rea.domain.plan import Finding
 from rea.domain.run import RunResult
 from rea.planner.profile import series
 
 
-def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -> tuple[Symptom, ...]:
+def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -> tuple[Finding, ...]:
     """The symptoms of a model trained over several seeds, strongest first.
 
     `noise` is the relative sd of one paired gain: nothing smaller than it is called a symptom.
     """
-    found: list[Symptom] = []
+    found: list[Finding] = []
     curves = [series(result.curve, objective.metric) for result in results]
     trains = [dict(series(result.curve, f"train_{objective.metric}")) for result in results]
     usable = [(curve, train) for curve, train in zip(curves, trains, strict=True) if len(curve) >= 2]
@@ -29,7 +29,7 @@ def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -
     found += _calibration(results)
     if noise > max(4 * objective.minimum_gain, 0.002):
         found.append(
-            Symptom(
+            Finding(
                 "noisy_validation",
                 _strength(noise, 0.002, 0.01),
                 f"one paired gain carries ± {noise:.2%} of seed noise, against a smallest gain worth launching of "
@@ -37,7 +37,7 @@ def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -
                 {"paired_noise": noise, "minimum_gain": objective.minimum_gain},
             )
         )
-    merged: dict[str, Symptom] = {}
+    merged: dict[str, Finding] = {}
     for symptom in found:
         if symptom.name not in merged or symptom.strength > merged[symptom.name].strength:
             merged[symptom.name] = symptom
@@ -46,7 +46,7 @@ def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -
 
 def _of_curves(
     usable: Sequence[tuple[list[tuple[float, float]], Mapping[float, float]]], objective: Objective, noise: float
-) -> list[Symptom]:
+) -> list[Finding]:
     better = min if objective.direction == "minimize" else max
     late, after_best, last_step, spikes, gaps, growth, best_at = [], [], [], [], [], [], []
     for curve, train in usable:
@@ -63,12 +63,12 @@ def _of_curves(
             gaps.append(behind[curve[at][0]])
             last = max(behind)
             growth.append(behind[last] - behind[min(behind)])
-    found: list[Symptom] = []
+    found: list[Finding] = []
     first_best = sum(share <= 1 / len(curve) + 1e-9 for share, (curve, _) in zip(best_at, usable, strict=True))
     loss_after, step, spike = _mean(after_best), _mean(last_step), _mean(spikes)
     if first_best > len(usable) / 2 and loss_after > noise:
         found.append(
-            Symptom(
+            Finding(
                 "one_epoch_overfit",
                 _strength(loss_after, noise, 0.02),
                 f"the first reading is the best one; {objective.metric} is {loss_after:.2%} worse at the end",
@@ -77,7 +77,7 @@ def _of_curves(
         )
     if all(late) and step > noise / 2:
         found.append(
-            Symptom(
+            Finding(
                 "not_converged",
                 _strength(step, noise / 2, 0.01),
                 f"the last reading is still the best one and the last step alone gained {step:.2%}",
@@ -88,7 +88,7 @@ def _of_curves(
         gap, grown = _mean(gaps), _mean(growth)
         if grown > max(5 * noise, 0.01):
             found.append(
-                Symptom(
+                Finding(
                     "widening_gap",
                     _strength(grown, 0.01, 0.15),
                     f"the gap between training and validation grows by {grown:.1%} of {objective.metric} over the run"
@@ -98,7 +98,7 @@ def _of_curves(
             )
         elif gap < 0.01:
             found.append(
-                Symptom(
+                Finding(
                     "underfit",
                     _strength(0.012 - gap, 0.0, 0.02),
                     f"validation is within {gap:.2%} of training at the best reading: there is room for capacity",
@@ -107,7 +107,7 @@ def _of_curves(
             )
     if spike > max(2 * noise, 0.002):
         found.append(
-            Symptom(
+            Finding(
                 "unstable",
                 _strength(spike, 0.002, 0.02),
                 f"on the way to its best the validation curve lost {spike:.2%} in spikes",
@@ -117,7 +117,7 @@ def _of_curves(
     return found
 
 
-def _calibration(results: Sequence[RunResult]) -> list[Symptom]:
+def _calibration(results: Sequence[RunResult]) -> list[Finding]:
     values = [result.metrics["calibration"] for result in results if "calibration" in result.metrics]
     if not values:
         return []
@@ -126,7 +126,7 @@ def _calibration(results: Sequence[RunResult]) -> list[Symptom]:
         return []
     word = "above" if off > 0 else "below"
     return [
-        Symptom(
+        Finding(
             "miscalibrated",
             _strength(abs(off), 0.01, 0.1),
             f"predictions are {abs(off):.1%} {word} the observed rate",

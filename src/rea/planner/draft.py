@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
 from rea.domain.errors import UsageError
-from rea.domain.plan import Baseline, LeftOut, Plan, PlannedHypothesis, Symptom
+from rea.domain.plan import Baseline, Finding, LeftOut, Plan, PlannedHypothesis
 from rea.domain.states import Phase
 from rea.planner.layout import SHARES, lay_out, make_rules
 
@@ -39,7 +39,7 @@ def write_plan(
     signers_digest: str,
     baseline: Baseline,
     baseline_values: Mapping[str, Scalar],
-    symptoms: Sequence[Symptom],
+    symptoms: Sequence[Finding],
     hypotheses: Sequence[PlannedHypothesis],
     left_out: Sequence[LeftOut],
     needs_code: Sequence[LeftOut],

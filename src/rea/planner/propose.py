@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rea.domain.codebase import Codebase, Scalar, same
 from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
 from rea.domain.insight import Context, ExperimentOutcome, ExperimentRecord
-from rea.domain.plan import LeftOut, Symptom
+from rea.domain.plan import Finding, LeftOut
 from rea.domain.technique import Level, Technique
 from rea.domain.treatment import Treatment
 from rea.insights.estimate import effect
@@ -37,7 +37,7 @@ def propose(
     techniques: Sequence[Technique],
     codebase: Codebase,
     values: Mapping[str, Scalar],
-    symptoms: Sequence[Symptom],
+    symptoms: Sequence[Finding],
     records: Sequence[ExperimentRecord],
     context: Context,
     *,
@@ -75,7 +75,7 @@ def _from_technique(
     technique: Technique,
     alternatives: Sequence[Treatment],
     codebase: Codebase,
-    shown: Mapping[str, Symptom],
+    shown: Mapping[str, Finding],
     records: Sequence[ExperimentRecord],
     context: Context,
     base: Treatment,

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rea.domain.codebase import Codebase, ConfigStyle, LauncherChoice, Objective, Resources
-from rea.guard.policy import matches, may_edit
+from rea.domain.errors import GuardrailError
+from rea.domain.paths import check_editable, matches
 
 
 def codebase(
@@ -29,6 +30,14 @@ def codebase(
         launcher=LauncherChoice("local", 1),
         knobs=(),
     )
+
+
+def may_edit(codebase: Codebase, path: str) -> bool:
+    try:
+        check_editable(codebase, path)
+    except GuardrailError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -53,10 +62,13 @@ def codebase(
         ("a.py", "axpy", False),
         ("./a.py", "a.py", True),
         ("x[", "x[", True),
+        ("[z-a].py", "[z-a].py", True),
+        ("models", "models/deep/a.py", True),
+        ("models", "models2/a.py", False),
     ],
 )
 def test_a_double_star_crosses_folders_and_nothing_else_does(pattern: str, path: str, covers: bool) -> None:
-    assert matches(pattern, path) is covers
+    assert matches(path, [pattern]) is covers
 
 
 def test_nothing_may_be_edited_without_an_editable_pattern(tmp_path: Path) -> None:
@@ -76,24 +88,10 @@ def test_only_editable_paths_that_are_not_protected_may_be_edited(tmp_path: Path
     "path",
     ["", "/models/a.py", "../x.py", "models/../evaluate.py", "models//a.py", "./losses.py", "models/./a.py", "models/",
      ".git/config", "models/.git/hooks/x", "models/.GIT/x", ".gitattributes", "rea.toml", "models/rea.toml", "REA.toml",
-     ".rea/allowed_signers", "models\\..\\evaluate.py", "models/a\n.py", "models/a\0.py"],
+     ".rea/allowed_signers", "models/.rea/x", "models\\..\\evaluate.py", "models/a\n.py", "models/a\0.py"],
 )  # fmt: skip
 def test_places_nobody_may_change_are_refused_whatever_the_patterns_say(tmp_path: Path, path: str) -> None:
     assert not may_edit(codebase(tmp_path, editable=("**",)), path)
-
-
-def test_a_symbolic_link_opens_no_other_place(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    root = tmp_path / "root"
-    outside.mkdir()
-    (root / "models").mkdir(parents=True)
-    (root / "evaluate.py").touch()
-    (root / "models" / "way_out").symlink_to(outside)
-    (root / "models" / "alias.py").symlink_to("../evaluate.py")
-    base = codebase(root, editable=("models/**",))
-    assert may_edit(base, "models/new.py")
-    assert not may_edit(base, "models/way_out/x.py")
-    assert not may_edit(base, "models/alias.py")
 
 
 @given(st.lists(st.sampled_from(["a", "b", "..", ".", "", ".git", "c.py", "*"]), max_size=5))
