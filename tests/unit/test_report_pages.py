@@ -228,6 +228,17 @@ def test_gains_are_paired_by_seed() -> None:
         assert gain == pytest.approx((values[None, seed] - values[1, seed]) / values[None, seed])
 
 
+def test_the_seeds_that_chose_a_hypothesis_are_never_averaged_with_those_that_confirm_it() -> None:
+    found = {item.hypothesis.id: item for item in facts(WHOLE).evidence}
+    confirmed = [item for item in found.values() if item.fresh]
+    assert confirmed
+    phase = {(r.draft.hypothesis, r.draft.seed): r.draft.phase for r in WHOLE.runs}
+    for item in found.values():
+        of = item.hypothesis.id
+        assert all(phase[of, seed] is not Phase.CONFIRMATION for seed, _ in item.gains)
+        assert all(phase[of, seed] is Phase.CONFIRMATION for seed, _ in item.fresh)
+
+
 def test_points_lie_at_the_compute_used_when_their_runs_ended() -> None:
     points = facts(WHOLE).points
     assert [point.spent_s for point in points] == sorted(point.spent_s for point in points)

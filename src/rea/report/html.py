@@ -14,18 +14,9 @@ from rea.domain.claim import Claim
 from rea.domain.ids import say
 from rea.domain.states import AttemptState, Phase
 from rea.report import charts, text
-from rea.report.facts import (
-    Aside,
-    Evidence,
-    Facts,
-    Point,
-    facts,
-    interval,
-    metric_rows,
-    run_counts,
-    seed_rows,
-    standing,
-)
+from rea.report.facts import Aside, Facts, facts, metric_rows, run_counts, seed_rows
+from rea.report.headline import interval, standing
+from rea.report.measured import Evidence, Point
 from rea.report.style import CSS
 from rea.report.view import View
 
@@ -285,6 +276,9 @@ def _hypothesis(view: View, item: Evidence, low: float, high: float) -> tuple[st
     seen = "<br />".join(f"{text.percent(gain)}" for _, gain in item.gains[:8]) or text.NOTHING
     seen += f"<br />and {len(item.gains) - 8} more" if len(item.gains) > 8 else ""
     seen += f"<br />mean {text.percent(item.mean)}" if len(item.gains) > 1 else ""
+    if item.fresh:
+        again = f"{text.percent(item.fresh_mean)} over {text.plural(len(item.fresh), 'fresh seed')}"
+        seen += f'<br /><span class="soft">confirmed</span> {again}'
     seen += f"<br />{item.pruned} stopped early" if item.pruned else ""
     state = hypothesis.state.value
     fate = f'<span class="state s-{state}">{_e(state.replace("_", " "))}</span>'

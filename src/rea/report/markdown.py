@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from rea.domain.claim import Claim
 from rea.domain.ids import say
 from rea.report import text
-from rea.report.facts import Facts, facts, interval, metric_rows, run_counts, seed_rows, standing
+from rea.report.facts import Facts, facts, metric_rows, run_counts, seed_rows
+from rea.report.headline import interval, standing
 from rea.report.view import View
 
 _ROWS = 20
@@ -159,6 +160,8 @@ def _hypotheses(view: View, found: Facts) -> list[str]:
         hypothesis, draft = item.hypothesis, item.hypothesis.draft
         now = text.spread(hypothesis.belief.mean, hypothesis.belief.sd) if hypothesis.belief else text.NOTHING
         seen = f"{text.percent(item.mean)} ({text.plural(len(item.gains), 'seed')})" if item.gains else text.NOTHING
+        if item.fresh:
+            seen += f"; {text.percent(item.fresh_mean)} on {text.plural(len(item.fresh), 'fresh seed')}"
         sources = "; ".join([*(source.kind.value for source in draft.sources), *draft.citations])
         fate = hypothesis.state.value.replace("_", " ") + (f": {hypothesis.reason}" if hypothesis.reason else "")
         expected = text.spread(draft.effect.mean, draft.effect.sd)
