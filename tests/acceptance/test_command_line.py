@@ -1,12 +1,14 @@
 """Bad input at the command line, its exit codes, and what a command loads."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from rea.domain.states import CampaignState
+from rea.domain.states import CampaignState, PauseReason
+from support.desk import within_limit
 
 HEAVY = ("torch", "sqlalchemy", "pydantic", "numpy", "optuna", "scipy", "alembic", "yaml")
 
@@ -99,12 +101,40 @@ def test_a_campaigns_name_is_taken_once(desk):
     assert len(workspace.store.campaigns()) == 1
 
 
-def test_a_budget_that_is_too_small_says_what_would_do(desk):
+def test_a_budget_that_is_too_small_keeps_the_profile_for_the_one_that_would_do(desk):
     workspace = desk.workspace()
-    campaign = desk.plan(workspace, budget="4r", profile_runs=2)
-    assert campaign.state is CampaignState.FAILED and "too small" in campaign.reason and "at least" in campaign.reason
-    status = json.loads(desk.call("status", campaign.title, "--json").stdout)
-    assert status["state"] == "failed"
+    store = workspace.store
+    done = desk.call("plan", "--budget", "4r", "--profile-runs", "2", "--json")
+    assert done.returncode == 5, (done.returncode, done.stderr)
+    asked = json.loads(done.stdout)
+    title, smallest = asked["id"], int(re.search(r"`rea plan edit C-1 --budget (\d+)r`", asked["reason"])[1])
+    campaign = store.campaign(title)
+    assert asked["state"] == "paused" and "too small" in asked["reason"]
+    assert campaign.pause_reason is PauseReason.BUDGET
+    runs, entries = store.runs(campaign.id), store.entries(campaign.id)
+
+    for words, code, said in (
+        (("plan", "show", title), 3, f"--budget {smallest}r"),
+        (("plan", "edit", title), 2, "changes nothing"),
+        (("plan", "edit", title, "--drop", "H-1"), 2, "no plan yet"),
+        (("plan", "edit", title, "--budget", f"{smallest - 1}r"), 5, f"--budget {smallest}r"),
+        (("resume", title), 3, f"--budget {smallest}r"),
+        (("approve", title, "--key", str(desk.key)), 3, f"--budget {smallest}r"),
+    ):
+        refused = desk.call(*words)
+        assert refused.returncode == code and said in refused.stderr, (words, refused.returncode, refused.stderr)
+    assert desk.call("pause", title).returncode == 0
+    assert f"--budget {smallest}r" in store.campaign(title).reason
+
+    drafted = desk.json("plan", "edit", title, "--budget", f"{smallest}r")
+    spent = store.balance(campaign.id).spent
+    assert drafted["plan"]["profile_s"] == spent > 0
+    assert store.campaign(title).state is CampaignState.DRAFTED and store.campaign(title).reason == ""
+    # No training was made for it, and the ledger is as it was.
+    assert store.runs(campaign.id) == runs and store.entries(campaign.id) == entries
+    desk.approve(workspace, store.campaign(title))
+    assert store.balance(campaign.id).approved == drafted["plan"]["budget_s"]
+    within_limit(workspace, campaign.id)
 
 
 def test_a_campaign_that_pauses_at_a_guardrail_ends_the_waiting_command_with_5(desk):

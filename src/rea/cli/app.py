@@ -148,8 +148,7 @@ def plan(
         _show_plan(workspace, campaign, as_json)
         return
     output.data(_brief(campaign), _said(campaign), as_json)
-    if campaign.state is CampaignState.FAILED:
-        raise typer.Exit(1)
+    _exit_for(campaign)
 
 
 @plan_app.command("show")

@@ -12,11 +12,11 @@ from rea.domain.errors import TransitionError
 
 
 class CampaignState(StrEnum):
-    PROFILING = "profiling"  # → DRAFTED, FAILED, STOPPED      the baseline is being measured
+    PROFILING = "profiling"  # → DRAFTED, PAUSED, FAILED, STOPPED   the baseline is being measured
     DRAFTED = "drafted"  # → APPROVED, STOPPED                 a plan waits for an engineer
     APPROVED = "approved"  # → RUNNING, DRAFTED, STOPPED       signed, not started (an edit voids the signature)
     RUNNING = "running"  # → PAUSED, FINISHED, STOPPED, FAILED
-    PAUSED = "paused"  # → RUNNING, STOPPED                    jobs in flight end; nothing new starts
+    PAUSED = "paused"  # → RUNNING, STOPPED, PROFILING         jobs in flight end; nothing new starts
     FINISHED = "finished"  # terminal: a proposal, or "no launch" said plainly
     STOPPED = "stopped"  # terminal: an engineer ended it
     FAILED = "failed"  # terminal: it could not go on (the baseline does not train, ...)
@@ -84,11 +84,12 @@ _C, _H, _R, _A, _P = CampaignState, HypothesisState, RunState, AttemptState, Pla
 
 # Keyed by kind of row as well: a StrEnum member equals its text, so two kinds' "approved" would be one key.
 TRANSITIONS: Final[dict[tuple[type[StrEnum], StrEnum], frozenset[StrEnum]]] = {
-    (_C, _C.PROFILING): frozenset({_C.DRAFTED, _C.FAILED, _C.STOPPED}),
+    (_C, _C.PROFILING): frozenset({_C.DRAFTED, _C.PAUSED, _C.FAILED, _C.STOPPED}),
     (_C, _C.DRAFTED): frozenset({_C.APPROVED, _C.STOPPED}),
     (_C, _C.APPROVED): frozenset({_C.RUNNING, _C.DRAFTED, _C.STOPPED}),
     (_C, _C.RUNNING): frozenset({_C.PAUSED, _C.FINISHED, _C.STOPPED, _C.FAILED}),
-    (_C, _C.PAUSED): frozenset({_C.RUNNING, _C.STOPPED}),
+    # Back to PROFILING: the budget held no plan, and with another one the same profile is planned on.
+    (_C, _C.PAUSED): frozenset({_C.RUNNING, _C.STOPPED, _C.PROFILING}),
     (_C, _C.FINISHED): frozenset(),
     (_C, _C.STOPPED): frozenset(),
     (_C, _C.FAILED): frozenset(),

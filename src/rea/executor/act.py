@@ -41,7 +41,7 @@ from rea.planner.advance import repair
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import write_plan
 from rea.planner.evidence import Evidence
-from rea.planner.layout import RETRY_CAP
+from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
 from rea.planner.profile import measure
 
 
@@ -253,8 +253,11 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
             tx.add_plan(campaign.id, text, digest(text), now)
             tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
             tx.event(campaign.id, "plan", f"a plan with {len(planned)} hypotheses waits for approval", now)
+    except BudgetTooSmallError as error:
+        edit = f"`rea plan edit {campaign.title} --budget {error.runs}r`"
+        _pause(wake, a.Pause(PauseReason.BUDGET, f"{error.message}; the profile is kept: {edit}, or more, plans on it"))
     except ReaError as error:
-        if error.exit_code in (2, 5):  # the budget cannot be read or is too small: no later wake can change that
+        if error.exit_code in (2, 5):  # the budget or the signers cannot be read: no later wake can change that
             _fail(wake, a.Fail(str(error)))
             return
         raise

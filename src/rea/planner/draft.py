@@ -47,7 +47,7 @@ def write_plan(
 ) -> Plan:
     """Lay the campaign's budget out over these hypotheses.
 
-    Raises UsageError for a budget nobody can read, GuardrailError for one too small to decide anything.
+    Raises UsageError for a budget nobody can read, BudgetTooSmallError for one too small to decide anything.
     """
     codebase, options = campaign.codebase, campaign.options
     budget_s = parse_budget(str(options["budget"]), baseline.device_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rea.domain.errors import GuardrailError
 from rea.domain.plan import Baseline, Estimate, PhasePlan, Rules
@@ -14,10 +16,33 @@ SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.6, Phase.COMBINATION: 0.15,
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
+FEWEST_SEARCHED = 3  # baseline runs a search needs to be one
 MOST_CONFIRMED = 5  # paired seeds of a confirmation
 # A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
 # longer holds the usual multiple, the limit shrinks down to it.
 TIGHT = 1.6
+
+
+class BudgetTooSmallError(GuardrailError):
+    """A budget that holds no plan; `runs` baseline runs are the smallest that does."""
+
+    def __init__(self, message: str, runs: int) -> None:
+        super().__init__(message, hint=f"give at least {runs}r")
+        self.runs = runs
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """Device-seconds of a budget that the search cannot have."""
+
+    contingency: float
+    confirm: float
+    reveal: float
+    headroom: float
+
+    @property
+    def total(self) -> float:
+        return self.contingency + self.confirm + self.reveal + self.headroom
 
 
 def walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
@@ -69,27 +94,20 @@ def lay_out(
 ) -> tuple[int, tuple[PhasePlan, ...], float, Estimate]:
     """Split a budget (device-seconds) into phases: (rounds, phases, contingency, estimate).
 
-    Raises GuardrailError when the budget cannot hold a confirmation and a handful of experiments.
+    Raises BudgetTooSmallError when the budget cannot hold a confirmation and a handful of experiments.
     """
     cost = baseline.device_s
-    contingency = CONTINGENCY * budget_s
-    count = len(rules.confirm_seeds)
-    confirm = count * cost * (1 + TREATED_COST)
-    reveal = devices * tight_walltime(reveal_s(baseline.run_s, MOST_CONFIRMED), rules, limit_s)
-    treated_s = TREATED_COST * baseline.run_s
-    # The last run's wall-time limit must still fit, although it will use a part of it only.
-    spare = [tight_walltime(last_s, rules, limit_s) - last_s for last_s in (treated_s, baseline.run_s)]
-    headroom = devices * max(0.0, *spare)
-    search = budget_s - profile_s - contingency - confirm - reveal - headroom
-    if search < 3 * cost:
-        needed = profile_s + 3 * cost + confirm + reveal + headroom
-        raise GuardrailError(
+    fixed = _fixed(baseline, rules, budget_s, devices, limit_s)
+    search = budget_s - profile_s - fixed.total
+    if search < FEWEST_SEARCHED * cost:
+        raise BudgetTooSmallError(
             f"a budget of {budget_s / cost:.1f} baseline runs is too small: {profile_s / cost:.1f} went to the profile,"
-            f" the confirmation takes {confirm / cost:.1f}, the sealed split {reveal / cost:.1f}, retries"
-            f" {contingency / cost:.1f}, {headroom / cost:.1f} must stay free for the last run's wall-time limit, and a"
-            " search needs 3",
-            hint=f"give at least {math.ceil(needed / cost / (1 - CONTINGENCY)) + 1}r",
+            f" the confirmation takes {fixed.confirm / cost:.1f}, the sealed split {fixed.reveal / cost:.1f}, retries"
+            f" {fixed.contingency / cost:.1f}, {fixed.headroom / cost:.1f} must stay free for the last run's wall-time"
+            f" limit, and a search needs {FEWEST_SEARCHED}",
+            _smallest(baseline, rules, budget_s, profile_s, devices, limit_s),
         )
+    count, contingency, confirm, reveal = len(rules.confirm_seeds), fixed.contingency, fixed.confirm, fixed.reveal
     chosen = rounds or (1 if search < 12 * cost else 2 if search < 80 * cost else 3)
     total = sum(shares.get(phase, 0.0) for phase in SEARCH)
     weights = [0.7**index for index in range(chosen)]
@@ -107,6 +125,31 @@ def lay_out(
     seen = min(reveal, devices * reveal_s(baseline.run_s, count))
     phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, seen, 0.5 * seen))
     return chosen, tuple(phases), contingency, estimate(phases, profile_s, cost, slots, devices)
+
+
+def _fixed(baseline: Baseline, rules: Rules, budget_s: float, devices: int, limit_s: float) -> _Fixed:
+    # The last run's wall-time limit must still fit, although it will use a part of it only.
+    last = (TREATED_COST * baseline.run_s, baseline.run_s)
+    return _Fixed(
+        contingency=CONTINGENCY * budget_s,
+        confirm=len(rules.confirm_seeds) * baseline.device_s * (1 + TREATED_COST),
+        reveal=devices * tight_walltime(reveal_s(baseline.run_s, MOST_CONFIRMED), rules, limit_s),
+        headroom=devices * max(0.0, *(tight_walltime(last_s, rules, limit_s) - last_s for last_s in last)),
+    )
+
+
+def _smallest(baseline: Baseline, rules: Rules, budget_s: float, profile_s: float, devices: int, limit_s: float) -> int:
+    """The smallest budget above this one, in whole baseline runs, that can be laid out.
+
+    A larger budget may afford, and so wants, a confirmation on more seeds: each is asked with the rules of its own.
+    """
+    cost = baseline.device_s
+    for runs in itertools.count(math.floor(budget_s / cost) + 1):
+        its_rules = make_rules(baseline, rules.minimum_gain, runs * cost, rules.confirm_seeds[0])
+        fixed = _fixed(baseline, its_rules, runs * cost, devices, limit_s)
+        if runs * cost - profile_s - fixed.total >= FEWEST_SEARCHED * cost:
+            return runs
+    raise AssertionError("a budget that is large enough exists")
 
 
 def reveal_s(run_s: float, pairs: int) -> float:

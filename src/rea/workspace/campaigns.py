@@ -17,7 +17,7 @@ from rea.codebase.trees import as_knob
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import canonical, digest, loads
-from rea.domain.errors import ApprovalNeededError, NotFoundError, UsageError
+from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError, UsageError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ids import number, say
 from rea.domain.plan import LeftOut, Plan, PlannedHypothesis
@@ -41,7 +41,7 @@ from rea.planner.draft import parse_budget, write_plan
 from rea.planner.synthesise import rank
 from rea.store.transaction import Transaction
 from rea.workspace.compose import Workspace
-from rea.workspace.waking import wake
+from rea.workspace.waking import wait, wake
 
 PROFILE_RUNS = 3
 MOST_PROFILE_RUNS = 20
@@ -64,6 +64,8 @@ def plan(
     rounds: int | None = None,
 ) -> Campaign:
     """Register a campaign and start measuring its baseline; the plan is drafted when the last of those runs has ended.
+
+    A budget that then proves too small for a plan pauses the campaign; `edit` with another one goes on from there.
 
     The engineer who asks for it allows `profile_runs` trainings of the unchanged baseline, each within the codebase's
     own wall-time limit, and nothing else. Raises ReaError for a codebase that is not ready (see `rea doctor`).
@@ -152,8 +154,13 @@ class Edit:
 
 
 def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
-    """A new version of the plan with the change, laid out and estimated anew; an earlier signature is void."""
+    """A new version of the plan with the change, laid out and estimated anew; an earlier signature is void.
+
+    Where the budget was too small for any plan, another one makes the first, from the profile as it was measured.
+    """
     campaign = workspace.store.campaign(ref)
+    if campaign.state is CampaignState.PAUSED and workspace.store.latest_plan(campaign.id) is None:
+        return _plan_again(workspace, campaign, change)
     record, old = latest_plan(workspace, campaign)
     if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
         raise UsageError(
@@ -208,6 +215,35 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
         tx.event(campaign.id, "plan", f"{who} edited the plan: version {new.version}, to be signed anew", now)
     return new
+
+
+def _plan_again(workspace: Workspace, campaign: Campaign, change: Edit) -> PlanRecord:
+    """The first plan of a campaign whose budget held none. No run is made for it and nothing is charged."""
+    if change.drop or change.weights or change.additions:
+        hint = "give --budget alone (or with --rounds, --split), then shape the plan that comes of it"
+        raise UsageError(f"{campaign.title} has no plan yet, so no hypothesis can be changed", hint=hint)
+    options = {**campaign.options, **_options(change)}
+    if options == campaign.options:
+        raise UsageError("the edit changes nothing", hint=campaign.reason)
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    with workspace.store.transaction(campaign.id) as tx:
+        tx.set_campaign(
+            campaign.id,
+            options=options,
+            state=CampaignState.PROFILING,
+            pause_reason=None,
+            reason="",
+            next_wake_at=None,
+        )
+        text = f"{who} asked for a plan with a budget of {options['budget']}, from the same profile"
+        tx.event(campaign.id, "planned", text, now)
+    wake(workspace, campaign.id)
+    # Another wake may have it at this moment; whoever drafts the plan, it is soon there.
+    found = wait(workspace, campaign.id, lambda c: c.state is not CampaignState.PROFILING, lambda c: None)
+    record = workspace.store.latest_plan(campaign.id)
+    if record is None:
+        raise GuardrailError(found.reason)
+    return record
 
 
 def _require_new(
@@ -413,8 +449,14 @@ def _set_running(workspace: Workspace, campaign: Campaign, word: str) -> None:
 
 
 def pause(workspace: Workspace, ref: str) -> Campaign:
-    """Nothing new starts; jobs in flight end and are recorded."""
+    """Nothing new starts; jobs in flight end and are recorded. One that is paused already keeps its reason."""
     campaign = workspace.store.campaign(ref)
+    if campaign.state is CampaignState.PAUSED:
+        return campaign
+    if campaign.state is CampaignState.PROFILING:
+        raise UsageError(
+            f"{campaign.title} is profiling: only a running campaign can be paused", hint="`rea stop` ends it for good"
+        )
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     with workspace.store.transaction(campaign.id) as tx:
         reason = f"paused by {who}"

@@ -60,7 +60,7 @@ def run_demo(
     tick = follow(workspace, campaign.id)
     campaign = waking.wait(workspace, campaign.id, _planned, tick)
     if campaign.state is not CampaignState.DRAFTED:
-        raise ReaError(f"the demo's baseline could not be measured: {campaign.reason}")
+        raise ReaError(f"the demo has no plan: {campaign.reason}")
     record, plan = campaigns.latest_plan(workspace, campaign)
     tell("\n" + render(plan, record, campaign))
     campaigns.approve(workspace, campaign.title, key, "engineer@demo")
