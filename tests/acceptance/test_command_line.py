@@ -43,6 +43,8 @@ def test_rea_never_imports_torch(desk):
         (("plan", "--budget", "much"), 2, "no amount of compute"),
         (("plan", "--profile-runs", "1"), 2, "too few"),
         (("plan", "--config", "missing.toml"), 2, "missing.toml"),
+        (("plan", "--name", "../spring"), 2, "--name spring"),
+        (("plan", "--name", "spring\x9b2J"), 2, "'spring\\x9b2J'"),
         (("plan", "--no-such-option"), 2, "no-such-option"),
         (("plan", "-C", "/"), 2, "rea.toml"),
     ],

@@ -109,6 +109,9 @@ def test_the_digest_is_of_the_meaning_and_not_of_the_place_or_the_spelling(root:
 
 
 MISTAKES = [
+    ('"ads-ranker"', '"../ads ranker"', ["[codebase] name", '"../ads ranker"', "letters, digits", '"ads-ranker"']),
+    ('"ads-ranker"', '"a\\u009b\\u202eb"', ["[codebase] name", "a\\u009b\\u202eb", "letters", 'such as "a-b"']),
+    ('"ads-ranker"', '""', ["[codebase] name", 'found ""', '"ads-ranker"']),
     ('metric = "ne"', 'metrik = "ne"', ["[objective] metrik", "'metric'"]),
     ('metric = "ne"', "metric = 3", ["[objective] metric", "found 3", "expected the name of the metric"]),
     ('memory = "2GiB"', 'memory = "2 gigs"', ["[resources] memory", '"2 gigs"', "2GiB"]),

@@ -211,6 +211,7 @@ def _name(location: tuple[Any, ...]) -> str:
 
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
+    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

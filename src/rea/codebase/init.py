@@ -17,6 +17,7 @@ from rea.codebase.git import NOT_LINKED
 from rea.codebase.trees import dotted, from_config, leaves, number
 from rea.domain.codebase import ConfigStyle, KnobType, Scalar
 from rea.domain.errors import ConfigError, UsageError
+from rea.domain.names import as_name
 from rea.domain.paths import matches
 from rea.knowledge.roles import Role, guess, load_roles
 
@@ -449,7 +450,7 @@ def _render(found: _Findings, knobs: list[_Line], asides: list[_Line], files: li
     lines = [
         "# Drafted by `rea init`. Lines marked ← need a look; `rea doctor` checks the rest.",
         "[codebase]",
-        f"name = {said(found.root.name or 'model')}",
+        f"name = {said(as_name(found.root.name) or 'model')}",
         f"python = {said(found.python)}",
         f"train = {said(found.train)}" + ("" if found.script else "  # ← no training script was found"),
         f"evaluate = {said(found.evaluate)}"

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from rea.codebase.units import parse_duration, parse_size
+from rea.domain.names import RULE, as_name, is_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -19,6 +20,12 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def _text(value: str) -> str:
     if not value.strip():
         raise ValueError("a text that is not empty")
+    return value
+
+
+def _called(value: str) -> str:
+    if not is_name(value):
+        raise ValueError(f'{RULE}, such as "{as_name(value) or "ads-ranker"}"')
     return value
 
 
@@ -36,6 +43,7 @@ def _inside(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_text)]
+Name = Annotated[str, AfterValidator(_called)]
 Inside = Annotated[str, AfterValidator(_inside)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Flat = bool | int | FiniteFloat | str
@@ -48,7 +56,7 @@ class Table(BaseModel):
 
 
 class CodebaseTable(Table):
-    name: Text = Field(description='the name people know this model by, such as "ads-ranker"')
+    name: Name = Field(description='the name people know this model by, such as "ads-ranker"')
     python: Text = Field("python3", description='the Python of the training environment, such as ".venv/bin/python"')
     train: Text = Field(description='the training command, such as "{python} train.py --config {config} --seed {seed}"')
     evaluate: Text | None = Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from rea.domain.codec import canonical, digest, loads
 from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError, UsageError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ids import number, say
+from rea.domain.names import LONGEST, RULE, as_name, is_name
 from rea.domain.plan import LeftOut, Plan, PlannedHypothesis
 from rea.domain.run import RunDraft
 from rea.domain.states import (
@@ -74,8 +74,9 @@ def plan(
         hint = f"seed noise needs 2 at least, better 3; at most {MOST_PROFILE_RUNS}"
         much = "few" if profile_runs < 2 else "many"
         raise UsageError(f"--profile-runs {profile_runs} is too {much}", hint=hint)
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise UsageError(f"a campaign cannot be called {name!r}", hint="use letters, digits, '.', '_' and '-'")
+    if name is not None and not is_name(name):
+        near = f": perhaps --name {as_name(name)}" if as_name(name) else ""
+        raise UsageError(f"a campaign cannot be called {name!r}", hint=f"use {RULE}{near}")
     _check_rounds(rounds)
     parse_budget(budget, 1.0)
     codebase = load(root, config=config)
@@ -124,9 +125,10 @@ def plan(
 def _free_name(workspace: Workspace, codebase: Codebase) -> str:
     """`<codebase>-<config>`, numbered when an earlier campaign has that name."""
     stem = Path(codebase.config).stem if codebase.config else ""
-    base = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{codebase.name}-{stem}".strip("-"))
+    base = f"{codebase.name}-{stem}"
     taken = {campaign.name for campaign in workspace.store.campaigns()}
-    names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
+    ends = ("" if n == 1 else f"-{n}" for n in range(1, len(taken) + 2))
+    names = (as_name(base, LONGEST - len(end)) + end for end in ends)
     return next(name for name in names if name not in taken)
 
 
