@@ -46,6 +46,9 @@ def test_rea_never_imports_torch(desk):
         (("plan", "--name", "../spring"), 2, "--name spring"),
         (("plan", "--name", "spring\x9b2J"), 2, "'spring\\x9b2J'"),
         (("plan", "--no-such-option"), 2, "no-such-option"),
+        (("daemon", "--sweep", "0"), 2, "--sweep 0"),
+        (("daemon", "--sweep", "-1"), 2, "--sweep -1"),
+        (("daemon", "--sweep", "nan"), 2, "--sweep nan"),
         (("plan", "-C", "/"), 2, "rea.toml"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -54,6 +57,14 @@ def test_what_makes_no_sense_has_its_exit_code_and_words_on_stderr(desk, words, 
     done = desk.call(*words)
     assert done.returncode == code, (done.returncode, done.stderr)
     assert said in done.stderr and done.stdout == "" and "Traceback" not in done.stderr
+
+
+def test_the_version_and_every_exit_code_are_told(desk):
+    from rea import __version__
+
+    assert desk.call("--version").stdout == f"rea {__version__}\n"
+    told = " ".join(desk.call("--help").stdout.split())
+    assert all(f"{code} " in told for code in (0, 1, 2, 3, 4, 5, 6, 130))
 
 
 def test_the_same_holds_in_a_process_of_its_own(desk):

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """The `rea` command. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 approval needed, 5 budget or guardrail
-    stop, 6 launcher unreachable."""
+    stop, 6 launcher unreachable, 130 interrupted."""
     from rea.cli.app import app
     from rea.domain.errors import ReaError
 

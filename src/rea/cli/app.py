@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="REA, the Ranking Engineer Agent: runs the whole experiment loop of an ads-ranking model.\n\n"
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 approval needed, 5 budget or guardrail stop, "
-    "6 launcher unreachable. Data goes to stdout, the rest to stderr.",
+    "6 launcher unreachable, 130 interrupted. Data goes to stdout, the rest to stderr.",
 )
 plan_app = typer.Typer(no_args_is_help=False, help="Measure the baseline and draft a plan; show or edit it.")
 hypothesis_app = typer.Typer(no_args_is_help=True, help="List hypotheses, add your own, veto.")
@@ -32,6 +32,23 @@ app.add_typer(hypothesis_app, name="hypothesis")
 Ref = Annotated[str, typer.Argument(help="Campaign: C-3, 3 or its name.", metavar="CAMPAIGN")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Root = Annotated[Path, typer.Option("--codebase", "-C", help="Folder of rea.toml (default: here or above).")]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from rea import __version__
+
+        print(f"rea {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def rea(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _workspace() -> Workspace:
@@ -336,9 +353,14 @@ def daemon(
     sweep: Annotated[float, typer.Option(help="Seconds between sweeps for lost wake-ups.")] = 30.0,
 ) -> None:
     """Watch for ended jobs and due timers, and start `rea wake`. It holds no state and may die at any time."""
+    import math
     import os
     import sys
 
+    from rea.domain.errors import UsageError
+
+    if not 1 <= sweep < math.inf:
+        raise UsageError(f"--sweep {sweep:g} is no time between sweeps", hint="give seconds, 1 or more, such as 30")
     workspace = _workspace()
     environment = {**os.environ, "REA_STORE": workspace.store.url, "REA_RUNS": str(workspace.runs)}
     # A fresh interpreter without this one's imports: what waits for weeks should weigh nothing.

@@ -16,10 +16,11 @@ from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
 from rea.domain.run import Attempt, Run
 from rea.domain.states import AttemptState, CampaignState, RunState
-from rea.report.text import device_time
+from rea.report.text import device_time, shorten
 from rea.workspace import Workspace
 
 WATCH_S = 1.0
+WIDEST = 60  # characters of a cell that holds free text
 
 
 def brief(campaign: Campaign) -> dict[str, Any]:
@@ -163,8 +164,8 @@ def hypothesis_table(hypotheses: Iterable[Hypothesis]) -> str:
             f"{h.draft.effect.mean:+.2%} ± {h.draft.effect.sd:.2%}",
             f"{h.belief.mean:+.2%} ± {h.belief.sd:.2%}" if h.belief else "–",
             "+".join(dict.fromkeys(source.kind.value for source in h.draft.sources)),
-            h.draft.title if len(h.draft.title) <= 60 else h.draft.title[:59] + "…",
-            h.draft.treatment.describe()[:60],
+            shorten(h.draft.title, WIDEST),
+            shorten(h.draft.treatment.describe(), WIDEST),
         )
         for h in hypotheses
     ]
@@ -241,7 +242,7 @@ def run_table(runs: Sequence[Run]) -> str:
             run.draft.seed,
             run.state.value,
             f"{run.result.wall_s:.1f} s" if run.result else "–",
-            run.draft.treatment.describe()[:60],
+            shorten(run.draft.treatment.describe(), WIDEST),
         )
         for run in runs
     ]
