@@ -115,6 +115,37 @@ def test_what_is_broken_is_found_with_a_hint(root: Path, case: str) -> None:
     assert said in f"{found[0].message} {found[0].hint}"
 
 
+CARD = """---
+name: tilt
+title: Tilt the tower
+level: recipe
+mechanism: tilting
+settings:
+  - {learning_rate: x0.5}
+effect: {mean: 0.001, sd: 0.002, basis: "ours"}
+citation: "us, 2024"
+---
+Prose.
+"""
+
+
+def test_the_teams_own_cards_are_read_and_what_keeps_one_from_being_read_is_found(root: Path) -> None:
+    def found() -> list[Check]:
+        return [check for check in examine(root) if check.name == "cards"]
+
+    folder = root / ".rea/knowledge/techniques"
+    folder.mkdir(parents=True)
+    (folder / "tilt.md").write_text(CARD)
+    (check,) = found()
+    assert check.ok is True and "techniques: 1, runbooks: 0" in check.message
+    (folder / "tilt.md").write_text(CARD.replace("citation", "quotation"))
+    (check,) = found()
+    assert check.ok is False and "tilt.md" in check.message and check.hint
+    (folder / "tilt.md").rename(folder.parent / "tilt.md")
+    (check,) = [check for check in found() if check.ok is False]
+    assert ".rea/knowledge/tilt.md" in check.message and "techniques/" in str(check.hint)
+
+
 def test_no_repository_and_no_commit_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "rea.toml").write_text(TOML)
     (tmp_path / "config.yaml").write_text("optim: {lr: 0.1}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rea.domain.insight import ExperimentRecord
@@ -44,6 +46,15 @@ def test_a_technique_is_found_by_name_with_its_effect_and_its_interactions(query
     assert row.together
     assert "weight-averaging" in row.together[0]
     assert row.effect.words in answer.words
+
+
+def test_a_pair_is_told_once_and_a_number_agrees_with_its_verb() -> None:
+    answer = about("", RECORDS, TECHNIQUES)
+    assert answer.words.count("beside the sum, measured once.") == 1
+    assert sum(bool(row.together) for row in answer.rows) == 2
+    assert "1 experiment on 1 codebase moves the card's" in answer.words
+    more = about("lr-decay", [*RECORDS, replace(RECORDS[0], id=9, campaign=7)], TECHNIQUES)
+    assert "2 experiments on 1 codebase move the card's" in more.words
 
 
 def test_a_role_is_answered_with_its_techniques_and_the_values_tried() -> None:

@@ -10,6 +10,8 @@ import typer
 from rea.cli import output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rea.cli.views import Follower
     from rea.domain.campaign import Campaign
     from rea.workspace import Workspace
@@ -343,9 +345,27 @@ def wake(
 
     workspace = _workspace()
     ids = [workspace.store.campaign(ref).id] if ref is not None else waking.woken(workspace)
-    done = {f"C-{id_}": waking.wake(workspace, id_) for id_ in ids}
-    lines = [f"{who}: {'busy' if w.busy else f'{w.actions} actions'}" for who, w in done.items()]
-    output.data(done, "\n".join(lines) or "nothing to do", as_json)
+    done, failed = waking.wake_each(workspace, ids)
+    lines = [f"C-{id_}: {'busy' if w.busy else f'{w.actions} actions'}" for id_, w in done.items()]
+    lines += [f"C-{id_}: failed" for id_ in failed]
+    told: dict[str, object] = {f"C-{id_}": woken for id_, woken in done.items()}
+    told |= {f"C-{id_}": {"error": str(error)} for id_, error in failed.items()}
+    output.data(told, "\n".join(lines) or "nothing to do", as_json)
+    _exit_for_failures(failed)
+
+
+def _exit_for_failures(failed: Mapping[int, Exception]) -> None:
+    """Say what stood in the way of each campaign; a mistake of the program itself is raised as it is."""
+    from rea.domain.errors import ReaError
+
+    for id_, error in failed.items():
+        output.note(f"rea: C-{id_}: {error}")
+    for error in failed.values():
+        if not isinstance(error, ReaError | OSError):
+            raise error
+    codes = {getattr(error, "exit_code", 1) for error in failed.values()}
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
 
 
 @app.command()
@@ -446,13 +466,16 @@ def report(
 @app.command()
 def insights(
     query: Annotated[str | None, typer.Argument(help="A technique, a role or words (default: an overview).")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--codebase", "-C", help="Whose own cards count, too (default: here or above).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What experiments have shown so far."""
+    """What experiments have shown so far, of the techniques a campaign here is planned with."""
     from rea.insights.retrieve import about
-    from rea.knowledge.cards import load_techniques
+    from rea.workspace.compose import techniques_here
 
-    answer = about(query or "", _workspace().store.experiments(), load_techniques())
+    answer = about(query or "", _workspace().store.experiments(), techniques_here(root))
     output.data(answer, answer.words, as_json)
 
 

@@ -18,6 +18,8 @@ from rea.codebase.trees import is_leaf, locate, nearest, value_at
 from rea.domain.codebase import Codebase, ConfigStyle
 from rea.domain.errors import ReaError
 from rea.domain.paths import matches
+from rea.knowledge.cards import TEAM_FOLDER, runbooks_of, techniques_of
+from rea.knowledge.frontmatter import card_files
 from rea.knowledge.roles import guess, load_roles
 
 LAUNCHERS: Final = ("local", "slurm", "ray", "kubernetes")
@@ -65,6 +67,7 @@ def examine(
         _roles,
         _metrics,
         _signers,
+        _cards,
     )
     for examiner in examiners:
         checks += examiner(codebase, folder)
@@ -304,6 +307,27 @@ def _signers(codebase: Codebase, folder: Path) -> Iterator[Check]:
             f"{SIGNERS} lists nobody, so no plan can be approved",
             f'mkdir -p .rea; echo "$(git config user.email) $(cat ~/.ssh/id_ed25519.pub)" >> {SIGNERS}, and commit it',
         )
+
+
+def _cards(codebase: Codebase, folder: Path) -> Iterator[Check]:
+    """Of the team's own techniques and runbooks; a team without any is told nothing."""
+    name, own = "cards", folder / TEAM_FOLDER
+    if not own.is_dir():
+        return
+    astray = card_files([own])
+    for path in astray:
+        where = path.relative_to(folder).as_posix()
+        hint = f"move it to {TEAM_FOLDER}/techniques/ or {TEAM_FOLDER}/runbooks/"
+        yield Check(name, False, f"{where} is no card REA reads", hint)
+    try:
+        techniques_of(folder)
+        runbooks_of(folder)
+    except ReaError as error:
+        yield Check(name, False, error.message, error.hint)
+        return
+    if not astray:
+        counts = (f"{kind}: {len(card_files([own / kind]))}" for kind in ("techniques", "runbooks"))
+        yield Check(name, True, f"the team's own can be read; {', '.join(counts)}")
 
 
 def _launcher(codebase: Codebase, known: Collection[str]) -> Iterator[Check]:

@@ -159,7 +159,7 @@ def _words(
     places = len({r.codebase for r in own})
     text = (
         f"{technique.title}: {n} experiment{'' if n == 1 else 's'} on {places} codebase{'' if places == 1 else 's'} "
-        f"move the card's {expected} to {found} here"
+        f"move{'s' if n == 1 else ''} the card's {expected} to {found} here"
     )
     if spread > 0:
         text += f"; it varies between contexts by ± {math.sqrt(spread) * 100:.2f} %"

@@ -14,8 +14,10 @@ def interaction(a: str, b: str, records: Iterable[ExperimentRecord]) -> Effect |
 
     Every experiment on exactly this pair is compared with the single experiments of the same campaign (of the same
     codebase where the campaign has none); measurements are averaged with weights 1/se², as errors of the three gains
-    add up. Negative is sub-additive. A record without a standard error counts as ± 1 %.
+    add up. Negative is sub-additive. A record without a standard error counts as ± 1 %. The order of the two does not
+    matter.
     """
+    a, b = sorted((a, b))
     known = [r for r in records if _usable(r)]
     measured: list[tuple[float, float, str]] = []
     for pair in known:
@@ -34,8 +36,13 @@ def interaction(a: str, b: str, records: Iterable[ExperimentRecord]) -> Effect |
     mean = sum(difference / error**2 for difference, error, _ in measured) / precision
     sd = math.sqrt(1 / precision)
     kind = "add up" if abs(mean) < 2 * sd else "give less together than apart" if mean < 0 else "help each other"
-    words = f"{a} and {b} {kind}: {percent(mean)} ± {sd * 100:.2f} % beside the sum, from {len(measured)} measured"
+    n = len(measured)
+    words = f"{a} and {b} {kind}: {percent(mean)} ± {sd * 100:.2f} % beside the sum, measured {_times(n)}"
     return Effect(mean, sd, len(measured), tuple(line for _, _, line in measured), words)
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
 
 
 def _usable(record: ExperimentRecord) -> bool:

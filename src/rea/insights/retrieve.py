@@ -108,7 +108,8 @@ def _answer(
     count = f"{len(rows)} technique{'' if len(rows) == 1 else 's'}, {tested} experiment{'' if tested == 1 else 's'}"
     lines = [f"What is known {topic}: {count}."]
     lines += [f"{row.effect.words}." for row in rows]
-    lines += [f"{line}." for row in rows for line in row.together]
+    # Where both techniques of a pair are in the answer, the pair is told once.
+    lines += dict.fromkeys(f"{line}." for row in rows for line in row.together)
     for role, tried in (values or {}).items():
         lines += [f"Values of {role} tried: {'; '.join(tried)}." if tried else f"No experiment has set {role} yet."]
     found = tuple(_note(record) for record in notes[:MOST_ROWS])

@@ -17,6 +17,16 @@ TEAM_FOLDER = Path(".rea/knowledge")
 """Where a codebase keeps its own `techniques/` and `runbooks/`, relative to its root."""
 
 
+def techniques_of(root: Path) -> tuple[Technique, ...]:
+    """What a campaign of the codebase at `root` is planned with: the packaged techniques and its team's own."""
+    return load_techniques(root / TEAM_FOLDER / "techniques")
+
+
+def runbooks_of(root: Path) -> tuple[Runbook, ...]:
+    """What failures of the codebase at `root` are recognised by: the packaged runbooks and its team's own."""
+    return load_runbooks(root / TEAM_FOLDER / "runbooks")
+
+
 def packaged(kind: str) -> Path:
     """The folder of the cards that come with REA; `kind` is "techniques" or "runbooks"."""
     return Path(str(resources.files("rea.knowledge"))) / kind

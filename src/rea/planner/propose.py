@@ -93,7 +93,8 @@ def _from_technique(
         fit = 1.0 + (max(aim, 1.0) - 1.0) / (1.0 + known.n)
         sd = known.sd if known.n else math.hypot(known.sd, BETWEEN_SETS[technique.level])
         reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
-        sources = [Source(SourceKind.RESEARCH, f"{technique.effect.basis}; treats {_list(technique.treats)}")]
+        basis = technique.effect.basis.rstrip(". ")
+        sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
         if known.n:
             sources.append(Source(SourceKind.INSIGHTS, known.words))
             reasons.append(known.words)

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rea.domain.campaign import Campaign
-from rea.domain.errors import UsageError
+from rea.domain.errors import ConfigError, UsageError
 from rea.executor.tools import Tools
 from rea.launchers import open_launcher
 from rea.store import Store, data_home, open_store
+
+if TYPE_CHECKING:
+    from rea.domain.technique import Technique
 
 # What a job sees of the environment of whoever submits it; everything else is named in rea.toml and pinned in the plan.
 JOB_ENV: Final = (
@@ -43,19 +46,19 @@ class Workspace:
 
     def tools(self, campaign: Campaign) -> Tools:
         """What a wake of this campaign works with."""
-        from rea.knowledge.cards import load_runbooks, load_techniques
+        from rea.knowledge.cards import runbooks_of, techniques_of
         from rea.workspace.proposal import publish
 
         choice = campaign.codebase.launcher
-        team = Path(campaign.codebase.root) / ".rea" / "knowledge"
+        root = Path(campaign.codebase.root)
         launcher = open_launcher(choice.kind, runs=self.runs, slots=choice.slots, options=choice.options)
         return Tools(
             store=self.store,
             launcher=launcher,
             runs=self.runs,
             clock=self.clock,
-            techniques=lambda: load_techniques(*_present(team / "techniques")),
-            runbooks=lambda: load_runbooks(*_present(team / "runbooks")),
+            techniques=lambda: techniques_of(root),
+            runbooks=lambda: runbooks_of(root),
             wake_command=(sys.executable, "-m", "rea", "wake"),
             wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
             job_env=_environment(JOB_ENV),
@@ -80,5 +83,18 @@ def _environment(names: tuple[str, ...]) -> Mapping[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _present(folder: Path) -> tuple[Path, ...]:
-    return (folder,) if folder.is_dir() else ()
+def techniques_here(root: Path | None) -> tuple[Technique, ...]:
+    """What a campaign would be planned with in the codebase at or above `root`.
+
+    With None that is the codebase around the working directory; where there is none, the packaged techniques alone.
+    """
+    from rea.codebase.config import find
+    from rea.knowledge.cards import load_techniques, techniques_of
+
+    try:
+        folder = find(root or Path())
+    except ConfigError:
+        if root is not None:
+            raise
+        return load_techniques()
+    return techniques_of(folder)
