@@ -168,3 +168,38 @@ def test_a_place_for_runs_that_cannot_be_used_is_said(desk):
     (desk.home / "file").write_text("")
     done = desk.rea("plan", env={"REA_RUNS": str(desk.home / "file")})
     assert done.returncode == 2 and "REA_RUNS" in done.stderr and "Traceback" not in done.stderr
+
+
+CARD = """---
+name: tilt-the-tower
+title: Tilt the tower
+level: recipe
+mechanism: tilting
+settings:
+  - {learning_rate: x0.4}
+effect: {mean: 0.001, sd: 0.002, basis: "Ours."}
+citation: "us, 2024"
+---
+Prose.
+"""
+
+
+def test_the_teams_own_cards_are_planned_with_and_known_to_the_insights(desk):
+    cards = desk.root / ".rea" / "knowledge" / "techniques"
+    cards.mkdir(parents=True)
+    (cards / "tilt-the-tower.md").write_text(CARD.replace("citation", "quotation"))
+    desk.commit()
+    refused = desk.call("plan", "--profile-runs", "2")
+    assert refused.returncode == 2 and "tilt-the-tower.md" in refused.stderr
+    assert desk.workspace().store.campaigns() == []  # no training was paid for
+
+    (cards / "tilt-the-tower.md").write_text(CARD)
+    desk.commit()
+    assert "Tilt the tower: no experiments yet" in desk.call("insights", "tilt-the-tower").stdout
+    outside = desk.rea("insights", "tilt-the-tower", cwd=desk.home)
+    assert outside.returncode == 0 and "Tilt the tower" not in outside.stdout
+    assert "Tilt the tower" in desk.rea("insights", "tilt-the-tower", "-C", str(desk.root), cwd=desk.home).stdout
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    (mine,) = [h for h in workspace.store.hypotheses(campaign.id) if h.draft.technique == "tilt-the-tower"]
+    assert [source.note for source in mine.draft.sources] == ["Ours; treats no symptom in particular"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rea.codebase.doctor import Check, examine
+from rea.domain.host import Host
 
 TOML = f"""
 [codebase]
@@ -64,7 +65,7 @@ def remove(name: str) -> Callable[[Path], None]:
 
 
 def test_a_codebase_in_order_passes_every_check(root: Path) -> None:
-    checks = {check.name: check for check in examine(root)}
+    checks = {check.name: check for check in examine(root, host=Host(1.0, 2**30, 0))}
     assert {name for name, check in checks.items() if check.ok is not True} <= {"disk"}
     assert set(checks) == {
         "rea.toml",
@@ -79,6 +80,7 @@ def test_a_codebase_in_order_passes_every_check(root: Path) -> None:
         "metrics",
         "approvals",
         "launcher",
+        "resources",
         "disk",
     }
 
@@ -127,6 +129,18 @@ citation: "us, 2024"
 ---
 Prose.
 """
+
+
+def test_what_the_host_lacks_is_told_of_the_local_launcher_alone(root: Path) -> None:
+    def found(host: Host) -> list[bool | None]:
+        return [check.ok for check in examine(root, host=host) if check.name == "resources"]
+
+    edit("rea.toml", 'walltime = "1m"', 'walltime = "1m"\ncpus = 2\n[launcher]\nslots = 2')(root)
+    assert found(Host(4.0, None, 0)) == [True]
+    assert found(Host(3.0, None, 0)) == [None]
+    assert found(Host(1.0, None, 0)) == [False]
+    edit("rea.toml", "slots = 2", 'kind = "slurm"')(root)
+    assert found(Host(1.0, None, 0)) == []
 
 
 def test_the_teams_own_cards_are_read_and_what_keeps_one_from_being_read_is_found(root: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from report_samples import sample_codebase, sample_plan
 
-from rea.domain.codebase import Codebase
+from rea.domain.codebase import Codebase, LauncherChoice
+from rea.domain.host import Host
 from rea.domain.jobs import Capacity
 from rea.guard.preflight import Facts, blocking, checks, evaluator_files, gather, git_state, python_version
 
@@ -28,6 +29,7 @@ GOOD = Facts(
     signers=("anna@x",),
     signers_error="",
     ssh_keygen=True,
+    host=Host(64.0, 2**40, 8),
 )
 
 
@@ -66,6 +68,19 @@ def test_what_only_an_engineer_can_accept_blocks_until_granted() -> None:
     assert names(bare, facts) == {"evaluator", "sealed", "clean", "overrides"}
     assert names(bare, facts, granted=("evaluator", "sealed", "clean")) == {"overrides"}
     assert names(bare, facts, granted=("evaluator", "sealed", "clean", "overrides")) == set()
+
+
+def test_a_host_that_cannot_hold_one_run_blocks_until_granted_and_crowded_slots_do_not() -> None:
+    base = sample_codebase()
+    local = replace(base, launcher=LauncherChoice("local", 3), resources=replace(base.resources, cpus=2))
+    crowded = replace(GOOD, host=Host(4.0, 2**40, 0))
+    assert names(local, crowded) == set()
+    (said,) = [check.words for check in checks(local, crowded) if check.name == "resources"]
+    assert "disturb" in said
+    small = replace(GOOD, host=Host(1.0, 2**40, 0))
+    assert names(local, small) == {"resources"}
+    assert names(local, small, granted=("resources",)) == set()
+    assert names(replace(local, launcher=LauncherChoice("slurm", 3)), small) == set()
 
 
 def test_every_check_that_fails_says_what_to_do() -> None:
@@ -112,7 +127,7 @@ def test_gathering_sees_the_real_repository(tmp_path: Path) -> None:
     git("commit", "-qm", "first")
     commit = git("rev-parse", "HEAD")
     base = replace(sample_codebase(), root=str(tmp_path), python=sys.executable)
-    facts = gather(base, commit, tmp_path / "runs" / "deep", capacity=Capacity(1, 1), needed_bytes=1)
+    facts = gather(base, commit, tmp_path / "runs" / "deep", capacity=Capacity(1, 1), host=GOOD.host, needed_bytes=1)
     assert (facts.commit_found, facts.changes, facts.git_error, facts.signers) == (True, (), "", ())
     assert facts.evaluator == ("evaluate.py",)
     assert {check.name for check in blocking(checks(base, facts))} <= {"signers", "ssh-keygen"}

@@ -100,8 +100,9 @@ def doctor(
     """Say what a codebase still lacks before REA can work on it."""
     from rea.codebase.doctor import examine
     from rea.launchers import KINDS
+    from rea.launchers.host import look
 
-    checks = examine(path, launchers=KINDS)
+    checks = examine(path, launchers=KINDS, host=look())
     output.data(checks, _checklist(checks), as_json)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)

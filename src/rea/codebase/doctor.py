@@ -17,6 +17,7 @@ from rea.codebase.git import repository
 from rea.codebase.trees import is_leaf, locate, nearest, value_at
 from rea.domain.codebase import Codebase, ConfigStyle
 from rea.domain.errors import ReaError
+from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.paths import matches
 from rea.knowledge.cards import TEAM_FOLDER, runbooks_of, techniques_of
 from rea.knowledge.frontmatter import card_files
@@ -45,11 +46,13 @@ def examine(
     config: str | None = None,
     launchers: Collection[str] = LAUNCHERS,
     runs: Path | None = None,
+    host: Host | None = None,
 ) -> tuple[Check, ...]:
     """Every check on the codebase at `root`. Nothing is changed; only the training Python is started.
 
     `config` replaces `[codebase] config` as in `load`; `launchers` are the kinds there are; `runs` is where run
-    directories go (for the disk check; default: the codebase's own disk).
+    directories go (for the disk check; default: the codebase's own disk); `host` is the machine that the local launcher
+    uses (default: what is asked of it is not checked).
     """
     checks = list(_git(root))
     try:
@@ -72,6 +75,8 @@ def examine(
     for examiner in examiners:
         checks += examiner(codebase, folder)
     checks += _launcher(codebase, launchers)
+    if host is not None:
+        checks += _resources(codebase, host)
     checks += _disk(runs or folder)
     return tuple(checks)
 
@@ -338,6 +343,15 @@ def _launcher(codebase: Codebase, known: Collection[str]) -> Iterator[Check]:
     close = difflib.get_close_matches(kind, sorted(known), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(known))}"
     yield Check("launcher", False, f"{kind!r} is no launcher REA has", hint)
+
+
+def _resources(codebase: Codebase, host: Host) -> Iterator[Check]:
+    if codebase.launcher.kind != LOCAL:
+        return
+    found = lacks(codebase, host)
+    yield from (Check("resources", False if lack.fatal else None, lack.words, lack.hint) for lack in found)
+    if not found:
+        yield Check("resources", True, fits(codebase, host))
 
 
 def _disk(runs: Path) -> Iterator[Check]:

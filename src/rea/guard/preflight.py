@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rea.domain.codebase import Codebase
 from rea.domain.errors import ConfigError
+from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.jobs import Capacity
 from rea.domain.paths import is_protected
 from rea.domain.plan import Plan
@@ -61,6 +62,7 @@ class Facts:
     signers: tuple[str, ...]
     signers_error: str
     ssh_keygen: bool
+    host: Host
 
 
 def gather(
@@ -69,11 +71,12 @@ def gather(
     runs_folder: Path,
     *,
     capacity: Capacity | None,
+    host: Host,
     launcher_error: str = "",
     overrides_verifiable: bool = True,
     needed_bytes: int = MINIMUM_FREE_BYTES,
 ) -> Facts:
-    """Look at the codebase, its environment and the disk; the launcher's capacity is handed in."""
+    """Look at the codebase, its environment and the disk; the launcher's capacity and its host are handed in."""
     root = Path(codebase.root)
     found, changes, git_error = git_state(root, commit)
     version, python_error = python_version(codebase)
@@ -94,6 +97,7 @@ def gather(
         signers=names,
         signers_error=signers_error,
         ssh_keygen=has_ssh_keygen(),
+        host=host,
     )
 
 
@@ -108,6 +112,7 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
         _sealed(codebase),
         _overrides(facts),
         _launcher(codebase, facts),
+        *_resources(codebase, facts),
         _disk(facts),
         _signers(facts),
         _ssh_keygen(facts),
@@ -262,6 +267,17 @@ def _launcher(codebase: Codebase, facts: Facts) -> Check:
     if facts.capacity.slots < 1:
         return Check("launcher", False, f"the {kind} launcher has no slot", "set [launcher] slots in rea.toml")
     return Check("launcher", True, f"{kind}: {facts.capacity.slots} slots, {facts.capacity.free} free now")
+
+
+def _resources(codebase: Codebase, facts: Facts) -> tuple[Check, ...]:
+    """What not even one run gets blocks; runs in each other's way are the engineer's to have, and are told."""
+    if codebase.launcher.kind != LOCAL:
+        return ()
+    found = lacks(codebase, facts.host)
+    words = "; ".join(lack.words for lack in found) or fits(codebase, facts.host)
+    fatal = [lack.hint for lack in found if lack.fatal]
+    hint = f"{fatal[0]}; or grant `resources`" if fatal else None
+    return (Check("resources", not fatal, words, hint, grantable=True),)
 
 
 def _disk(facts: Facts) -> Check:

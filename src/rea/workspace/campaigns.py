@@ -36,7 +36,9 @@ from rea.guard.approval import verified_approval
 from rea.guard.preflight import Check, blocking, checks, gather
 from rea.guard.signing import principal as this_person
 from rea.guard.signing import read_signers, sign, statement
+from rea.knowledge.cards import runbooks_of, techniques_of
 from rea.launchers import open_launcher
+from rea.launchers.host import look
 from rea.planner.draft import parse_budget, write_plan
 from rea.planner.synthesise import rank
 from rea.store.transaction import Transaction
@@ -85,6 +87,9 @@ def plan(
     open_launcher(
         codebase.launcher.kind, runs=workspace.runs, slots=codebase.launcher.slots, options=codebase.launcher.options
     )
+    # A card of the team's that cannot be read would stop the planning after the profile has been paid for.
+    techniques_of(Path(codebase.root))
+    runbooks_of(Path(codebase.root))
     limit_s = codebase.resources.walltime_s
     drafts = [
         RunDraft(
@@ -346,6 +351,7 @@ def preflight(
         campaign.commit,
         workspace.runs,
         capacity=tools.launcher.capacity(),
+        host=look(),
         overrides_verifiable=_verifiable(workspace, campaign),
     )
     listed = checks(campaign.codebase, facts, loads(Plan, record.text) if record else None)
