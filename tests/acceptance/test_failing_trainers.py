@@ -2,7 +2,7 @@
 
 import pytest
 
-from rea.domain.states import CampaignState, HypothesisState, RunState, Verdict
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, Verdict
 from rea.workspace import campaigns
 from support.desk import opened, within_limit
 
@@ -11,13 +11,16 @@ TWO_SLOTS = {"slots = 1": "slots = 2", 'walltime = "20s"': 'walltime = "6s"'}
 BASELINE = {
     "die": "configuration",
     "hang": "wall time",
-    "silent": "no line with",
-    "garbage": "no line with",
+    "silent": "metrics.jsonl holds 2 JSON lines, none with",
+    "mute": "metrics.jsonl is empty",
+    "stdout": "while train.log in the run's directory has such a line; append one",
+    "garbage": "metrics.jsonl holds no JSON object: 40 lines are",
     "nan": "NaN",
     "memory": "memory",
-    "no_predictions": "evaluator",
-    "short": "evaluator",
-    "cheat": "evaluator",
+    "no_predictions": "1/evaluate.log",
+    "short": "predictions and rows differ in number",
+    "miscount": "the evaluator judged 4000 rows, the trainer has 50000",
+    "cheat": "the evaluator found",
 }
 
 
@@ -27,7 +30,7 @@ def test_a_baseline_that_does_not_train_ends_the_campaign_with_its_reason(desks,
     workspace = desk.workspace()
     campaign = desk.plan(workspace, profile_runs=2)
     assert campaign.state is CampaignState.FAILED, campaign
-    assert "the baseline does not train" in campaign.reason
+    assert "the baseline gives no result" in campaign.reason
     assert BASELINE[kind].lower() in campaign.reason.lower()
     assert all(run.state is RunState.FAILED and run.failure for run in workspace.store.runs(campaign.id))
     within_limit(workspace, campaign.id)
@@ -111,3 +114,44 @@ def test_failures_teach_the_insights_and_infrastructure_does_not(broken):
     records = {record.hypothesis: record for record in workspace.store.experiments()}
     assert all(record.failure != "tiny-hiccup" for record in records.values() if record.outcome == "failed")
     assert any(record.outcome == "failed" for record in records.values())
+
+
+def test_an_evaluator_that_dies_over_the_baseline_is_named_with_its_log(desks):
+    desk = desks(toml=TWO_SLOTS)
+    judge = desk.root / "evaluate.py"
+    judge.write_text(judge.read_text().replace("    args = parser.parse_args()", "    args = parser.prase_args()"))
+    desk.commit("A slip of the pen")
+    done = desk.rea("plan", "--budget", "60s", "--profile-runs", "2")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the baseline gives no result: The evaluator failed" in done.stdout
+    assert "evaluate.log" in done.stdout and "AttributeError" in done.stdout
+    runs = desk.workspace().store.runs(1)
+    assert {run.failure.runbook for run in runs} == {"evaluator-failed"}
+
+
+def test_an_evaluator_that_breaks_in_mid_campaign_holds_it_and_what_it_missed_is_tried_again(desks):
+    desk = desks(toml=TWO_SLOTS)
+    labels = desk.home / "labels"
+    labels.write_text("there")
+    judge = desk.root / "evaluate.py"
+    judge.write_text(judge.read_text().replace("    args =", f"    Path({str(labels)!r}).read_text()\n    args =", 1))
+    desk.commit("Labels lie elsewhere")
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="60s", rounds=1, profile_runs=2)
+    desk.keep(workspace, campaign, *SOUND, "model.normalization=batch")
+    desk.approve(workspace, campaign)
+    labels.rename(labels.with_name("elsewhere"))
+    campaign = desk.run(workspace, campaign)
+    assert campaign.state is CampaignState.PAUSED and campaign.pause_reason is PauseReason.GUARDRAIL
+    assert "The evaluator failed" in campaign.reason and "evaluate.log" in campaign.reason
+    runs = workspace.store.runs(campaign.id)
+    assert sum(run.state is RunState.FAILED for run in runs) == 1, "one may be its treatment's own fault, two are not"
+    waiting = [run.id for run in runs if run.state is RunState.PLANNED and run.failure is not None]
+    assert waiting
+    labels.with_name("elsewhere").rename(labels)
+    campaigns.resume(workspace, campaign.title)
+    campaign = desk.follow(workspace, campaign.id)
+    assert campaign.state is CampaignState.FINISHED, campaign.reason
+    assert all(workspace.store.run(id_).state is RunState.SUCCEEDED for id_ in waiting)
+    assert all(record.outcome != "failed" for record in workspace.store.experiments())
+    within_limit(workspace, campaign.id)

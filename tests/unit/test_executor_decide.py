@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rea.domain.ledger import Purse
-from rea.domain.run import Failure, Run
+from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.runbook import Charge
 from rea.domain.states import (
@@ -21,7 +21,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import decide
+from rea.executor.decide import decide, evaluator_is_down
 from rea.executor.snapshot import Report
 from support.world import World
 
@@ -192,6 +192,32 @@ def test_a_campaign_lives_with_treatments_that_fail_and_machines_that_go(seed):
     assert again and all(x.number <= world.plan.rules.retry_cap for x in world.attempts)
     paid = {entry.attempt: entry.purse for entry in world.entries if entry.attempt is not None}
     assert any(purse is Purse.CONTINGENCY for purse in (e.purse for e in world.entries)) and paid
+
+
+def test_an_evaluator_is_down_when_the_baseline_or_two_treatments_in_a_row_meet_it():
+    book = Failure("evaluator-failed", "G", "The evaluator failed")
+    failed = Report("failed", failure=book, action=RunbookAction.DROP)
+    treatments = [Treatment(), *(Treatment({"optim.lr": lr}) for lr in (0.01, 0.02, 0.03))]
+    drafts = [RunDraft(str(i), i or None, 1, Phase.VALIDATION, t, 1, 1.0, 9.0, 9.0) for i, t in enumerate(treatments)]
+    runs = [Run(i, 1, draft, RunState.ACTIVE) for i, draft in enumerate(drafts)]
+
+    def ended(run: int, outcome: str, failure: Failure | None = None) -> Attempt:
+        return Attempt(run, run, 1, f"job-{run}", "/", AttemptState.ENDED, 9.0, 0.0, outcome, failure, ended_at=run)
+
+    def down(run: int, *before: Attempt, report: Report = failed) -> bool:
+        return evaluator_is_down(runs[run], report, runs, before)
+
+    assert down(0), "the baseline was judged before"
+    assert not down(3), "one may be its treatment's own fault"
+    assert down(3, ended(2, "failed", book))
+    assert not down(3, ended(1, "failed", book), ended(2, "succeeded")), "another was judged since"
+    assert down(3, ended(1, "failed", book), ended(2, "stopped")), "one that was stopped never met the evaluator"
+    assert down(3, ended(1, "failed", book), ended(2, "failed", Failure("shape-mismatch", "C", "")))
+    assert not down(3, ended(3, "failed", book)), "a treatment's own other run says nothing new"
+    other = replace(failed, failure=Failure("disk-full", "R", "No space"))
+    assert not down(0, report=other)
+    profile = replace(runs[0], draft=replace(drafts[0], phase=Phase.PROFILE))
+    assert not evaluator_is_down(profile, failed, runs, ())
 
 
 def test_a_run_waits_before_it_is_repeated():

@@ -123,6 +123,7 @@ def test_the_specific_outranks_the_general_wherever_it_stands() -> None:
     ("signal", "name"),
     [
         (Signal.EVALUATOR_DISAGREES, "evaluator-disagrees"),
+        (Signal.EVALUATOR_FAILED, "evaluator-failed"),
         (Signal.RESOLVED_MISMATCH, "silent-override"),
         (Signal.ROW_COUNT, "wrong-row-count"),
         (Signal.NAN, "diverged"),
@@ -131,6 +132,42 @@ def test_the_specific_outranks_the_general_wherever_it_stands() -> None:
 )
 def test_what_rea_saw_itself_leads_to_a_runbook(signal: Signal, name: str) -> None:
     assert diagnose("", "succeeded", exit_code=0, signals=frozenset({signal.value})) == name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ValueError: p.npy: expected 12000 predictions, one per valid row, found shape (11999,)",
+        "evaluate.py: expected 4000 predictions of valid, found 3999",
+        "AssertionError: Expected 4,000 rows but got 3,999",
+        "RuntimeError: 3999 predictions for 4000 labels",
+        "ValueError: length of predictions (3999) does not match length of labels (4000)",
+        "ValueError: Number of rows differs: 3999 != 4000",
+        "ValueError: predictions and labels have different lengths",
+        "ValueError: y_pred and y_true must have the same length",
+        "ValueError: row count mismatch: 3999 vs 4000",
+        "ValueError: mismatch in the number of predictions",
+        "ValueError: Found input variables with inconsistent numbers of samples: [4000, 3999]",
+        "    assert len(preds) == len(labels)",
+    ],
+)
+def test_an_evaluator_that_counts_for_itself_may_say_so_in_many_ways(line: str) -> None:
+    log = f"Traceback (most recent call last):\n{line}\n"
+    assert diagnose(log, exit_code=1, signals=frozenset({"evaluator_failed"})) == "wrong-row-count"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "writing 4000 predictions of valid",
+        "expected calibration error 0.01",
+        "read 4000 rows for 12 fields",
+        "ValueError: could not parse the scores: same file, different encoding",
+        "expected floating-point probabilities, found int64",
+    ],
+)
+def test_lines_about_rows_and_predictions_are_no_wrong_count(line: str) -> None:
+    assert diagnose(line, exit_code=1) != "wrong-row-count"
 
 
 def test_a_missing_final_line_is_no_cause_where_the_job_failed() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rea.domain.campaign import PlanRecord
 from rea.domain.codebase import Codebase, Scalar
+from rea.domain.codec import loads
+from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisDraft
+from rea.domain.ids import say
 from rea.domain.states import Phase
 
 
@@ -122,3 +126,17 @@ class Plan:
 
     def phase(self, round_: int, phase: Phase) -> PhasePlan | None:
         return next((p for p in self.phases if p.round == round_ and p.phase is phase), None)
+
+
+def read_plan(record: PlanRecord) -> Plan:
+    """The plan that a stored version holds. Raises ReaError, naming plan and campaign, where its text is none."""
+    try:
+        return loads(Plan, record.text)
+    except (ValueError, TypeError, RecursionError) as error:
+        campaign = say("C", record.campaign)
+        said = " ".join(str(error).split())[:300]
+        raise ReaError(
+            f"{say('P', record.id)}, version {record.version} of the plan of {campaign}, cannot be read: {said}",
+            hint="its text should be the JSON of a plan as REA wrote it. Restore the store from a backup, or end the"
+            f" campaign with `rea stop {campaign}`",
+        ) from error

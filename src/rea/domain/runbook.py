@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from rea.domain.technique import Setting
 
@@ -35,14 +36,19 @@ class Charge(StrEnum):
     CONTINGENCY = "contingency"
 
 
+EVALUATOR_FAILED: Final = "evaluator-failed"
+"""The runbook of an evaluator that gives no answer; repeated, it holds the campaign (`rea.executor.decide`)."""
+
+
 class Signal(StrEnum):
     """What REA itself saw in a run's metrics and files, beside its log."""
 
     NAN = "nan"  # a metric was NaN or infinite
     MISSING_FINAL = "missing_final"  # no final metrics line
-    ROW_COUNT = "row_count"  # predictions and rows of the split differ in number
+    ROW_COUNT = "row_count"  # the evaluator judged another number of rows than it should
     RESOLVED_MISMATCH = "resolved_mismatch"  # the trainer ran with other values than it was given
-    EVALUATOR_DISAGREES = "evaluator_disagrees"  # the pinned evaluator failed or recomputed another metric
+    EVALUATOR_DISAGREES = "evaluator_disagrees"  # the pinned evaluator recomputed another metric
+    EVALUATOR_FAILED = "evaluator_failed"  # the pinned evaluator died, or printed no metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class CampaignState(StrEnum):
     PAUSED = "paused"  # → RUNNING, STOPPED, PROFILING         jobs in flight end; nothing new starts
     FINISHED = "finished"  # terminal: a proposal, or "no launch" said plainly
     STOPPED = "stopped"  # terminal: an engineer ended it
-    FAILED = "failed"  # terminal: it could not go on (the baseline does not train, ...)
+    FAILED = "failed"  # terminal: it could not go on (the baseline gives no result, ...)
 
 
 class Phase(StrEnum):
@@ -114,6 +114,20 @@ TRANSITIONS: Final[dict[tuple[type[StrEnum], StrEnum], frozenset[StrEnum]]] = {
     (_P, _P.APPROVED): frozenset({_P.SUPERSEDED}),
     (_P, _P.REJECTED): frozenset({_P.SUPERSEDED}),
     (_P, _P.SUPERSEDED): frozenset(),
+}
+
+_SEARCHING: Final = frozenset(Phase) - {Phase.PROFILE, Phase.DONE}
+
+# Which phases go with a state; a campaign that was ended keeps the phase it had.
+PHASES: Final[dict[CampaignState, frozenset[Phase]]] = {
+    _C.PROFILING: frozenset({Phase.PROFILE}),
+    _C.DRAFTED: frozenset({Phase.PROFILE}),
+    _C.APPROVED: frozenset({Phase.PROFILE}),
+    _C.RUNNING: _SEARCHING,
+    _C.PAUSED: _SEARCHING | {Phase.PROFILE},  # in its profile where the budget held no plan
+    _C.FINISHED: frozenset({Phase.DONE}),
+    _C.STOPPED: frozenset(Phase),
+    _C.FAILED: frozenset(Phase),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from rea.codebase.config import digest as codebase_digest
 from rea.codebase.overrides import baseline_values
 from rea.codebase.proposal import propose
 from rea.domain.campaign import Campaign
-from rea.domain.codec import canonical, digest, loads
+from rea.domain.codec import canonical, digest
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisKind
 from rea.domain.ledger import Purse
-from rea.domain.plan import Plan, PlannedHypothesis
+from rea.domain.plan import Plan, PlannedHypothesis, read_plan
 from rea.domain.run import Attempt, Failure
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.runbook import Charge
@@ -31,7 +31,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import next_state
+from rea.executor.decide import evaluator_is_down, next_state
 from rea.executor.jobs import build, checkout, job_name, run_folder
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
@@ -136,6 +136,8 @@ def _record(wake: Wake, action: a.Record) -> None:
         return
     run = next(r for r in rows.runs if r.id == attempt.run)
     earlier = [x for x in rows.attempts if x.run == run.id and x.id != attempt.id]
+    if evaluator_is_down(run, report, rows.runs, rows.attempts):
+        report = replace(report, action=RunbookAction.HOLD, retry=True)  # once it is mended, the run is worth another
     state = next_state(run, report, RETRY_CAP, len(earlier) + 1)
     if rows.campaign.state is CampaignState.STOPPED and state is RunState.PLANNED:
         state = RunState.CANCELLED
@@ -377,7 +379,7 @@ def _sleep(wake: Wake, action: a.Sleep) -> None:
 def _plan(rows: RowsPort) -> Plan:
     if rows.plan is None:
         raise ReaError(f"{rows.campaign.title} has no plan", hint="`rea plan` makes one")
-    return loads(Plan, rows.plan.text)
+    return read_plan(rows.plan)
 
 
 _HANDLERS: dict[type, Callable[[Wake, Any], None]] = {

@@ -6,15 +6,19 @@ Actions come in small steps. The wake applies them, takes a new snapshot and ask
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
+from rea.domain.errors import ReaError
 from rea.domain.hypothesis import Hypothesis
+from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
-from rea.domain.run import Attempt, Run, RunDraft
-from rea.domain.runbook import Charge
+from rea.domain.run import Attempt, Failure, Run, RunDraft
+from rea.domain.runbook import EVALUATOR_FAILED, Charge
 from rea.domain.states import (
+    PHASES,
     AttemptState,
     CampaignState,
     HypothesisState,
@@ -60,11 +64,15 @@ _BARRED = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)
 
 
 def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
-    """What to do next. Never empty: at the least it says until when to sleep."""
+    """What to do next. Never empty: at the least it says until when to sleep.
+
+    Raises ReaError for a campaign that nothing REA does could have brought to where it is.
+    """
     recorded = _ended(snapshot)
     if recorded:
         return recorded
     state = snapshot.campaign.state
+    _check_phase(snapshot.campaign)
     if state is CampaignState.PROFILING:
         return _unsubmitted(snapshot) or _profile(snapshot, now)
     if state is CampaignState.RUNNING:
@@ -72,6 +80,18 @@ def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     if is_terminal(state):
         return _wind_up(snapshot, now)
     return (Sleep(_sweep(snapshot, now)),)
+
+
+def _check_phase(campaign: Campaign) -> None:
+    allowed = PHASES[campaign.state]
+    if campaign.phase not in allowed:
+        expected = ", ".join(phase.value for phase in Phase if phase in allowed)
+        raise ReaError(
+            f"{campaign.title} is {campaign.state.value} in phase {campaign.phase.value}, which never go together;"
+            f" expected: {expected}",
+            hint="was its row edited by hand? Restore the store from a backup, or end the campaign with"
+            f" `rea stop {campaign.title}`",
+        )
 
 
 # ---------------------------------------------------------------- what is observed
@@ -118,9 +138,13 @@ def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     done = [run for run in snapshot.runs if run.state is RunState.SUCCEEDED]
     if len(done) >= PROFILE_MINIMUM:
         return (DraftPlan(),)
-    failed = [run.failure.message for run in snapshot.runs if run.failure is not None]
-    why = failed[-1] if failed else "no run gave a result"
-    return (Fail(f"the baseline does not train: {why}"),)
+    failed = [_in_words(run.failure) for run in snapshot.runs if run.failure is not None]
+    why = failed[-1] if failed else "every run was cancelled"
+    return (Fail(f"the baseline gives no result: {why}"),)
+
+
+def _in_words(failure: Failure) -> str:
+    return failure.message + (f" — {failure.line.strip()[:200]}" if failure.line else "")
 
 
 # ---------------------------------------------------------------- a signed campaign
@@ -437,3 +461,23 @@ def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunSt
     if report.retry and (attempts < retry_cap or report.charge is Charge.CONTINGENCY):
         return RunState.PLANNED
     return RunState.FAILED
+
+
+def evaluator_is_down(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:
+    """Whether it is the evaluator that fails, and not what this run's treatment predicts.
+
+    So it is where the baseline meets it, which was judged before, and where the treatment judged before this one met it
+    too. `attempts` are those that were recorded before.
+    """
+    if run.draft.phase is Phase.PROFILE or report.failure is None or report.failure.runbook != EVALUATOR_FAILED:
+        return False
+    if run.draft.treatment.empty:
+        return True
+    key = run.draft.treatment.key()
+    others = {r.id for r in runs if r.draft.treatment.key() != key}
+    judged = [a for a in attempts if a.run in others and (a.outcome == Outcome.SUCCEEDED or _unjudged(a))]
+    return bool(judged) and _unjudged(max(judged, key=lambda a: (a.ended_at or 0.0, a.id)))
+
+
+def _unjudged(attempt: Attempt) -> bool:
+    return attempt.failure is not None and attempt.failure.runbook == EVALUATOR_FAILED

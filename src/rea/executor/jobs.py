@@ -14,7 +14,11 @@ from rea.domain.jobs import ATTENDED, JobSpec, Step, StopRule, WakeCall
 from rea.domain.run import Attempt, Run
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
+from rea.executor.harvest import EVALUATE, TRAIN
 from rea.executor.tools import Tools
+
+GRACE_S = 5.0  # from SIGTERM to SIGKILL
+GRACE_SHARE = 0.05  # of a run's limit, at most
 
 
 def job_name(tools: Tools, run: int, number: int) -> str:
@@ -61,11 +65,15 @@ def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tu
         env=tools.wake_env,
         attended=(tools.wake_dir / ATTENDED, tools.wake_dir / f"{ATTENDED}-{campaign.id}"),
     )
+    # The time a trainer takes to end at its limit is paid from the reservation, too: the limit comes that much earlier.
+    held_s = attempt.reserved_s / resources.devices
+    grace_s = min(GRACE_S, held_s * GRACE_SHARE)
     return JobSpec(
         name=attempt.job,
         run_dir=run_dir,
         steps=steps,
-        walltime_s=attempt.reserved_s / resources.devices,  # never more than what is reserved for it
+        walltime_s=held_s - grace_s,
+        grace_s=grace_s,
         memory_bytes=resources.memory_bytes,
         cpus=resources.cpus,
         gpus=resources.gpus,
@@ -80,11 +88,11 @@ def _training_steps(
     codebase, draft = campaign.codebase, run.draft
     folder = checkout(tools, campaign, draft.treatment)
     train = prepare(codebase, draft.treatment, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
-    steps = [Step("train", train.argv, train.cwd, train.env)]
+    steps = [Step(TRAIN, train.argv, train.cwd, train.env)]
     pinned = checkout(tools, campaign, Treatment())
     evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
     if evaluate is not None:
-        steps.append(Step("evaluate", evaluate.argv, evaluate.cwd, evaluate.env, stdout="step-evaluate.jsonl"))
+        steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=f"step-{EVALUATE}.jsonl"))
     return tuple(steps)
 
 

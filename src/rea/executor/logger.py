@@ -9,6 +9,7 @@ from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord
+from rea.domain.runbook import FailureClass
 from rea.domain.states import HypothesisState, RunState
 from rea.planner.advance import Judgement
 from rea.planner.compose import context_of
@@ -21,18 +22,20 @@ _OUTCOMES = {
     HypothesisState.FAILED: ExperimentOutcome.FAILED,
 }
 
+_NO_LESSON = (FailureClass.TRANSIENT.value, FailureClass.GUARDRAIL.value)  # not of the treatment's own making
+
 
 def experiment(
     campaign: Campaign, evidence: Evidence, hypothesis: Hypothesis, judgement: Judgement, now: float
 ) -> ExperimentRecord | None:
-    """What this judgement teaches; None where it teaches nothing (in test, vetoed, left out, lost machines)."""
+    """What this judgement teaches; None where it teaches nothing (in test, vetoed, left out, not its own failure)."""
     outcome = _OUTCOMES.get(judgement.state)
     if outcome is None:
         return None
     plan, draft = evidence.plan, hypothesis.draft
     runs = evidence.of(draft.full)
     failures = [run.failure for run in runs if run.failure is not None]
-    if outcome is ExperimentOutcome.FAILED and any(failure.kind == "T" for failure in failures):
+    if outcome is ExperimentOutcome.FAILED and any(failure.kind in _NO_LESSON for failure in failures):
         return None
     search = plan.rules.search_seeds
     mine, theirs = evidence.gains(draft.full, search), evidence.gains(draft.base, search)

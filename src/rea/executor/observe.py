@@ -8,12 +8,11 @@ from pathlib import Path
 from rea.codebase.overrides import baseline_values
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
-from rea.domain.codec import loads
 from rea.domain.errors import ApprovalNeededError, LauncherUnreachableError
 from rea.domain.jobs import Capacity, Handle, JobState, Observation
-from rea.domain.plan import Plan
+from rea.domain.plan import Plan, read_plan
 from rea.domain.run import Attempt, Run, RunResult
-from rea.domain.states import AttemptState, CampaignState, RunState
+from rea.domain.states import AttemptState, CampaignState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.harvest import harvest
 from rea.executor.jobs import checkout
@@ -95,6 +94,7 @@ class Observer:
             ended_attempts=1 + sum(1 for a in rows.attempts if a.run == run.id and a.state is AttemptState.ENDED),
             reserved_s=attempt.reserved_s,
             paired=paired,
+            rows=_rows_of_baseline(rows.runs, run, paired),
         )
 
     def _knobs(self, campaign: Campaign) -> Mapping[str, Scalar]:
@@ -106,7 +106,7 @@ class Observer:
         if rows.plan is None or rows.campaign.state not in (CampaignState.RUNNING, CampaignState.PAUSED):
             return None
         if rows.plan.digest not in self._plans:
-            self._plans[rows.plan.digest] = loads(Plan, rows.plan.text)
+            self._plans[rows.plan.digest] = read_plan(rows.plan)
         return self._plans[rows.plan.digest]
 
     def _signature_problem(self, rows: RowsPort) -> str:
@@ -125,6 +125,17 @@ class Observer:
             except ApprovalNeededError as error:
                 self._problems[key] = str(error)
         return self._problems[key]
+
+
+def _rows_of_baseline(runs: tuple[Run, ...], run: Run, paired: RunResult | None) -> float | None:
+    """How many rows the evaluator judged for the baseline: on the same seed, else on all seeds if they agree."""
+    if run.draft.phase is Phase.PROFILE:
+        return None
+    if paired is not None:
+        return paired.metrics.get("rows")
+    done = [r.result for r in runs if r.draft.treatment.empty and r.state is RunState.SUCCEEDED and r.result]
+    counts = {result.metrics["rows"] for result in done if "rows" in result.metrics}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _paired(runs: tuple[Run, ...], run: Run) -> RunResult | None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from rea.codebase.overrides import METRICS_FILE
 from rea.codebase.resolved import Agreement, judge
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.jobs import Observation, Outcome
 from rea.domain.run import Failure, Reading, Run, RunResult
 from rea.domain.runbook import Action, FailureEvidence, Runbook, Signal
 from rea.domain.states import Phase
-from rea.executor.harvest import Harvest, numbers
+from rea.executor.harvest import EVALUATE, METRICS_BYTES, TRAIN, Harvest, numbers
 from rea.executor.snapshot import Report
-from rea.knowledge.diagnosis import match
+from rea.knowledge.diagnosis import LINE_CHARACTERS, match
 from rea.knowledge.expression import apply
 
 CURVE_POINTS = 500
-NO_FINAL = 'metrics.jsonl has no line with "final": true'
 DISAGREEMENT = 1e-3  # relative; more than rounding of a printed metric
 
 
@@ -33,11 +35,13 @@ def assess(
     ended_attempts: int,
     reserved_s: float,
     paired: RunResult | None,
+    rows: float | None = None,
 ) -> Report:
     """Judge one ended attempt of `run`.
 
     `values` are the baseline's knob values; `ended_attempts` counts this one; `paired` is the baseline's result on the
-    same seed, if there is one: a treatment whose every reading equals it to the last digit did nothing.
+    same seed, if there is one: a treatment whose every reading equals it to the last digit did nothing. `rows` are
+    those of the visible split as the evaluator counted them for the baseline, where that is known.
     """
     outcome = observation.outcome or Outcome.LOST
     exit_ = observation.exit or {}
@@ -55,16 +59,16 @@ def assess(
             result = _revealed(found, exit_)
             if result is not None:
                 return Report(outcome.value, result=result, **times)
-            signals[Signal.EVALUATOR_DISAGREES] = "the evaluator printed no JSON line for the sealed split"
+            signals[Signal.EVALUATOR_FAILED] = f"the evaluator printed no JSON object; {_logs(found, exit_)}"
         else:
-            result, signals = _completed(run, found, exit_, codebase, paired)
+            result, signals = _completed(run, found, exit_, codebase, paired, rows)
             if result is not None:
                 return Report(outcome.value, result=result, **times)
-    elif str(exit_.get("step", "")).startswith("evaluate"):
-        if any(line.get("final") is True for line in found.lines):
-            signals[Signal.EVALUATOR_DISAGREES] = "the evaluator failed on the run's predictions"
-        else:  # no predictions are to be expected of a trainer that did not get to its end
-            signals[Signal.MISSING_FINAL] = NO_FINAL
+    elif outcome is Outcome.FAILED and (exit_.get("step") or TRAIN) != TRAIN:
+        if run.draft.phase is Phase.REVEAL or found.finished:
+            signals[Signal.EVALUATOR_FAILED] = f"the evaluator gave no answer; {_logs(found, exit_)}"
+        else:
+            signals[Signal.MISSING_FINAL] = no_final(found)
     if stopped.get("reason") == "nan" or _has_nan(found, codebase):
         signals = {Signal.NAN: "a metric was NaN or infinite"}  # what an evaluator says of it is a consequence
     evidence = FailureEvidence(
@@ -75,9 +79,18 @@ def assess(
         signals=frozenset(signals),
         attempts=ended_attempts,
     )
+    if Signal.MISSING_FINAL in signals:
+        # The trainer did not get to its end and said that all was well: an evaluator's failure is a consequence.
+        evidence = replace(
+            evidence, outcome=Outcome.SUCCEEDED.value, exit_code=None, signal=None, log_tail=found.trainer_tail
+        )
     diagnosis = match(evidence, runbooks)
+    line = diagnosis.line
+    if line is None and Signal.EVALUATOR_FAILED in signals:
+        line = _last_line(found.log_tail)
     book = diagnosis.runbook
-    said = "; ".join([*signals.values(), observation.message or str(exit_.get("message", ""))]).strip("; ")
+    ended = "" if Signal.MISSING_FINAL in signals else observation.message or str(exit_.get("message", ""))
+    said = "; ".join(filter(None, [*signals.values(), ended]))
     message = diagnosis.why + (f" ({said})" if said else "")
     action = book.action(validation=run.draft.phase is Phase.VALIDATION)
     repeats = book.policy.repeats(ended_attempts)
@@ -89,7 +102,7 @@ def assess(
         repair = change.overrides if change is not None else {}
     return Report(
         outcome.value,
-        failure=Failure(book.name, book.kind.value, message, diagnosis.line),
+        failure=Failure(book.name, book.kind.value, message, line),
         action=action,
         retry=action is Action.RETRY and repeats,
         wait_s=book.policy.wait_s(ended_attempts) if action is Action.RETRY else 0.0,
@@ -100,30 +113,42 @@ def assess(
 
 
 def _completed(
-    run: Run, found: Harvest, exit_: Mapping[str, Any], codebase: Codebase, paired: RunResult | None
+    run: Run,
+    found: Harvest,
+    exit_: Mapping[str, Any],
+    codebase: Codebase,
+    paired: RunResult | None,
+    rows: float | None,
 ) -> tuple[RunResult | None, dict[str, str]]:
     """The result of a run that ended well, or the signals that forbid believing it."""
     metric = codebase.objective.metric
     final = next((line for line in reversed(found.lines) if line.get("final") is True), None)
     if final is None:
-        return None, {Signal.MISSING_FINAL: NO_FINAL}
+        return None, {Signal.MISSING_FINAL: no_final(found)}
     printed = numbers(final)
-    evaluated = numbers(found.evaluated.get("evaluate", {}))
+    evaluated = numbers(found.evaluated.get(EVALUATE, {}))
     if codebase.evaluate is not None:
         if metric not in evaluated:
-            return None, {Signal.EVALUATOR_DISAGREES: f"the evaluator printed no {metric!r}"}
+            lacking = _lacking(found.evaluated.get(EVALUATE), metric)
+            return None, {Signal.EVALUATOR_FAILED: f"{lacking}; {_logs(found, exit_)}"}
+        counted = evaluated.get("rows")
+        same_split = final.get("split") in (codebase.objective.split, None)
+        for whose, count in (("the trainer", printed.get("rows") if same_split else None), ("the baseline", rows)):
+            if counted is not None and count is not None and count != counted:
+                return None, {Signal.ROW_COUNT: f"the evaluator judged {counted:g} rows, {whose} has {count:g}"}
         if metric in printed and not _agree(printed[metric], evaluated[metric]):
             words = f"the trainer printed {metric} = {printed[metric]:.6g}, the evaluator found {evaluated[metric]:.6g}"
             return None, {Signal.EVALUATOR_DISAGREES: words}
     elif metric not in printed:
-        return None, {Signal.MISSING_FINAL: f"the final line has no {metric!r}"}
+        words = f"the final line has no number {metric!r}, only {_names(final)}; print {metric!r} on it"
+        return None, {Signal.MISSING_FINAL: words}
     value = evaluated.get(metric, printed.get(metric, math.nan))
     if not math.isfinite(value):
         return None, {Signal.NAN: f"the final {metric} is {value}"}
     verification = judge(run.draft.treatment.overrides, found.resolved)
     if verification.agreement is Agreement.MISMATCH:
         return None, {Signal.RESOLVED_MISMATCH: verification.text}
-    result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get("evaluate", {})})
+    result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get(EVALUATE, {})})
     if result is None:
         return None, {Signal.MISSING_FINAL: "the final line has no usable metrics"}
     # A trainer that reported the value back used it, whatever little it changed.
@@ -184,6 +209,48 @@ def _revealed(found: Harvest, exit_: Mapping[str, Any]) -> RunResult | None:
         peak_memory_bytes=int(exit_.get("peak_memory_bytes") or 0),
         sealed=sealed,
     )
+
+
+def no_final(found: Harvest) -> str:
+    """What a metrics file holds in place of a final line, and what to do about it."""
+    empty = "is not there" if found.metrics_bytes is None else "is empty"
+    bad = "1 line is no JSON object" if found.bad_lines == 1 else f"{found.bad_lines} lines are no JSON objects"
+    marked = next((line["final"] for line in found.lines if line.get("final") not in (None, False)), None)
+    if found.lines:
+        count = len(found.lines)
+        held = f'holds {count} JSON {"line" if count == 1 else "lines"}, none with "final": true'
+        held += f" (one has {json.dumps(marked)[:40]} there)" if marked is not None else ""
+        held += f"; {bad}" if found.bad_lines else ""
+    elif found.metrics_bytes:
+        held = f"holds no JSON object: {bad if found.bad_lines else 'its only line is torn or blank'}"
+    else:
+        held = empty
+    if (found.metrics_bytes or 0) > METRICS_BYTES:
+        held += f"; only its first {METRICS_BYTES // 2**20} MiB are read"
+    said = f"{METRICS_FILE} {held}"
+    if found.strays:
+        said += f", while {' and '.join(found.strays)} in the run's directory has such a line"
+    return f'{said}; append one with "final": true to the file that REA_METRICS names, {found.folder / METRICS_FILE}'
+
+
+def _lacking(line: Mapping[str, Any] | None, metric: str) -> str:
+    if line is None:
+        return "the evaluator printed no JSON object"
+    return f"the evaluator printed no number {metric!r}, only {_names(line)}"
+
+
+def _names(line: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(line)[:20])[:200] or "an empty object"
+
+
+def _logs(found: Harvest, exit_: Mapping[str, Any]) -> str:
+    step = exit_.get("step") or EVALUATE
+    return f"see {found.folder / f'{step}.log'}, and step-{step}.jsonl beside it for its standard output"
+
+
+def _last_line(log_tail: str) -> str | None:
+    lines = [line.strip() for line in log_tail.splitlines() if line.strip()]
+    return lines[-1][:LINE_CHARACTERS] if lines else None
 
 
 def _unchanged(run: Run, result: RunResult, paired: RunResult | None, metric: str) -> bool:

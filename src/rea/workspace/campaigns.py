@@ -15,12 +15,12 @@ from rea.codebase.overrides import checked
 from rea.codebase.trees import as_knob
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
-from rea.domain.codec import canonical, digest, loads
+from rea.domain.codec import canonical, digest
 from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError, UsageError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ids import number, say
 from rea.domain.names import LONGEST, RULE, as_name, is_name
-from rea.domain.plan import LeftOut, Plan, PlannedHypothesis
+from rea.domain.plan import LeftOut, Plan, PlannedHypothesis, read_plan
 from rea.domain.run import RunDraft
 from rea.domain.states import (
     TRANSITIONS,
@@ -336,7 +336,7 @@ def latest_plan(workspace: Workspace, campaign: Campaign) -> tuple[PlanRecord, P
     if record is None:
         hint = "wait for its profile: `rea status --watch`" if campaign.state is CampaignState.PROFILING else None
         raise NotFoundError(f"{campaign.title} ({campaign.state.value}) has no plan", hint=hint or campaign.reason)
-    return record, loads(Plan, record.text)
+    return record, read_plan(record)
 
 
 def preflight(
@@ -354,7 +354,7 @@ def preflight(
         host=look(),
         overrides_verifiable=_verifiable(workspace, campaign),
     )
-    listed = checks(campaign.codebase, facts, loads(Plan, record.text) if record else None)
+    listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
     if grants:
         grantable = {check.name for check in listed if check.grantable}
         unknown = sorted(set(grants) - grantable)

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from rea.domain.campaign import Campaign
-from rea.domain.codec import loads
-from rea.domain.plan import Plan
+from rea.domain.plan import read_plan
 from rea.domain.states import Verdict
 from rea.executor.act import proposal_branch
 from rea.report.view import View
@@ -22,7 +21,7 @@ def view(workspace: Workspace, ref: str | int) -> View:
     launched = campaign.verdict is Verdict.LAUNCH
     return View(
         campaign=campaign,
-        plan=loads(Plan, record.text) if record is not None else None,
+        plan=read_plan(record) if record is not None else None,
         record=record,
         approval=store.approval(record.id) if record is not None else None,
         hypotheses=tuple(store.hypotheses(campaign.id)),

@@ -6,10 +6,11 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rea.domain.errors import ReaError
 from rea.domain.jobs import ATTENDED
 from rea.domain.states import CampaignState
 from rea.workspace.compose import Workspace
@@ -23,7 +24,26 @@ def wake(workspace: Workspace, campaign: int) -> Woken:
     """One pass over one campaign."""
     from rea.executor.wake import wake as wake_campaign
 
-    return wake_campaign(workspace.tools(workspace.store.campaign(campaign)), campaign)
+    try:
+        tools = workspace.tools(workspace.store.campaign(campaign))
+    except ReaError:
+        # A wake file is a hint, and nothing comes of it until somebody mends the campaign. It stays due by the clock.
+        for path in (workspace.runs / "wake").glob(f"{campaign}.rea-{workspace.store.uid}-*"):
+            path.unlink(missing_ok=True)
+        raise
+    return wake_campaign(tools, campaign)
+
+
+def wake_each(workspace: Workspace, ids: Iterable[int]) -> tuple[dict[int, Woken], dict[int, Exception]]:
+    """One pass over each campaign, and what stood in the way of those it failed for: the others go on."""
+    done: dict[int, Woken] = {}
+    failed: dict[int, Exception] = {}
+    for id_ in ids:
+        try:
+            done[id_] = wake(workspace, id_)
+        except Exception as error:
+            failed[id_] = error
+    return done, failed
 
 
 def woken(workspace: Workspace) -> list[int]:

@@ -103,6 +103,10 @@ def main():
         config = tomllib.loads(Path("config.toml").read_text())
     splits = {name: data.load(name) for name in data.SPLITS}
     with Path(os.environ.get("REA_METRICS", RUN / "metrics.jsonl")).open("a", buffering=1) as out:
+        if fault.is_("mute"):
+            return
+        if fault.is_("stdout"):
+            out = sys.stdout
         if fault.is_("garbage"):
             out.buffer.write(bytes(range(256)) * 40)
             return
@@ -127,6 +131,8 @@ def main():
                 save(RUN / f"predictions_{name}.npy", values[:-1] if fault.is_("short") else values)
         if fault.is_("cheat"):
             best[2]["ne"] *= 0.9
+        if fault.is_("miscount"):
+            best[2]["rows"] = 50000
         rows = {"train_rows": 50000, "positive_rate": sum(splits["valid"][1]) / data.ROWS}
         print(json.dumps({"final": True, "split": "valid", **best[2], **rows}), file=out)
 
