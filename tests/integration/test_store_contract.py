@@ -413,7 +413,7 @@ def test_an_attempt_is_settled_once_and_the_rest_of_its_reservation_is_free(stor
     assert store.events(c) == []
 
 
-@pytest.mark.parametrize("used", [31.0, math.inf, math.nan])
+@pytest.mark.parametrize("used", [36.0, math.inf, math.nan])
 def test_an_overrun_settles_the_reservation_and_is_said(store: Store, used: float) -> None:
     c = campaign(store)
     (run,) = planned(store, c, "a")
@@ -422,7 +422,15 @@ def test_an_overrun_settles_the_reservation_and_is_said(store: Store, used: floa
     assert store.balance(c).spent == 30.0
     (event,) = store.events(c)
     assert event.kind == "overrun"
-    assert event.data == {"attempt": attempt, "device_s": used if used == 31.0 else None, "reserved_s": 30.0}
+    assert event.data == {"attempt": attempt, "device_s": used if used == 36.0 else None, "reserved_s": 30.0}
+
+
+def test_a_job_killed_at_its_limit_overruns_nothing_and_the_ledger_says_what_it_used(store: Store) -> None:
+    c = campaign(store)
+    (run,) = planned(store, c, "a")
+    end(store, c, intend(store, c, run, 30.0), 30.04)
+    assert store.balance(c).spent == 30.0 and store.events(c) == []
+    assert store.entries(c)[-1].note == "used 30.04"
 
 
 def test_a_budget_below_what_is_in_use_is_refused(store: Store) -> None:

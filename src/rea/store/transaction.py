@@ -36,6 +36,7 @@ from rea.store import tables as t
 from rea.store.decode import encode, plain
 from rea.store.queries import Queries
 
+OVERRUN_S: Final = 5.0  # device-seconds by which killing a job at its limit may be late
 SLACK_S: Final = 1e-9  # device-seconds; sums of floats are not exact
 _CHANGEABLE: Final = frozenset(
     {"state", "round", "phase", "incumbent", "verdict", "visible", "claim", "reason", "pause_reason", "next_wake_at"}
@@ -283,8 +284,9 @@ class Transaction(Queries):
     ) -> None:
         """Write an attempt's end and settle its reservation; the rest of it is free again.
 
-        At most the reservation is settled, so that spent + reserved ≤ approved holds whatever a clock says; what was
-        used beyond it is written to the record as an event. An attempt that has ended stays as it was.
+        At most the reservation is settled, so that spent + reserved ≤ approved holds whatever a clock says. What was
+        used beyond it stands in the ledger's note and, where it is more than ending a job takes, in the record as an
+        event. An attempt that has ended stays as it was.
         """
         row = self._row(t.attempts, attempt, "A", "attempt")
         if row.state == AttemptState.ENDED:
@@ -305,8 +307,9 @@ class Transaction(Queries):
                 "ended_at": ended_at,
             },
         )
-        self._enter(EntryKind.SETTLE, settled, ended_at, attempt=attempt, purse=purse)
-        if used > row.reserved_s:
+        note = f"used {_seconds(used)}" if used > settled else ""
+        self._enter(EntryKind.SETTLE, settled, ended_at, attempt=attempt, purse=purse, note=note)
+        if used > row.reserved_s + OVERRUN_S:
             self.event(
                 self._campaign,
                 "overrun",
@@ -487,4 +490,4 @@ def _hours(device_s: float) -> str:
 
 
 def _seconds(device_s: float) -> str:
-    return f"{device_s:.1f}" if math.isfinite(device_s) else "an unknown number"
+    return f"{device_s:.2f}" if math.isfinite(device_s) else "an unknown number"
