@@ -15,6 +15,7 @@ from report_samples import HOSTILE, sample_plan, sample_view
 from rea.domain.hypothesis import Belief
 from rea.domain.run import Failure
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
+from rea.planner.draft import funded
 from rea.report import html, markdown, plan_text, text
 from rea.report.facts import facts
 from rea.report.view import View
@@ -129,6 +130,36 @@ def test_a_plan_names_everything_an_engineer_signs() -> None:
     assert view.record.digest in written
     bare = replace(sample_plan(), symptoms=(), hypotheses=(), left_out=(), needs_code=(), phases=(), env={})
     assert plan_text.render(bare, None, view.campaign)
+
+
+def test_what_the_budget_does_not_fund_is_told_briefly_and_in_full_where_asked() -> None:
+    view, plan = sample_view("drafted"), sample_plan()
+    run_s = plan.baseline.device_s
+    first = plan.hypotheses[0]
+    items = [
+        replace(first, id=i, draft=replace(first.draft, title=f"Idea {i}", cost_factor=1.0), score=1 / i)
+        for i in range(1, 31)
+    ]
+    items[1] = replace(items[1], draft=replace(items[1].draft, cost_factor=9.0))  # skipped: it alone costs too much
+    items[3] = replace(items[3], score=0.0)
+    validation = replace(plan.phases[0], budget_s=3.5 * run_s)
+    small = replace(plan, hypotheses=tuple(items), phases=(validation, *plan.phases[1:]))
+    assert [item.id for item in funded(small)] == [1, 3, 5]
+
+    brief = plan_text.render(small, view.record, view.campaign)
+    tried, _, waiting = brief.partition("## Not funded at this budget")
+    assert [f"| H-{i} |" in tried for i in range(1, 8)] == [True, False, True, False, True, False, False]
+    assert re.findall(r"^- \*\*H-(\d+)\*\*", waiting, re.MULTILINE) == ["2", "4", *map(str, range(6, 14))]
+    assert "expected gain" in waiting and "× 9.00" in waiting and ", from " in waiting
+    assert "and 17 more: `rea hypothesis list C-3`" in waiting
+    whole = plan_text.render(small, view.record, view.campaign, whole=True)
+    assert all(f"| H-{i} |" in whole for i in range(1, 31)) and "more:" not in whole
+    assert ".." not in brief
+
+    roomy = replace(small, phases=(replace(validation, budget_s=99 * run_s), *plan.phases[1:]))
+    assert [item.id for item in funded(roomy)] == [i for i in range(1, 31) if i != 4]
+    nothing = replace(small, phases=(replace(validation, budget_s=0.0), *plan.phases[1:]))
+    assert "cannot pay for a run of any" in plan_text.render(nothing, None, view.campaign)
 
 
 # Numbers that are none are looked for as words on the page, so no drawn word may look like one.

@@ -33,6 +33,7 @@ app.add_typer(hypothesis_app, name="hypothesis")
 
 Ref = Annotated[str, typer.Argument(help="Campaign: C-3, 3 or its name.", metavar="CAMPAIGN")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+All = Annotated[bool, typer.Option("--all", help="In full what the budget does not fund, too.")]
 Root = Annotated[Path, typer.Option("--codebase", "-C", help="Folder of rea.toml (default: here or above).")]
 
 
@@ -142,6 +143,7 @@ def plan(
     profile_runs: Annotated[int, typer.Option(help="Baseline trainings that measure noise and cost.")] = 3,
     rounds: Annotated[int | None, typer.Option(help="Rounds (default: by budget).")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the profile and print the plan.")] = True,
+    whole: All = False,
     as_json: Json = False,
 ) -> None:
     """Measure the baseline (a few runs, allowed by this command), then draft a plan with its price."""
@@ -165,17 +167,17 @@ def plan(
         follower = _follower(workspace, campaign)
         campaign = waking.wait(workspace, campaign.id, lambda c: c.state is not CampaignState.PROFILING, follower)
     if campaign.state is CampaignState.DRAFTED:
-        _show_plan(workspace, campaign, as_json)
+        _show_plan(workspace, campaign, as_json, whole)
         return
     output.data(_brief(campaign), _said(campaign), as_json)
     _exit_for(campaign)
 
 
 @plan_app.command("show")
-def plan_show(ref: Ref, as_json: Json = False) -> None:
+def plan_show(ref: Ref, whole: All = False, as_json: Json = False) -> None:
     """Print the latest plan of a campaign."""
     workspace = _workspace()
-    _show_plan(workspace, workspace.store.campaign(ref), as_json)
+    _show_plan(workspace, workspace.store.campaign(ref), as_json, whole)
 
 
 @plan_app.command("edit")
@@ -187,6 +189,7 @@ def plan_edit(
     split: Annotated[str | None, typer.Option(help="validation=0.5,combination=0.2,exploitation=0.3")] = None,
     budget: Annotated[str | None, typer.Option(help="Another budget.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Another number of rounds.")] = None,
+    whole: All = False,
     as_json: Json = False,
 ) -> None:
     """Shape a plan before it is signed; it is estimated anew, and an earlier signature is void."""
@@ -205,10 +208,10 @@ def plan_edit(
         rounds=rounds,
     )
     campaigns.edit(workspace, ref, change)
-    _show_plan(workspace, workspace.store.campaign(ref), as_json)
+    _show_plan(workspace, workspace.store.campaign(ref), as_json, whole)
 
 
-def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool) -> None:
+def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool, whole: bool) -> None:
     import json
 
     from rea.report.plan_text import render
@@ -216,10 +219,10 @@ def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool) -> None:
 
     record, found = latest_plan(workspace, campaign)
     if as_json:
-        whole = {"campaign": campaign.title, "digest": record.digest, "version": record.version, "state": record.state}
-        output.data({**whole, "plan": json.loads(record.text)}, "", True)
+        head = {"campaign": campaign.title, "digest": record.digest, "version": record.version, "state": record.state}
+        output.data({**head, "plan": json.loads(record.text)}, "", True)
         return
-    output.data(None, render(found, record, campaign), False)
+    output.data(None, render(found, record, campaign, whole=whole), False)
     output.note(f"next: rea approve {campaign.title} && rea start {campaign.title}")
 
 

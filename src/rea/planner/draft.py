@@ -32,6 +32,22 @@ def parse_budget(text: str, device_s: float) -> float:
     return amount * (device_s if unit.startswith("r") else _SECONDS[unit])
 
 
+def funded(plan: Plan) -> tuple[PlannedHypothesis, ...]:
+    """Those that the first validation starts with: in their order, as far as its budget pays for one whole run of each.
+
+    What runs save that are stopped early goes to the next ones; later rounds choose anew.
+    """
+    first = plan.phase(1, Phase.VALIDATION)
+    left = first.budget_s if first is not None else 0.0
+    chosen = []
+    for item in plan.hypotheses:
+        price = plan.baseline.device_s * item.draft.cost_factor
+        if item.score > 0 and price <= left:
+            left -= price
+            chosen.append(item)
+    return tuple(chosen)
+
+
 def write_plan(
     campaign: Campaign,
     *,

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.ids import say
 from rea.domain.plan import Plan, PlannedHypothesis
+from rea.planner.draft import funded
 from rea.report import text
 from rea.report.markdown import block, code, plain, table
 
 _ALL = 10_000
+_BRIEFLY = 10  # hypotheses that are not funded and are told in a line each
 
 
-def render(plan: Plan, record: PlanRecord | None, campaign: Campaign) -> str:
-    """The plan in Markdown. Everything that the signature covers and a reader can judge is in it."""
+def render(plan: Plan, record: PlanRecord | None, campaign: Campaign, *, whole: bool = False) -> str:
+    """The plan in Markdown: everything that the signature covers and a reader can judge.
+
+    Hypotheses that the budget does not fund are told in a line each and the last of them counted; with `whole` they are
+    told like the others.
+    """
     parts = (
         _head(plan, record, campaign),
         _price(plan),
         _baseline(plan),
         _symptoms(plan),
         _hypotheses(plan),
+        _unfunded(plan, campaign, whole),
         _phases(plan),
         _asides(plan),
         _rules(plan),
@@ -105,6 +114,32 @@ def _symptoms(plan: Plan) -> list[str]:
 def _hypotheses(plan: Plan) -> list[str]:
     if not plan.hypotheses:
         return ["## Hypotheses", "", "None."]
+    chosen = funded(plan)
+    title = "## Hypotheses, in the order in which they are tried"
+    if not chosen:
+        return [title, "", "The first validation cannot pay for a run of any."]
+    out = [title, "", *_in_full(chosen), ""]
+    return [*out, "The score is the gain expected of one run, in per cent, with a bonus for what is uncertain."]
+
+
+def _unfunded(plan: Plan, campaign: Campaign, whole: bool) -> list[str]:
+    chosen = {item.id for item in funded(plan)}
+    waiting = [item for item in plan.hypotheses if item.id not in chosen]
+    if not waiting:
+        return []
+    later = " Later rounds choose anew, from what was learnt." if plan.rounds > 1 else ""
+    out = ["## Not funded at this budget", ""]
+    out += [f"What is saved by runs that are stopped early goes to the next of these, in this order.{later}", ""]
+    if whole:
+        return [*out, *_in_full(waiting)]
+    out += [_briefly(item) for item in waiting[:_BRIEFLY]]
+    if len(waiting) > _BRIEFLY:
+        listed = f"{code(f'rea hypothesis list {campaign.title}')}, or {code(f'rea plan show {campaign.title} --all')}"
+        out += ["", f"and {len(waiting) - _BRIEFLY} more: {listed}"]
+    return out
+
+
+def _in_full(items: Sequence[PlannedHypothesis]) -> list[str]:
     rows = [
         (
             say("H", item.id),
@@ -114,24 +149,31 @@ def _hypotheses(plan: Plan) -> list[str]:
             f"× {item.draft.cost_factor:.2f}",
             text.figure(item.score * 100),
         )
-        for item in plan.hypotheses
+        for item in items
     ]
     head = ("", "Hypothesis", "Why", "Expected gain", "Cost of a run", "Score")
-    out = ["## Hypotheses, in the order in which they are tried", "", *table(head, "lllrrr", rows, limit=_ALL), ""]
-    out += ["The score is the gain expected of one run, in per cent, with a bonus for what is uncertain.", ""]
-    for item in plan.hypotheses:
-        out += _sources(item)
-    return out
+    return [*table(head, "lllrrr", rows, limit=_ALL), "", *(line for item in items for line in _sources(item))]
+
+
+def _briefly(item: PlannedHypothesis) -> str:
+    draft = item.draft
+    gain = text.spread(draft.effect.mean, draft.effect.sd)
+    kinds = text.listing(list(dict.fromkeys(source.kind.value for source in draft.sources)))
+    said = f"{plain(draft.title)}: {_changed(item)}; expected gain {gain}, cost of a run × {draft.cost_factor:.2f}"
+    return f"- **{say('H', item.id)}** {said}" + (f", from {kinds}" if kinds else "")
+
+
+def _changed(item: PlannedHypothesis) -> str:
+    settings = sorted(item.draft.full.overrides.items())
+    knobs = ", ".join(f"{code(name)} → {code(text.setting(value))}" for name, value in settings)
+    return f"sets {knobs or 'no knob'}" + (", with a patch" if item.draft.full.patch else "")
 
 
 def _sources(item: PlannedHypothesis) -> list[str]:
     draft = item.draft
     where = "; ".join([*(f"{source.kind.value}: {source.note}" for source in draft.sources), *draft.citations])
-    settings = sorted(draft.full.overrides.items())
-    changed = ", ".join(f"{code(name)} → {code(text.setting(value))}" for name, value in settings)
-    out = [
-        f"- **{say('H', item.id)}** sets {changed or 'no knob'}." + (f" {text.capital(plain(where))}." if where else "")
-    ]
+    said = f" {text.capital(plain(where)).rstrip('.')}." if where else ""
+    out = [f"- **{say('H', item.id)}** {_changed(item)}.{said}"]
     if draft.full.patch:
         out += ["", "  Its patch:", "", *(f"  {line}" for line in block(draft.full.patch, "diff"))]
     return out
