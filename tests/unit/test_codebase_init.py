@@ -149,6 +149,12 @@ def test_what_could_not_be_guessed_is_said_and_the_draft_still_loads(tmp_path: P
     assert text.count("←") >= 4
 
 
+def test_a_folder_whose_name_is_no_name_gets_the_nearest_one(tmp_path: Path) -> None:
+    for folder, name in (("My Ranker (2024)", "My-Ranker-2024"), ("模型", "model")):
+        put(tmp_path / folder, {"train.py": ARGUMENTS})
+        assert parse(draft(tmp_path / folder).text, tmp_path / folder).name == name
+
+
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     put(tmp_path, {"train.py": ARGUMENTS})
     write(tmp_path)
