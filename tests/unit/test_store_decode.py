@@ -19,7 +19,8 @@ from rea.domain.codec import loads
 from rea.domain.hypothesis import Belief, HypothesisDraft
 from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import Plan
-from rea.domain.run import Failure, RunDraft, RunResult
+from rea.domain.run import Failure, Reading, RunDraft, RunResult
+from rea.domain.treatment import Treatment
 from rea.store import StoreError
 from rea.store.decode import decode, encode, plain
 
@@ -93,7 +94,21 @@ def test_a_field_that_is_missing_takes_its_default_and_one_too_many_is_left_out(
     assert decode(Failure, '{"runbook": "r", "kind": "k", "message": "m", "later": 1}') == Failure("r", "k", "m", None)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"runbook": "r"}'])
-def test_text_that_is_no_such_value_is_a_clear_error(text: str) -> None:
-    with pytest.raises(StoreError, match="Failure"):
-        decode(Failure, text)
+WRONG = [
+    (
+        Failure,
+        ["", "{", "[]", "3", "{}", '{"runbook": "r"}', '{"runbook": 1, "kind": "k", "message": "m"}', "[" * 9999],
+    ),
+    (Reading, ['{"x": "late", "metrics": {}}', '{"x": 1, "metrics": []}', '{"x": 1, "metrics": {"ne": "low"}}']),
+    (
+        Treatment,
+        ['{"overrides": []}', '{"overrides": {"lr": {}}}', '{"overrides": null}', '{"overrides": {}, "patch": 1}'],
+    ),
+    (Claim, ['{"seeds": "123"}', "null"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in WRONG for text in texts])
+def test_text_that_is_no_such_value_is_a_clear_error(kind: type, text: str) -> None:
+    with pytest.raises(StoreError, match=kind.__name__):
+        decode(kind, text)

@@ -13,13 +13,14 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rea.domain.codec import dumps, to_plain
 from rea.store.errors import StoreError
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
+MEND: Final = "was it edited by hand, or written by a newer release? Restore the store from a backup, or undo the edit"
 
 
 def encode(value: Any) -> str:
@@ -44,27 +45,39 @@ def decode(kind: type[T], text: str) -> T:
     try:
         build: Decoder = decoder(kind)  # type: ignore[arg-type]
         value: T = build(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(
-            f"the store holds a {kind.__name__} that this release cannot read: {error}",
-            hint="was it written by a newer release, or by hand?",
-        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StoreError(f"the store holds a {kind.__name__} that cannot be read: {error}", hint=MEND) from error
     return value
-
-
-def decode_or_none(kind: type[T], text: str | None) -> T | None:
-    return None if text is None else decode(kind, text)
 
 
 def _same(value: Any) -> Any:
     return value
 
 
+def _plain(kind: type) -> Decoder:
+    """A value that JSON has as it is."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError(f"{str(value)[:80]!r} where a {kind.__name__} is expected")
+        return value
+
+    return check
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise TypeError("an object where a single value is expected")
+    return value
+
+
 @cache
 def decoder(kind: Any) -> Decoder:
     """What turns plain JSON into a `kind`. Raises TypeError for a type hint it does not know."""
-    if kind in (Any, object, str, int, bool, NoneType):
+    if kind in (Any, object, NoneType):
         return _same
+    if kind in (str, int, bool):
+        return _plain(kind)
     if kind is float:
         return float
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -95,7 +108,7 @@ def _union(kinds: tuple[Any, ...]) -> Decoder:
     """Scalars as JSON has them, at most one kind that has to be built (a tuple comes as a list)."""
     built = [kind for kind in kinds if kind not in (bool, int, float, str)]
     if not built and len(kinds) > 1:
-        return _same
+        return _scalar
     if len(kinds) == 1:
         only = decoder(kinds[0])
         return lambda value: None if value is None else only(value)
@@ -107,13 +120,13 @@ def _union(kinds: tuple[Any, ...]) -> Decoder:
 
 def _tuple(inner: tuple[Any, ...]) -> Decoder:
     if len(inner) == 2 and inner[1] is Ellipsis:
-        each = decoder(inner[0])
-        return tuple if each is _same else lambda value: tuple(map(each, value))
+        each, items = decoder(inner[0]), _plain(list)
+        return lambda value: tuple(map(each, items(value)))
     parts = [decoder(kind) for kind in inner]
     return lambda value: tuple(part(item) for part, item in zip(parts, value, strict=True))
 
 
 def _mapping(each: Decoder) -> Decoder:
     if each is _same:
-        return _same
+        return _plain(dict)
     return lambda value: {key: each(item) for key, item in value.items()}

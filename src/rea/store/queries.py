@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Table, select
 
@@ -29,8 +30,12 @@ from rea.domain.states import (
     Verdict,
 )
 from rea.store import tables as t
-from rea.store.decode import decode, decode_or_none
+from rea.store.decode import MEND, decode
+from rea.store.errors import StoreError
 from rea.store.values import Grant, Rows
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 
 
 class Queries:
@@ -108,7 +113,7 @@ class Queries:
 
     def experiments(self) -> list[ExperimentRecord]:
         rows = self._connection.execute(select(t.experiments).order_by(t.experiments.c.id))
-        return [replace(decode(ExperimentRecord, row.record), id=row.id) for row in rows]
+        return [_experiment(row) for row in rows]
 
     def grants(self, campaign: int) -> list[Grant]:
         table = t.grants
@@ -117,7 +122,7 @@ class Queries:
 
     def rows(self, campaign: int) -> Rows:
         plan = self.latest_plan(campaign)
-        return Rows(
+        rows = Rows(
             campaign=self.campaign(campaign),
             hypotheses=tuple(self.hypotheses(campaign)),
             runs=tuple(self.runs(campaign)),
@@ -126,6 +131,8 @@ class Queries:
             plan=plan,
             approval=None if plan is None else self.approval(plan.id),
         )
+        _check_references(rows)
+        return rows
 
     def _of(self, table: Table, campaign: int) -> Sequence[Row[Any]]:
         wanted = select(table).where(table.c.campaign == campaign).order_by(table.c.id)
@@ -151,65 +158,98 @@ def _shown(ref: int | str) -> str:
     return say("C", ref) if isinstance(ref, int) else repr(ref)
 
 
+class _Cells:
+    """The cells of one row as values. Raises StoreError with the row's name where one holds something else."""
+
+    def __init__(self, row: Row[Any], name: str) -> None:
+        self._row, self._name = row, name
+
+    def value(self, column: str, kind: type[T]) -> T:
+        try:
+            return decode(kind, getattr(self._row, column))
+        except StoreError as error:
+            raise self._error(column, f"is no {kind.__name__}: {error.__cause__}") from error
+
+    def value_or_none(self, column: str, kind: type[T]) -> T | None:
+        return None if getattr(self._row, column) is None else self.value(column, kind)
+
+    def word(self, column: str, kind: type[E]) -> E:
+        text = getattr(self._row, column)
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise self._error(column, f"is {text!r}; expected one of: {', '.join(kind)}") from error
+
+    def word_or_none(self, column: str, kind: type[E]) -> E | None:
+        return None if getattr(self._row, column) is None else self.word(column, kind)
+
+    def _error(self, column: str, what: str) -> StoreError:
+        return StoreError(f"{self._name} cannot be read from the store: its {column} {what}", hint=MEND)
+
+
 def _campaign(row: Row[Any]) -> Campaign:
+    cells = _Cells(row, say("C", row.id))
     return Campaign(
         id=row.id,
         name=row.name,
-        codebase=decode(Codebase, row.codebase),
+        codebase=cells.value("codebase", Codebase),
         commit=row.commit,
-        state=CampaignState(row.state),
+        state=cells.word("state", CampaignState),
         round=row.round,
-        phase=Phase(row.phase),
+        phase=cells.word("phase", Phase),
         created_at=row.created_at,
-        env=decode(dict[str, str], row.env),
-        options=decode(dict[str, Any], row.options),
+        env=cells.value("env", dict[str, str]),
+        options=cells.value("options", dict[str, Any]),
         incumbent=row.incumbent,
-        verdict=None if row.verdict is None else Verdict(row.verdict),
-        visible=decode_or_none(Claim, row.visible),
-        claim=decode_or_none(Claim, row.claim),
+        verdict=cells.word_or_none("verdict", Verdict),
+        visible=cells.value_or_none("visible", Claim),
+        claim=cells.value_or_none("claim", Claim),
         reason=row.reason,
-        pause_reason=None if row.pause_reason is None else PauseReason(row.pause_reason),
+        pause_reason=cells.word_or_none("pause_reason", PauseReason),
         next_wake_at=row.next_wake_at,
         ended_at=row.ended_at,
     )
 
 
 def _hypothesis(row: Row[Any]) -> Hypothesis:
+    cells = _Cells(row, f"{say('H', row.id)} of {say('C', row.campaign)}")
     return Hypothesis(
         id=row.id,
         campaign=row.campaign,
         round=row.round,
-        draft=decode(HypothesisDraft, row.draft),
-        state=HypothesisState(row.state),
-        belief=decode_or_none(Belief, row.belief),
+        draft=cells.value("draft", HypothesisDraft),
+        state=cells.word("state", HypothesisState),
+        belief=cells.value_or_none("belief", Belief),
         reason=row.reason,
     )
 
 
 def _run(row: Row[Any]) -> Run:
+    cells = _Cells(row, f"{say('R', row.id)} of {say('C', row.campaign)}")
     return Run(
         id=row.id,
         campaign=row.campaign,
-        draft=decode(RunDraft, row.draft),
-        state=RunState(row.state),
+        draft=cells.value("draft", RunDraft),
+        state=cells.word("state", RunState),
         not_before=row.not_before,
-        result=decode_or_none(RunResult, row.result),
-        failure=decode_or_none(Failure, row.failure),
+        result=cells.value_or_none("result", RunResult),
+        failure=cells.value_or_none("failure", Failure),
     )
 
 
 def _attempt(row: Row[Any]) -> Attempt:
+    cells = _Cells(row, f"{say('A', row.id)} of {say('C', row.campaign)}")
     return Attempt(
         id=row.id,
         run=row.run,
         number=row.number,
         job=row.job,
         run_dir=row.run_dir,
-        state=AttemptState(row.state),
+        state=cells.word("state", AttemptState),
         reserved_s=row.reserved_s,
         intended_at=row.intended_at,
         outcome=row.outcome,
-        failure=decode_or_none(Failure, row.failure),
+        failure=cells.value_or_none("failure", Failure),
         device_s=row.device_s,
         started_at=row.started_at,
         ended_at=row.ended_at,
@@ -217,27 +257,47 @@ def _attempt(row: Row[Any]) -> Attempt:
 
 
 def _entry(row: Row[Any]) -> Entry:
+    cells = _Cells(row, f"entry {row.id} of the ledger of {say('C', row.campaign)}")
     return Entry(
-        kind=EntryKind(row.kind),
+        kind=cells.word("kind", EntryKind),
         device_s=row.device_s,
         at=row.at,
         attempt=row.attempt,
-        purse=Purse(row.purse),
+        purse=cells.word("purse", Purse),
         note=row.note,
     )
 
 
 def _event(row: Row[Any]) -> Event:
-    return Event(row.id, row.campaign, row.at, row.kind, row.message, decode(dict[str, Any], row.data))
+    cells = _Cells(row, f"event {row.id} of {say('C', row.campaign)}")
+    return Event(row.id, row.campaign, row.at, row.kind, row.message, cells.value("data", dict[str, Any]))
 
 
 def _plan(row: Row[Any]) -> PlanRecord:
+    cells = _Cells(row, f"{say('P', row.id)} of {say('C', row.campaign)}")
     return PlanRecord(
         id=row.id,
         campaign=row.campaign,
         version=row.version,
-        state=PlanState(row.state),
+        state=cells.word("state", PlanState),
         text=row.text,
         digest=row.digest,
         created_at=row.created_at,
     )
+
+
+def _experiment(row: Row[Any]) -> ExperimentRecord:
+    where = f"{say('H', row.hypothesis)} of {say('C', row.campaign)}"
+    cells = _Cells(row, f"{say('E', row.id)}, the experiment of {where},")
+    return replace(cells.value("record", ExperimentRecord), id=row.id)
+
+
+def _check_references(rows: Rows) -> None:
+    """Raise StoreError where a row names another that is gone: SQLite minds that only for those who ask it to."""
+    runs, hypotheses = {run.id for run in rows.runs}, {h.id for h in rows.hypotheses}
+    wanted = [(r.name, r.draft.hypothesis) for r in rows.runs] + [("the incumbent", rows.campaign.incumbent)]
+    named = [(say("A", a.id), "R", a.run) for a in rows.attempts if a.run not in runs]
+    named += [(who, "H", id_) for who, id_ in wanted if id_ is not None and id_ not in hypotheses]
+    if named:
+        who, letter, id_ = named[0]
+        raise StoreError(f"{who} of {rows.campaign.title} names {say(letter, id_)}, which is not there", hint=MEND)
