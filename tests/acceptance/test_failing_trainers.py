@@ -34,6 +34,7 @@ def test_a_baseline_that_does_not_train_ends_the_campaign_with_its_reason(desks,
     assert BASELINE[kind].lower() in campaign.reason.lower()
     assert all(run.state is RunState.FAILED and run.failure for run in workspace.store.runs(campaign.id))
     within_limit(workspace, campaign.id)
+    assert not [entry for entry in workspace.store.entries(campaign.id) if entry.note.startswith("used")], "an overrun"
 
 
 # Each setting fails in its own way; the last two are sound.
