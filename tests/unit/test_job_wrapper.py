@@ -290,8 +290,8 @@ def test_the_log_can_be_read_while_the_job_runs(tmp_path):
 CURVE = """
     import json, os, pathlib, time
     metrics = open(os.environ["RUN"] + "/metrics.jsonl", "a")
-    def wait_until_read():
-        time.sleep(0.6)  # longer than two samples
+    def wait_until_read(stopped_here=False):
+        time.sleep(60 if stopped_here else 0.6)  # longer than two samples, on an idle machine
     metrics.write('not json\\n{"split": "train", "epoch": 1, "ne": 9}\\n{"split": "valid", "ep')
     metrics.flush()
     wait_until_read()
@@ -300,7 +300,7 @@ CURVE = """
         metrics.write(json.dumps({"split": "valid", "epoch": epoch, "ne": ne}) + "\\n")
         metrics.flush()
         pathlib.Path(os.environ["RUN"], "epoch").write_text(str(epoch))
-        wait_until_read()
+        wait_until_read(epoch == %s)
 """
 RULE = {
     "metric": "ne",
@@ -312,7 +312,7 @@ RULE = {
 
 
 def test_the_stop_rule_ends_a_run_at_the_epoch_that_breaks_it(tmp_path):
-    job = Job(tmp_path, CURVE % "0.85, 0.82, 0.7", stop_rule=RULE)
+    job = Job(tmp_path, CURVE % ("0.85, 0.82, 0.7", 3), stop_rule=RULE)
     record = job.run()
     assert record["outcome"] == "stopped"
     assert record["stop"] == {
@@ -329,12 +329,12 @@ def test_the_stop_rule_ends_a_run_at_the_epoch_that_breaks_it(tmp_path):
 
 
 def test_a_run_that_keeps_to_the_curve_is_not_stopped(tmp_path):
-    record = Job(tmp_path, CURVE % "0.89, 0.79", stop_rule=RULE).run()
+    record = Job(tmp_path, CURVE % ("0.89, 0.79", None), stop_rule=RULE).run()
     assert (record["outcome"], record["stop"]) == ("succeeded", None)
 
 
 def test_two_nans_in_a_row_stop_a_run(tmp_path):
-    job = Job(tmp_path, CURVE % "float('nan'), float('nan'), 0.7", stop_rule=RULE)
+    job = Job(tmp_path, CURVE % ("float('nan'), float('nan'), 0.7", 3), stop_rule=RULE)
     record = job.run()
     assert (record["outcome"], record["stop"]["reason"], record["stop"]["value"]) == ("stopped", "nan", None)
     assert job.text("epoch") == "3"
