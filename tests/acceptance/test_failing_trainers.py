@@ -37,6 +37,14 @@ def test_a_baseline_that_does_not_train_ends_the_campaign_with_its_reason(desks,
     assert not [entry for entry in workspace.store.entries(campaign.id) if entry.note.startswith("used")], "an overrun"
 
 
+def test_a_trainer_that_ignores_its_seed_ends_the_campaign_with_what_to_change(desks):
+    desk = desks(config={"fault.plan": ["always:seedless"]}, toml=TWO_SLOTS)
+    campaign = desk.plan(desk.workspace(), profile_runs=2)
+    assert campaign.state is CampaignState.FAILED
+    assert "does not use its seed" in campaign.reason
+    assert "{seed}" in campaign.reason
+
+
 # Each setting fails in its own way; the last two are sound.
 FAULTS = {
     "model.normalization=layer": "die",

@@ -314,6 +314,16 @@ def test_a_job_is_still_known_by_its_handle_when_the_registry_is_gone(runs, laun
     assert see(launcher, handle).outcome is Outcome.SUCCEEDED
 
 
+def test_a_job_whose_directory_and_entry_were_deleted_is_lost(runs, launcher):
+    handle = launcher.submit(spec(runs, "print()"), NAME)
+    ended(launcher, handle)
+    shutil.rmtree(handle.id)
+    for entry in (runs / ".local").rglob(f"{NAME}.json"):
+        entry.unlink()
+    assert see(launcher, handle).outcome is Outcome.LOST
+    assert "were deleted" in see(launcher, handle).message
+
+
 def test_a_runs_root_that_is_away_is_unreachable_and_not_empty(runs, launcher):
     handle = launcher.submit(spec(runs, "print()"), NAME)
     ended(launcher, handle)

@@ -226,7 +226,11 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
     if campaign.state is not CampaignState.PROFILING:
         return
     profile = [r for r in rows.runs if r.draft.phase is Phase.PROFILE]
-    baseline = measure(profile, codebase.objective, codebase.resources)
+    try:
+        baseline = measure(profile, codebase.objective, codebase.resources)
+    except ReaError as error:  # the runs are what they are: no later wake measures anything else
+        _fail(wake, a.Fail(str(error)))
+        return
     folder = checkout(tools, campaign, Treatment())
     values = baseline_values(codebase, folder)
     records = tools.store.experiments()

@@ -135,8 +135,11 @@ class LocalLauncher:
         try:
             entry = self._entry(handle.name)
             observation = _look(run_dir)
-            if observation is None and entry is None:
+            if observation is None and entry is None and (run_dir.is_dir() or not self._live.is_dir()):
                 return Observation(JobState.UNKNOWN, message=f"nothing is known of {handle.name} in {self._runs}")
+            if observation is None and entry is None:  # a handle is given out after both were written
+                why = f"its directory {run_dir} and its entry in {self._live} were deleted"
+                return Observation(JobState.ENDED, Outcome.LOST, message=why)
             if observation is None:
                 assert entry is not None
                 observation = _not_started(run_dir, entry)

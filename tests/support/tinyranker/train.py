@@ -116,7 +116,7 @@ def main():
         best = None
         for epoch in range(1, config["train"]["epochs"] + 1):
             fault.strike(epoch)
-            size = error(config, args.seed, epoch)
+            size = error(config, 1 if fault.is_("seedless") else args.seed, epoch)
             found = metrics.summarise(predictions(splits["valid"], size), splits["valid"][1])
             if fault.is_("nan") and epoch >= fault.epoch:
                 found["ne"] = float("nan")
