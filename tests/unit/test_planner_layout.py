@@ -11,7 +11,18 @@ from rea.domain.errors import GuardrailError, UsageError
 from rea.domain.plan import Baseline
 from rea.domain.states import Phase
 from rea.planner.draft import parse_budget
-from rea.planner.layout import SEARCH, SHARES, BudgetTooSmallError, lay_out, make_rules, tight_walltime, walltime
+from rea.planner.layout import (
+    SEARCH,
+    SHARES,
+    TIGHT,
+    BudgetTooSmallError,
+    lay_out,
+    make_rules,
+    reveal_s,
+    tight_reveal,
+    tight_walltime,
+    walltime,
+)
 
 
 def baseline(run_s: float, noise: float = 0.002, devices: int = 1) -> Baseline:
@@ -29,7 +40,7 @@ budgets = st.tuples(
 )
 
 
-def laid_out(run_s, runs, devices, noise, rounds, shares, slots=2, profile=3):
+def laid_out(run_s, runs, devices, noise, rounds, shares, slots=2, profile=3, reveals=True):
     base = baseline(run_s, noise, devices)
     budget_s = runs * base.device_s
     rules = make_rules(base, 0.0005, budget_s, 1001)
@@ -42,6 +53,7 @@ def laid_out(run_s, runs, devices, noise, rounds, shares, slots=2, profile=3):
         devices=devices,
         limit_s=limit_s,
         slots=slots,
+        reveals=reveals,
         rounds=rounds,
         shares=shares,
     )
@@ -59,7 +71,9 @@ def test_profile_phases_and_contingency_fit_the_budget_with_room_for_the_last_ru
     spare = devices * (tight_walltime(base.run_s, rules, limit_s) - base.run_s)
     assert total + max(0.0, spare) <= budget_s * (1 + 1e-9)
     reveal = next(p for p in phases if p.phase is Phase.REVEAL)
-    assert reveal.budget_s >= devices * min(limit_s, tight_walltime(reveal.expected_s / devices, rules, limit_s)) - 1e-9
+    evaluations_s = reveal_s(base.run_s, len(rules.confirm_seeds))
+    assert reveal.budget_s >= devices * tight_reveal(evaluations_s, rules, limit_s) - 1e-9
+    assert reveal.budget_s >= devices * min(limit_s, TIGHT * evaluations_s) - 1e-9
     assert estimate.device_s <= budget_s and estimate.device_s > profile_s
     assert all(phase.budget_s >= 0 for phase in phases)
     assert all(phase.expected_s <= phase.budget_s + 1e-9 for phase in phases if phase is not reveal)
@@ -93,6 +107,24 @@ def test_a_budget_that_is_too_small_says_the_smallest_that_would_do(run_s, noise
         laid_out(run_s, caught.value.runs - 1, devices, noise, None, SHARES, profile=profile)
 
 
+@given(st.floats(0.05, 20_000), st.floats(1e-4, 0.02), st.booleans())
+def test_the_usual_budget_is_a_plan_however_short_a_run_is(run_s, noise, reveals):
+    base, *_, (_, phases, _, _) = laid_out(run_s, 20, 1, noise, None, SHARES, reveals=reveals)
+    searched = sum(phase.budget_s for phase in phases if phase.phase in SEARCH)
+    assert searched >= 3 * base.device_s
+
+
+@given(st.floats(0.05, 100), st.floats(1, 100))
+def test_without_a_sealed_split_or_an_evaluator_nothing_is_kept_for_a_reveal(run_s, runs):
+    try:
+        *_, (_, phases, _, _) = laid_out(run_s, runs, 1, 0.002, None, SHARES, reveals=False)
+    except BudgetTooSmallError as error:
+        assert "sealed" not in str(error)
+        assert error.runs <= 17
+    else:
+        assert all(phase.phase is not Phase.REVEAL for phase in phases)
+
+
 @given(st.floats(10, 1e5), st.floats(1.0, 3.0), st.floats(5, 500))
 def test_more_budget_never_searches_less(run_s, factor, runs):
     def search(amount: float) -> float:
@@ -114,6 +146,7 @@ def test_a_walltime_limit_covers_the_prediction_and_obeys_the_codebase(predicted
     assert tight <= usual <= limit_s
     assume(limit_s > 4 * predicted_s + 20)
     assert usual >= 3 * predicted_s and tight > 1.5 * predicted_s
+    assert tight_reveal(predicted_s, rules, limit_s) > 1.5 * predicted_s
 
 
 @given(st.floats(1e-4, 0.05), st.floats(0.0, 0.05), st.floats(10, 1e6))

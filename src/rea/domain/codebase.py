@@ -150,6 +150,11 @@ class Codebase:
     launcher: LauncherChoice
     knobs: tuple[Knob, ...]
 
+    @property
+    def reveals(self) -> bool:
+        """Whether a campaign here can end with a reveal: there is a sealed split, and an evaluator to judge on it."""
+        return self.objective.sealed is not None and self.evaluate is not None
+
     def knob(self, name: str) -> Knob | None:
         return next((knob for knob in self.knobs if knob.name == name), None)
 

@@ -52,7 +52,7 @@ from rea.planner import advance as phases
 from rea.planner.advance import Advance, Situation
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.evidence import Evidence
-from rea.planner.layout import SEARCH, reveal_s, tight_walltime, walltime
+from rea.planner.layout import SEARCH, reveal_s, tight_reveal, tight_walltime, walltime
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
@@ -262,7 +262,7 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
             f" {visible.ci_high:+.2%}) on {objective.split}{_outside(visible, plan)}; the sealed split stays closed"
         )
         return (Finish(Verdict.NO_LAUNCH, None, why),)
-    if objective.sealed is None or plan.codebase.evaluate is None:
+    if not plan.codebase.reveals:
         return (Finish(Verdict.LAUNCH, visible, "no sealed split is configured: the claim is the visible one"),)
     return (Enter(Phase.REVEAL, finalist.id, "the confirmation holds; the sealed split is opened, once"),)
 
@@ -359,8 +359,12 @@ def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
         return draft.walltime_s
     if plan is None:
         return None
-    tight = tight_walltime(draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
-    return left_s if left_s >= tight else None
+    return left_s if left_s >= _tight(draft, plan) else None
+
+
+def _tight(draft: RunDraft, plan: Plan) -> float:
+    least = tight_reveal if draft.phase is Phase.REVEAL else tight_walltime
+    return least(draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
 
 
 def _ready(snapshot: Snapshot, now: float) -> list[Run]:
@@ -414,8 +418,7 @@ def _exhausted(snapshot: Snapshot, plan: Plan, evidence: Evidence, now: float) -
         return ()
     balance = snapshot.balance
     left = balance.approved - balance.spent
-    needed = tight_walltime(ready[0].draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
-    needed *= plan.codebase.resources.devices
+    needed = _tight(ready[0].draft, plan) * plan.codebase.resources.devices
     kept = max(0.0, plan.contingency_s - balance.contingency_spent)
     why = f"{left:.0f} device-seconds are left, {kept:.0f} of them for retries; the next run needs {needed:.0f} free"
     if snapshot.campaign.phase in SEARCH:

@@ -18,7 +18,7 @@ from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner.evidence import Evidence
 from rea.planner.exploit import space, suggest
-from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
+from rea.planner.layout import SEARCH, TIGHT, TREATED_COST, reveal_s, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import rank
 
@@ -277,8 +277,11 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
     )
     reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
     left = plan.budget_s - plan.contingency_s - elsewhere - reveal - situation.headroom(own)
-    pairs = math.floor(left / (plan.baseline.device_s + own))
-    return fresh[: max(len(plan.rules.confirm_seeds), pairs)]
+    planned, price = len(plan.rules.confirm_seeds), plan.baseline.device_s + own
+    # The reveal of the plan's pairs is kept back already; each spare one is evaluated, too.
+    evaluated = TIGHT * reveal_s(plan.baseline.run_s, 1) * plan.codebase.resources.devices if reveal else 0.0
+    spare = math.floor((left - planned * price) / (price + evaluated))
+    return fresh[: planned + max(0, spare)]
 
 
 def idle_work(situation: Situation) -> tuple[RunDraft, ...]:

@@ -80,6 +80,7 @@ def write_plan(
         devices=devices,
         limit_s=limit_s,
         slots=codebase.launcher.slots,
+        reveals=codebase.reveals,
         rounds=options.get("rounds"),
         shares=shares,
     )

@@ -52,7 +52,12 @@ def walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
 
 def tight_walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
     """The least wall-time limit, seconds, under which a run is still worth starting."""
-    return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s + 1.0)
+    return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s + min(1.0, predicted_s))
+
+
+def tight_reveal(predicted_s: float, rules: Rules, limit_s: float) -> float:
+    """The same of a reveal. Its prediction is a generous one already: see `reveal_s`."""
+    return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s)
 
 
 def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_fresh_seed: int) -> Rules:
@@ -89,23 +94,30 @@ def lay_out(
     devices: int,
     limit_s: float,
     slots: int,
+    reveals: bool,
     rounds: int | None = None,
     shares: Mapping[Phase, float] = SHARES,
 ) -> tuple[int, tuple[PhasePlan, ...], float, Estimate]:
     """Split a budget (device-seconds) into phases: (rounds, phases, contingency, estimate).
 
+    `reveals` is whether the campaign ends with a reveal: without a sealed split or an evaluator nothing is kept for it.
+
     Raises BudgetTooSmallError when the budget cannot hold a confirmation and a handful of experiments.
     """
     cost = baseline.device_s
-    fixed = _fixed(baseline, rules, budget_s, devices, limit_s)
+    fixed = _fixed(baseline, rules, budget_s, devices, limit_s, reveals)
     search = budget_s - profile_s - fixed.total
     if search < FEWEST_SEARCHED * cost:
+        sealed = ""
+        if reveals:
+            count = 2 * len(rules.confirm_seeds)
+            sealed = f" {count} evaluations on the sealed split are given {fixed.reveal / cost:.1f},"
         raise BudgetTooSmallError(
             f"a budget of {budget_s / cost:.1f} baseline runs is too small: {profile_s / cost:.1f} went to the profile,"
-            f" the confirmation takes {fixed.confirm / cost:.1f}, the sealed split {fixed.reveal / cost:.1f}, retries"
+            f" the confirmation takes {fixed.confirm / cost:.1f},{sealed} retries"
             f" {fixed.contingency / cost:.1f}, {fixed.headroom / cost:.1f} must stay free for the last run's wall-time"
             f" limit, and a search needs {FEWEST_SEARCHED}",
-            _smallest(baseline, rules, budget_s, profile_s, devices, limit_s),
+            _smallest(baseline, rules, budget_s, profile_s, devices, limit_s, reveals),
         )
     count, contingency, confirm, reveal = len(rules.confirm_seeds), fixed.contingency, fixed.confirm, fixed.reveal
     chosen = rounds or (1 if search < 12 * cost else 2 if search < 80 * cost else 3)
@@ -122,23 +134,33 @@ def lay_out(
     phases[-1] = PhasePlan(last.round, last.phase, last.budget_s, last.runs, last.expected_s - unused, last.sd_s)
     spread = math.hypot(0.3 * count * cost, baseline.run_sd_s * devices * math.sqrt(2 * count))
     phases.append(PhasePlan(chosen, Phase.CONFIRMATION, confirm, 2 * count, confirm, spread))
-    seen = min(reveal, devices * reveal_s(baseline.run_s, count))
-    phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, seen, 0.5 * seen))
+    if reveals:
+        seen = min(reveal, devices * reveal_s(baseline.run_s, count))
+        phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, seen, 0.5 * seen))
     return chosen, tuple(phases), contingency, estimate(phases, profile_s, cost, slots, devices)
 
 
-def _fixed(baseline: Baseline, rules: Rules, budget_s: float, devices: int, limit_s: float) -> _Fixed:
+def _fixed(baseline: Baseline, rules: Rules, budget_s: float, devices: int, limit_s: float, reveals: bool) -> _Fixed:
     # The last run's wall-time limit must still fit, although it will use a part of it only.
     last = (TREATED_COST * baseline.run_s, baseline.run_s)
+    evaluations_s = reveal_s(baseline.run_s, len(rules.confirm_seeds)) if reveals else 0.0
     return _Fixed(
         contingency=CONTINGENCY * budget_s,
         confirm=len(rules.confirm_seeds) * baseline.device_s * (1 + TREATED_COST),
-        reveal=devices * tight_walltime(reveal_s(baseline.run_s, MOST_CONFIRMED), rules, limit_s),
+        reveal=devices * tight_reveal(evaluations_s, rules, limit_s),
         headroom=devices * max(0.0, *(tight_walltime(last_s, rules, limit_s) - last_s for last_s in last)),
     )
 
 
-def _smallest(baseline: Baseline, rules: Rules, budget_s: float, profile_s: float, devices: int, limit_s: float) -> int:
+def _smallest(
+    baseline: Baseline,
+    rules: Rules,
+    budget_s: float,
+    profile_s: float,
+    devices: int,
+    limit_s: float,
+    reveals: bool,
+) -> int:
     """The smallest budget above this one, in whole baseline runs, that can be laid out.
 
     A larger budget may afford, and so wants, a confirmation on more seeds: each is asked with the rules of its own.
@@ -146,7 +168,7 @@ def _smallest(baseline: Baseline, rules: Rules, budget_s: float, profile_s: floa
     cost = baseline.device_s
     for runs in itertools.count(math.floor(budget_s / cost) + 1):
         its_rules = make_rules(baseline, rules.minimum_gain, runs * cost, rules.confirm_seeds[0])
-        fixed = _fixed(baseline, its_rules, runs * cost, devices, limit_s)
+        fixed = _fixed(baseline, its_rules, runs * cost, devices, limit_s, reveals)
         if runs * cost - profile_s - fixed.total >= FEWEST_SEARCHED * cost:
             return runs
     raise AssertionError("a budget that is large enough exists")
@@ -155,9 +177,10 @@ def _smallest(baseline: Baseline, rules: Rules, budget_s: float, profile_s: floa
 def reveal_s(run_s: float, pairs: int) -> float:
     """Wall seconds in which the evaluator should see the predictions of so many pairs of runs, one after the other.
 
-    An evaluation is taken for a twentieth of a training, and half a second at least for its start.
+    An evaluation is taken for a twentieth of a training, and half a second at least for its start; but never for more
+    than a whole run, which holds a training and an evaluation.
     """
-    return 2 * pairs * max(0.5, 0.05 * run_s)
+    return 2 * pairs * min(run_s, max(0.5, 0.05 * run_s))
 
 
 def _phase(round_: int, phase: Phase, amount: float, cost: float) -> PhasePlan:
