@@ -21,7 +21,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import decide, evaluator_is_down
+from rea.executor.decide import decide, evaluator_is_down, held, next_state
 from rea.executor.snapshot import Report
 from support.world import World
 
@@ -218,6 +218,43 @@ def test_an_evaluator_is_down_when_the_baseline_or_two_treatments_in_a_row_meet_
     assert not down(0, report=other)
     profile = replace(runs[0], draft=replace(drafts[0], phase=Phase.PROFILE))
     assert not evaluator_is_down(profile, failed, runs, ())
+
+
+def test_a_reveal_is_never_given_up_it_waits_for_an_engineer_however_often_it_failed():
+    draft = RunDraft("reveal", 1, 1, Phase.REVEAL, Treatment(), 0, 1.0, 9.0, 9.0)
+    run = Run(9, 1, draft, RunState.ACTIVE)
+    late = Report("timeout", failure=Failure("timeout", "R", "Too slow"), action=RunbookAction.DROP)
+    before = [
+        Attempt(i, 9, i, f"job-{i}", "/", AttemptState.ENDED, 9.0, 0.0, "timeout", late.failure) for i in (1, 2, 3)
+    ]
+    report = held(run, late, 2, [run], before)
+    assert report.action is RunbookAction.HOLD and next_state(run, report, 2, 4) is RunState.PLANNED
+    cancelled = Report("cancelled")
+    assert held(run, cancelled, 2, [run], before) is cancelled
+    searched = replace(run, draft=replace(draft, phase=Phase.VALIDATION, treatment=Treatment({"optim.lr": 0.1})))
+    assert held(searched, late, 2, [searched], before) is late, "a treatment may be given up"
+
+
+def test_the_end_of_the_search_is_told_of_the_budget_only_while_there_is_one():
+    world = World(2, strong, budget="30r").profile().sign().start()
+    while world.campaign.phase is not Phase.CONFIRMATION:
+        world.step()
+    spent = replace(world.snapshot().balance, spent=0.95 * world.snapshot().balance.approved)
+    snapshot = replace(world.snapshot(), balance=spent, warned=False)
+    assert not any(isinstance(action, a.Warn) for action in decide(snapshot, 0.0))
+    searching = replace(snapshot, campaign=replace(snapshot.campaign, phase=Phase.VALIDATION))
+    assert [action.kind for action in decide(searching, 0.0)] == ["budget"]
+
+
+def test_a_launch_without_a_sealed_split_names_the_finalist_and_its_gain():
+    world = World(0, strong)
+    codebase = world.campaign.codebase
+    bare = replace(codebase, objective=replace(codebase.objective, sealed=None))
+    world.campaign = replace(world.campaign, codebase=bare)
+    world.whole()
+    assert world.campaign.verdict is Verdict.LAUNCH and world.campaign.claim == world.campaign.visible
+    reason = world.campaign.reason
+    assert reason.startswith(f"H-{world.campaign.incumbent} gains +") and "on valid, the visible split" in reason
 
 
 def test_a_run_waits_before_it_is_repeated():

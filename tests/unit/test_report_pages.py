@@ -70,6 +70,20 @@ def test_the_page_shows_what_the_campaign_claims() -> None:
     assert WHOLE.record.digest in words
 
 
+def test_a_claim_without_a_sealed_split_is_told_once_and_as_the_visible_one() -> None:
+    codebase = replace(WHOLE.campaign.codebase, objective=replace(WHOLE.campaign.codebase.objective, sealed=None))
+    visible = WHOLE.campaign.visible
+    view = replace(WHOLE, campaign=replace(WHOLE.campaign, codebase=codebase, claim=visible, reason="H-10 gains"))
+    for page in (html.render(view), markdown.render(view)):
+        confirmed = page.split("Confirmation")[-1].split("Approval")[0]
+        assert "sealed" not in page.lower()
+        assert confirmed.lower().count("visible split") == 1
+        assert "+0.662" in confirmed
+    both = markdown.render(WHOLE)
+    assert "Sealed split `test`" in both
+    assert "Visible split `valid`" in both
+
+
 def test_no_launch_is_said_plainly_with_its_reason() -> None:
     for page in (html.render(sample_view("no_launch")), markdown.render(sample_view("no_launch"))):
         assert "No launch: the gain cannot be told from noise" in page

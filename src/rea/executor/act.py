@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import evaluator_is_down, next_state
+from rea.executor.decide import held, next_state
 from rea.executor.jobs import build, checkout, job_name, run_folder
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
@@ -136,8 +136,7 @@ def _record(wake: Wake, action: a.Record) -> None:
         return
     run = next(r for r in rows.runs if r.id == attempt.run)
     earlier = [x for x in rows.attempts if x.run == run.id and x.id != attempt.id]
-    if evaluator_is_down(run, report, rows.runs, rows.attempts):
-        report = replace(report, action=RunbookAction.HOLD, retry=True)  # once it is mended, the run is worth another
+    report = held(run, report, RETRY_CAP, rows.runs, rows.attempts)
     state = next_state(run, report, RETRY_CAP, len(earlier) + 1)
     if rows.campaign.state is CampaignState.STOPPED and state is RunState.PLANNED:
         state = RunState.CANCELLED
@@ -164,7 +163,10 @@ def _record(wake: Wake, action: a.Record) -> None:
 
 def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
     if report.failure is not None:
-        after = "it will be tried again" if state is RunState.PLANNED else "it is given up"
+        waits = report.action is RunbookAction.HOLD
+        after = "it is given up"
+        if state is RunState.PLANNED:
+            after = "it is tried again when the campaign is resumed" if waits else "it will be tried again"
         line = f" — {report.failure.line.strip()[:200]}" if report.failure.line else ""
         return "failure", f"{name}: {report.failure.message}{line}; {after}"
     if state is RunState.PRUNED and report.result is not None:
@@ -174,10 +176,10 @@ def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
 
 def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float) -> None:
     if campaign.state is CampaignState.RUNNING:
-        tx.set_campaign(
-            campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.GUARDRAIL, reason=failure.message
-        )
-        tx.event(campaign.id, "paused", failure.message, now)
+        ways = f"mend it and `rea resume {campaign.title}`, or end the campaign with `rea stop {campaign.title}`"
+        why = f"{failure.message}; {ways}"
+        tx.set_campaign(campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.GUARDRAIL, reason=why)
+        tx.event(campaign.id, "paused", why, now)
 
 
 def _repair(tx: TransactionPort, rows: RowsPort, hypothesis: int | None, report: Report, now: float) -> None:
@@ -346,8 +348,9 @@ def _propose(rows: RowsPort, action: a.Finish) -> str:
     campaign = rows.campaign
     finalist = next(h for h in rows.hypotheses if h.id == campaign.incumbent)
     treatment = finalist.draft.full
-    subject = f"{campaign.name}: {action.why}"
-    body = f"Treatment: {treatment.describe()}\nCampaign: {campaign.title}, {finalist.name}\n"
+    gains = f" gains {action.claim.gain:+.2%} on {action.claim.split}" if action.claim is not None else ""
+    subject = f"{campaign.name}: {finalist.name}{gains}"
+    body = f"{action.why}\n\nTreatment: {treatment.describe()}\nCampaign: {campaign.title}, {finalist.name}\n"
     branch = proposal_branch(campaign)
     propose(campaign.codebase, treatment, commit=campaign.commit, branch=branch, message=f"{subject}\n\n{body}")
     return branch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
@@ -17,6 +18,7 @@ from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import EVALUATOR_FAILED, Charge
+from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
     PHASES,
     AttemptState,
@@ -159,7 +161,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     if barred:
         return barred
     warned = _threshold(snapshot, plan)
-    if warned and not snapshot.warned:
+    if warned and not snapshot.warned and snapshot.campaign.phase in SEARCH:
         share = snapshot.balance.spent / snapshot.balance.approved
         return (Warn("budget", f"{share:.0%} of the budget is spent; no new hypothesis starts"),)
     situation = Situation(
@@ -257,13 +259,13 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
         return (SetVisible(claim),)
     visible = snapshot.campaign.visible
     if not worth_revealing(visible, plan.rules.minimum_gain):
-        why = (
-            f"on fresh seeds {finalist.name} gains {visible.gain:+.2%} (95 %: {visible.ci_low:+.2%} to"
-            f" {visible.ci_high:+.2%}) on {objective.split}{_outside(visible, plan)}; the sealed split stays closed"
-        )
+        closed = "; the sealed split stays closed" if objective.sealed is not None else ""
+        why = f"on fresh seeds {_gains(finalist, visible)}{_outside(visible, plan)}{closed}"
         return (Finish(Verdict.NO_LAUNCH, None, why),)
     if not plan.codebase.reveals:
-        return (Finish(Verdict.LAUNCH, visible, "no sealed split is configured: the claim is the visible one"),)
+        lacks = "sealed split" if objective.sealed is None else "evaluator to open the sealed split with"
+        why = f"{_gains(finalist, visible)}, the visible split, over fresh seeds; no {lacks} is configured"
+        return (Finish(Verdict.LAUNCH, visible, why),)
     return (Enter(Phase.REVEAL, finalist.id, "the confirmation holds; the sealed split is opened, once"),)
 
 
@@ -306,7 +308,9 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
         return ()
     if run.state is not RunState.SUCCEEDED or run.result is None:
         why = run.failure.message if run.failure else run.state.value
-        return (Pause(PauseReason.GUARDRAIL, f"the sealed split could not be evaluated: {why}"),)
+        return (
+            Pause(PauseReason.GUARDRAIL, f"the sealed split could not be evaluated: {why}; {_only_stop(snapshot)}"),
+        )
     sealed, objective = run.result.sealed, plan.codebase.objective
     seeds = {r.id: r for r in snapshot.runs if r.draft.phase is Phase.CONFIRMATION}
     control = {seeds[int(i)].draft.seed: line for i, line in sealed.items() if seeds[int(i)].draft.treatment.empty}
@@ -316,12 +320,21 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
     }
     claim = make_claim(objective.sealed or "", objective, plan.baseline, control, treated)
     if claim is None:
-        return (Pause(PauseReason.GUARDRAIL, "the sealed evaluation has no pair of runs to compare"),)
-    interval = f"{claim.gain:+.2%} (95 %: {claim.ci_low:+.2%} to {claim.ci_high:+.2%}) on {claim.split}"
+        why = f"the sealed evaluation has no pair of runs to compare; {_only_stop(snapshot)}"
+        return (Pause(PauseReason.GUARDRAIL, why),)
+    gains = _gains(finalist, claim)
     if worth_launching(claim, plan.rules.minimum_gain):
-        return (Finish(Verdict.LAUNCH, claim, f"{finalist.name} gains {interval}"),)
-    why = f"{finalist.name} gains {interval}{_outside(claim, plan)}: not enough for a launch"
-    return (Finish(Verdict.NO_LAUNCH, claim, why),)
+        return (Finish(Verdict.LAUNCH, claim, gains),)
+    return (Finish(Verdict.NO_LAUNCH, claim, f"{gains}{_outside(claim, plan)}: not enough for a launch"),)
+
+
+def _only_stop(snapshot: Snapshot) -> str:
+    return f"the split is opened once, so only `rea stop {snapshot.campaign.title}` leads on"
+
+
+def _gains(finalist: Hypothesis, claim: Claim) -> str:
+    interval = f"{claim.gain:+.2%} (95 %: {claim.ci_low:+.2%} to {claim.ci_high:+.2%})"
+    return f"{finalist.name} gains {interval} on {claim.split}"
 
 
 def _outside(claim: Claim, plan: Plan) -> str:
@@ -461,9 +474,24 @@ def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunSt
         return RunState.PRUNED if report.pruned else RunState.SUCCEEDED
     if report.outcome == "cancelled":
         return RunState.CANCELLED
-    if report.retry and (attempts < retry_cap or report.charge is Charge.CONTINGENCY):
+    # Of a run that is held, every repetition is an engineer's word: no cap counts them.
+    uncapped = report.charge is Charge.CONTINGENCY or report.action is RunbookAction.HOLD
+    if report.retry and (attempts < retry_cap or uncapped):
         return RunState.PLANNED
     return RunState.FAILED
+
+
+def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts: Sequence[Attempt]) -> Report:
+    """The report as it counts: where an engineer can mend what failed, the run waits for the campaign's resumption.
+
+    So it is with an evaluator that is down, and with the reveal, which is never given up. `attempts` are those that
+    were recorded before.
+    """
+    tried = 1 + sum(attempt.run == run.id and attempt.state is AttemptState.ENDED for attempt in attempts)
+    given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
+    if given_up or evaluator_is_down(run, report, runs, attempts):
+        return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
+    return report
 
 
 def evaluator_is_down(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:

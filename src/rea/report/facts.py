@@ -15,7 +15,7 @@ from rea.domain.run import Attempt, Failure, Run
 from rea.domain.states import AttemptState, HypothesisState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.report import text
-from rea.report.headline import Headline, headline
+from rea.report.headline import Headline, claims, headline
 from rea.report.measured import Evidence, Point, Reliability, measure
 from rea.report.view import View
 
@@ -105,7 +105,7 @@ class Facts:
     troubles: tuple[Trouble, ...]
     left_out: tuple[Aside, ...]
     needs_code: tuple[Aside, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[tuple[str, Claim], ...]  # each with the kind of its split, the last word first
 
 
 def facts(view: View) -> Facts:
@@ -128,7 +128,7 @@ def facts(view: View) -> Facts:
         troubles=_troubles(view),
         left_out=_left_out(view),
         needs_code=tuple(Aside(item.title, item.reason) for item in view.plan.needs_code) if view.plan else (),
-        claims=tuple(claim for claim in (view.campaign.claim, view.campaign.visible) if claim),
+        claims=claims(view),
     )
 
 

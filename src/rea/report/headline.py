@@ -67,6 +67,21 @@ def standing(view: View) -> str:
     return "The best hypothesis so far, not confirmed:"
 
 
+def claims(view: View) -> tuple[tuple[str, Claim], ...]:
+    """What was claimed, the last word first, with the kind of split it rests on: "sealed" or "visible".
+
+    Without a sealed split the campaign's claim is the visible one, and is told once.
+    """
+    last, visible = view.campaign.claim, view.campaign.visible
+    found: list[tuple[str, Claim]] = []
+    if last is not None:
+        sealed = last.split == view.campaign.codebase.objective.sealed
+        found.append(("sealed" if sealed else "visible", last))
+    if visible is not None and (last is None or visible.split != last.split):
+        found.append(("visible", visible))
+    return tuple(found)
+
+
 def interval(claim: Claim) -> str:
     return f"{text.percent(claim.ci_low)} to {text.percent(claim.ci_high)}"
 
@@ -102,27 +117,27 @@ def _price(view: View) -> tuple[str, ...]:
 
 def _lead(view: View) -> str:
     """The gain with its interval: on the sealed split where it was opened, else on the visible one."""
-    claim = view.campaign.claim or view.campaign.visible
-    if claim is None:
+    found = claims(view)
+    if not found:
         return ""
-    opened = "sealed" if view.campaign.claim else "visible"
+    opened, claim = found[0]
     seeds = text.plural(len(claim.seeds), "fresh paired seed")
     where = f"on the {opened} split “{text.clean(claim.split)}”, over {seeds}"
     return f"{text.percent(claim.gain)}, 95 % interval {interval(claim)}, {where}"
 
 
 def _claim_words(view: View) -> tuple[str, ...]:
-    objective, sealed, visible = view.campaign.codebase.objective, view.campaign.claim, view.campaign.visible
-    claim = sealed or visible
-    if claim is None:
+    found = claims(view)
+    if not found:
         return ()
+    objective, claim = view.campaign.codebase.objective, found[0][1]
     words = []
     if claim.gap_closed is not None and claim.floor is not None:
         share = text.percent(claim.gap_closed, sign=False, digits=1)
         words.append(f"That is {share} of the way to the data's irreducible value, {text.number(claim.floor)}.")
-    if sealed and visible:
-        where = f"On the visible split “{text.clean(visible.split)}” it is"
-        words.append(f"{where} {text.percent(visible.gain)} ({interval(visible)}).")
+    for opened, other in found[1:]:
+        where = f"On the {opened} split “{text.clean(other.split)}” it is"
+        words.append(f"{where} {text.percent(other.gain)} ({interval(other)}).")
     floor = text.percent(text.minimum_gain(view.plan, objective), sign=False)
     words.append(f"The smallest gain worth launching was set to {floor} beforehand.")
     if objective.guardrails:

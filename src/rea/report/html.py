@@ -70,11 +70,9 @@ def render(view: View) -> str:
 
 def _head(view: View, found: Facts) -> str:
     campaign, headline = view.campaign, found.headline
-    claim, visible = campaign.claim, campaign.visible
     rows = [
         charts.Whisker(name, c.ci_low * 100, c.gain * 100, c.ci_high * 100, f"{name} {c.split}: {_in_words(c)}")
-        for name, c in (("sealed", claim), ("visible", visible))
-        if c
+        for name, c in found.claims
     ]
     floor = text.minimum_gain(view.plan, campaign.codebase.objective)
     metric = text.metric_name(campaign.codebase.objective)
@@ -425,11 +423,10 @@ def _asides(view: View, found: Facts) -> str:
 
 
 def _confirmation(view: View, found: Facts) -> str:
-    return "".join(_claim(view, claim) for claim in found.claims)
+    return "".join(_claim(view, opened, claim) for opened, claim in found.claims)
 
 
-def _claim(view: View, claim: Claim) -> str:
-    opened = "sealed" if claim is view.campaign.claim else "visible"
+def _claim(view: View, opened: str, claim: Claim) -> str:
     rows = [
         (str(seed), text.number(before), text.number(after), text.percent(gain))
         for seed, before, after, gain in seed_rows(claim)

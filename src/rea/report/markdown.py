@@ -129,25 +129,25 @@ def _cost(view: View, found: Facts) -> list[str]:
 
 def _confirmation(view: View, found: Facts) -> list[str]:
     out: list[str] = []
-    for claim in found.claims:
-        out += ["## Confirmation", ""] if not out else [""]
-        out += _claim(view, claim)
+    for opened, claim in found.claims:
+        first = not out
+        out += ["## Confirmation", ""] if first else [""]
+        out += _claim(opened, claim, whole=first)
     return out
 
 
-def _claim(view: View, claim: Claim) -> list[str]:
-    opened = "Sealed" if claim is view.campaign.claim else "Visible"
+def _claim(opened: str, claim: Claim, *, whole: bool) -> list[str]:
     rows = ""
     if claim.se_rows is not None:
         rows = f", from the finite split {text.percent(claim.se_rows, sign=False)}"
     head = (
-        f"{opened} split {code(claim.split)}: **{text.percent(claim.gain)}**, 95 % interval {interval(claim)}. "
-        f"Standard error from seeds {text.percent(claim.se_seeds, sign=False)}{rows}."
+        f"{text.capital(opened)} split {code(claim.split)}: **{text.percent(claim.gain)}**, "
+        f"95 % interval {interval(claim)}. Standard error from seeds {text.percent(claim.se_seeds, sign=False)}{rows}."
     )
     seeds = [(str(seed), text.number(a), text.number(b), text.percent(gain)) for seed, a, b, gain in seed_rows(claim)]
     out = [head, "", *table(("Seed", "Baseline", "Treated", "Gain"), "rrrr", seeds)]
     others = [(plain(name), text.number(a), text.number(b)) for name, a, b in metric_rows(claim)]
-    if others and claim is (view.campaign.claim or view.campaign.visible):
+    if others and whole:
         out += ["", *table(("Metric", "Baseline", "Treated"), "lrr", others)]
     return out
 
