@@ -17,7 +17,13 @@ from rea.insights.estimate import Weighed, between_variance, censored, effect
 from rea.insights.interaction import interaction
 from rea.insights.similarity import FLOOR, similarity
 
-HERE: Context = {"model_family": "dcnv2", "rows": 1_000_000, "positive_rate": 0.2, "symptoms": ("unstable",)}
+HERE: Context = {
+    "codebase": "c",
+    "model_family": "dcnv2",
+    "rows": 1_000_000,
+    "positive_rate": 0.2,
+    "symptoms": ("unstable",),
+}
 FAR: Context = {"model_family": "lr", "rows": 10_000, "positive_rate": 0.01, "symptoms": ("slow",)}
 
 
@@ -63,13 +69,13 @@ def test_without_evidence_the_card_is_the_belief() -> None:
 def test_more_evidence_that_agrees_makes_the_belief_narrower(gain: float, se: float, n: int) -> None:
     before = effect(card(), HERE, [record(gain, se)] * n)
     after = effect(card(), HERE, [record(gain, se)] * (n + 1))
-    assert after.sd < before.sd < card().effect.sd
+    assert after.sd < before.sd < max(card().effect.sd, se)
     assert abs(after.mean - gain) <= abs(before.mean - gain) + 1e-12
 
 
 @given(gain=gains, se=errors)
 def test_an_experiment_elsewhere_moves_the_belief_less_than_one_here(gain: float, se: float) -> None:
-    assume(abs(gain - card().effect.mean) > 1e-4)
+    assume(1e-4 < abs(gain - card().effect.mean) < 2 * math.hypot(card().effect.sd, se))
     near, far = (effect(card(), HERE, [record(gain, se, context=where)]) for where in (HERE, FAR))
     prior = card().effect.mean
     assert 0 < abs(far.mean - prior) < abs(near.mean - prior)
@@ -124,6 +130,15 @@ def test_censoring_is_finite_however_surprising(mean: float, sd: float, noise: f
     found = censored(Belief(mean, sd), bound, noise)
     assert math.isfinite(found.mean)
     assert 0 < found.sd <= sd
+
+
+def test_what_a_toy_gains_by_the_handful_says_little_about_another_codebase() -> None:
+    plain, toy = record(0.16, 0.003), record(0.16, 0.003, codebase="toy")
+    assert effect(card(), HERE, [plain]).mean > 0.1
+    found = effect(card(), HERE, [toy, toy, toy])
+    assert found.mean < 0.01 and found.sd < 0.02
+    small = record(0.003, 0.001, codebase="other")  # within what the card expects it counts in full
+    assert effect(card(), HERE, [small]).mean == effect(card(), HERE, [record(0.003, 0.001)]).mean
 
 
 def test_experiments_that_contradict_each_other_leave_doubt() -> None:

@@ -33,6 +33,18 @@ def test_the_order_of_observations_does_not_matter(mean, sd, observations):
     assert one.mean == pytest.approx(other.mean, abs=1e-12) and one.sd == pytest.approx(other.sd)
 
 
+@given(means, sds, means, sds)
+def test_no_belief_outvotes_a_plain_measurement(mean, sd, seen, noise):
+    wide = Belief(mean, sd).widened(seen, noise)
+    after = wide.updated(seen, noise)
+    assert wide.sd >= sd and wide.mean == mean
+    assert abs(seen - mean) <= 2 * math.hypot(wide.sd, noise) * (1 + 1e-9)
+    if abs(seen - mean) > 2 * math.hypot(sd, noise):
+        assert abs(after.mean - seen) <= 2.001 * noise
+    else:
+        assert wide.sd == pytest.approx(sd)
+
+
 @given(means, sds, means)
 def test_the_chances_of_above_and_below_sum_to_one(mean, sd, threshold):
     belief, mirrored = Belief(mean, sd), Belief(-mean, sd)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rea.domain.codebase import Objective
+from rea.domain.codebase import Guardrail, Objective
 from rea.domain.run import Reading, RunResult
 from rea.planner.diagnose import diagnose
 
@@ -108,3 +108,13 @@ def test_any_curves_give_symptoms_with_finite_strength(curves, noise):
     found = diagnose(results, LESS, noise)
     assert len({s.name for s in found}) == len(found)
     assert all(0.0 < s.strength <= 1.0 for s in found)
+
+
+def test_a_model_outside_its_own_guardrail_is_told_with_the_value_and_the_limits():
+    railed = Objective("ne", "minimize", "valid", "test", 0.001, (Guardrail("calibration", 0.95, 1.05),))
+    inside = result(HEALTHY, AHEAD, calibration=1.002)
+    outside = [result(HEALTHY, AHEAD, calibration=value) for value in (0.87, 0.88, 0.89)]
+    assert names(inside, objective=railed) == set()
+    found = {s.name: s for s in diagnose(outside, railed, NOISE)}["outside_guardrail"]
+    assert "calibration 0.88 is outside 0.95 to 1.05" in found.words
+    assert found.numbers == {"calibration": pytest.approx(0.88)}

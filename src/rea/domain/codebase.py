@@ -87,6 +87,13 @@ class Guardrail:
         above = self.minimum is None or value >= self.minimum - slack
         return above and (self.maximum is None or value <= self.maximum + slack)
 
+    def told(self, metrics: Mapping[str, float]) -> str:
+        """`calibration 0.876 is outside 0.95 to 1.05`, of metrics for which it does not hold."""
+        value = metrics.get(self.metric)
+        low, high = (("any" if limit is None else f"{limit:g}") for limit in (self.minimum, self.maximum))
+        found = "is missing, and must lie within" if value is None else f"{value:.4g} is outside"
+        return f"{self.metric} {found} {low} to {high}"
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:

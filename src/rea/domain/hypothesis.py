@@ -10,6 +10,8 @@ from rea.domain.ids import say
 from rea.domain.states import HypothesisState
 from rea.domain.treatment import Treatment
 
+CONFLICT = 2.0  # standard deviations between what was believed and what was seen, from which on the belief gives way
+
 
 @dataclass(frozen=True, slots=True)
 class Belief:
@@ -26,6 +28,17 @@ class Belief:
         seen = 1 / max(sd, 1e-12) ** 2
         total = weight + seen
         return Belief((weight * self.mean + seen * observed) / total, math.sqrt(1 / total))
+
+    def widened(self, observed: float, sd: float) -> Belief:
+        """This belief before an observation with noise `sd`, less sure of itself where the observation contradicts it.
+
+        What lies more than two standard deviations from what the belief predicts (prior-data conflict, Evans &
+        Moshonov, Bayesian Analysis 2006) widens it until they are two: no belief, however narrow, outvotes a plain
+        measurement.
+        """
+        if self.sd <= 0:
+            return self
+        return Belief(self.mean, math.sqrt(max(self.sd**2, ((observed - self.mean) / CONFLICT) ** 2 - sd**2)))
 
     def above(self, threshold: float = 0.0) -> float:
         """Probability that the gain exceeds `threshold`."""

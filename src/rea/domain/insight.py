@@ -10,7 +10,8 @@ from rea.domain.codebase import Scalar
 
 ContextValue = Scalar | tuple[str, ...]
 Context = Mapping[str, ContextValue]
-"""Where an experiment took place. Known keys: `model_family` (text), `rows` (training rows), `positive_rate` (share),
+"""Where an experiment took place. Known keys: `codebase` (its name: its own experiments need no transfer),
+`model_family` (text), `rows` (training rows), `positive_rate` (share),
 `symptoms` (names); anything else is kept and shown, and plays no part in similarity."""
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rea.domain.hypothesis import Belief
+from rea.domain.hypothesis import CONFLICT, Belief
 from rea.domain.insight import Context, Effect, ExperimentOutcome, ExperimentRecord
 from rea.domain.technique import Technique
 from rea.insights.similarity import similarity
@@ -36,7 +36,10 @@ def effect(technique: Technique, context: Context, records: Iterable[ExperimentR
 
     A pruned record is censored: its gain is at most the bound seen (0 where none was kept). Each enters as the
     likelihood Φ((bound − effect) / noise), whose product with a normal is replaced by the normal of equal mean and
-    variance (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, section 3.9). Failed records say
+    variance (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, section 3.9). An experiment of
+    another codebase that contradicts the card by more than two standard deviations is believed less, until it is two:
+    what moves a toy by a sixth says little about a tuned model. One of this codebase widens the card's prior instead
+    (`Belief.widened`). Failed records say
     nothing of the gain and lower `p_trainable`. Records of combinations and of other techniques are not used.
 
     Without evidence this is the prior.
@@ -46,7 +49,11 @@ def effect(technique: Technique, context: Context, records: Iterable[ExperimentR
     seen = [_weighed(r, prior, context) for r in own if _measured(r)]
     bounds = [_weighed(r, prior, context) for r in own if r.outcome == ExperimentOutcome.PRUNED]
     spread = between_variance(seen)
-    pooled = _pool(prior, seen, spread)
+    wide = prior
+    for r, w in zip(filter(_measured, own), seen, strict=True):
+        if r.codebase == context.get("codebase") and _error(r):
+            wide = wide.widened(w.effect, w.se / math.sqrt(w.weight))
+    pooled = _pool(wide, seen, spread)
     for bound in sorted(bounds, key=lambda b: (b.effect, b.se, b.weight)):
         pooled = censored(pooled, bound.effect, math.sqrt((bound.se**2 + spread) / bound.weight))
     sd = math.sqrt(pooled.sd**2 + spread)
@@ -97,13 +104,20 @@ def _measured(record: ExperimentRecord) -> bool:
     return closed and record.effect is not None and math.isfinite(record.effect)
 
 
+def _error(record: ExperimentRecord) -> float | None:
+    known = record.se is not None and math.isfinite(record.se) and record.se > 0
+    return record.se if known else None
+
+
 def _weighed(record: ExperimentRecord, prior: Belief, context: Context) -> Weighed:
     """A record without a standard error counts as one whose error is the prior's own spread."""
-    known = record.se is not None and math.isfinite(record.se) and record.se > 0
-    se = max(record.se if known and record.se is not None else prior.sd, SMALLEST_SE)
+    se = max(_error(record) or prior.sd, SMALLEST_SE)
     share = min(max(record.fidelity, 0.01), 1.0)
     gain = record.effect if record.effect is not None and math.isfinite(record.effect) else 0.0
-    return Weighed(gain, se / math.sqrt(share), similarity(context, record.context))
+    variance = se**2 / share
+    if _measured(record) and record.codebase != context.get("codebase"):
+        variance = max(variance, ((gain - prior.mean) / CONFLICT) ** 2 - prior.sd**2)
+    return Weighed(gain, math.sqrt(variance), similarity(context, record.context))
 
 
 def _pool(prior: Belief, seen: Sequence[Weighed], spread: float) -> Belief:

@@ -24,6 +24,7 @@ class Role:
     log: bool
     choices: tuple[Scalar, ...]
     patterns: tuple[re.Pattern[str], ...]
+    after_training: bool = False  # its effect is in no curve, only in the final metrics
 
 
 @cache
@@ -43,6 +44,7 @@ def load_roles() -> Mapping[str, Role]:
                 log=entry.get("log", False),
                 choices=tuple(entry.get("choices", ())),
                 patterns=tuple(re.compile(pattern) for pattern in entry["patterns"]),
+                after_training=entry.get("after_training", False),
             )
             for name, entry in tomllib.loads(text).items()
         }

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rea.domain.codebase import Scalar, same
+from rea.domain.codebase import Codebase, Scalar, same
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.run import Run, RunDraft
 from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
+from rea.knowledge.roles import load_roles
 from rea.planner.evidence import Evidence
 from rea.planner.exploit import space, suggest
 from rea.planner.layout import SEARCH, TIGHT, TREATED_COST, reveal_s, tight_walltime, walltime
@@ -127,7 +128,7 @@ class Situation:
         plan = self.evidence.plan
         predicted = self.predicted_s(draft)
         limits: tuple[tuple[float, float], ...] = ()
-        if stop:
+        if stop and not _acts_after_training(draft, plan.codebase):
             paired = next((r for r in self.evidence.of(Treatment()) if r.draft.seed == seed and r.result), None)
             if paired is not None and paired.result is not None:
                 rules, objective = plan.rules, plan.codebase.objective
@@ -147,6 +148,13 @@ class Situation:
             walltime_s=walltime(predicted, plan.rules, limit_s),
             stop_limits=limits,
         )
+
+
+def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:
+    """Whether a part of its effect is in no curve: such a run is judged by its end alone."""
+    roles = load_roles()
+    knobs = [codebase.knob(name) for name in draft.treatment.overrides]
+    return any(knob and knob.role and knob.role in roles and roles[knob.role].after_training for knob in knobs)
 
 
 def judge(situation: Situation, kinds: Sequence[HypothesisKind]) -> tuple[Judgement, ...]:

@@ -34,7 +34,10 @@ def context_of(
     codebase: Codebase, values: Mapping[str, Scalar], symptoms: Sequence[Finding], results: Sequence[RunResult]
 ) -> dict[str, Scalar | tuple[str, ...]]:
     """Where an experiment takes place, in the words insights compare contexts by."""
-    context: dict[str, Scalar | tuple[str, ...]] = {"symptoms": tuple(s.name for s in symptoms)}
+    context: dict[str, Scalar | tuple[str, ...]] = {
+        "codebase": codebase.name,
+        "symptoms": tuple(s.name for s in symptoms),
+    }
     family = codebase.by_role("interaction")
     if family is not None and values.get(family.name) is not None:
         context["model_family"] = str(values[family.name])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from rea.domain.codebase import Objective
 from rea.domain.plan import Finding
 from rea.domain.run import RunResult
-from rea.planner.profile import series
+from rea.planner.profile import mean_metrics, series
 
 
 def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -> tuple[Finding, ...]:
@@ -27,6 +27,7 @@ def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -
     if usable:
         found += _of_curves(usable, objective, noise)
     found += _calibration(results)
+    found += _outside(results, objective)
     if noise > max(4 * objective.minimum_gain, 0.002):
         found.append(
             Finding(
@@ -115,6 +116,17 @@ def _of_curves(
             )
         )
     return found
+
+
+def _outside(results: Sequence[RunResult], objective: Objective) -> list[Finding]:
+    """The guardrails that the model itself breaks: whatever is built on it must mend that to be launched."""
+    metrics = mean_metrics([result.metrics for result in results])
+    broken = [rail for rail in objective.guardrails if rail.metric in metrics and not rail.holds(metrics)]
+    if not broken:
+        return []
+    told = ", ".join(rail.told(metrics) for rail in broken)
+    words = f"the model itself breaks a guardrail ({told}): nothing is launched that does not mend that"
+    return [Finding("outside_guardrail", 1.0, words, {rail.metric: metrics[rail.metric] for rail in broken})]
 
 
 def _calibration(results: Sequence[RunResult]) -> list[Finding]:

@@ -88,17 +88,21 @@ class Evidence:
         """Posterior of a hypothesis' effect over its base: its prior, updated with the gains it showed."""
         draft = hypothesis.draft
         noise = self.plan.baseline.noise
-        search = self.plan.rules.search_seeds
-        mine, theirs = self.gains(draft.full, search), self.gains(draft.base, search)
-        shared = sorted(set(mine) & set(theirs))
-        if shared:
-            observed = sum(mine[s] - theirs[s] for s in shared) / len(shared)
-            return draft.effect.updated(observed, noise / math.sqrt(len(shared)))
+        seen = self.observed(hypothesis)
+        if seen:
+            observed, error = sum(seen.values()) / len(seen), noise / math.sqrt(len(seen))
+            return draft.effect.widened(observed, error).updated(observed, error)
         bound = self.bound(draft.full)
         if bound is not None:
             base = self.total(draft.base).mean
             return draft.effect.updated(bound - base, math.hypot(noise, PRUNED_DOUBT))
         return draft.effect
+
+    def observed(self, hypothesis: Hypothesis) -> dict[int, float]:
+        """What it gained over its base, by search seed that both were trained on."""
+        draft, search = hypothesis.draft, self.plan.rules.search_seeds
+        mine, theirs = self.gains(draft.full, search), self.gains(draft.base, search)
+        return {seed: mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))}
 
     def total(self, treatment: Treatment) -> Belief:
         """Posterior of a treatment's gain over the baseline, built up from its base's and its own runs."""
@@ -113,8 +117,8 @@ class Evidence:
             prior = Belief(base.mean + own.mean, math.hypot(base.sd, own.sd))
         gains = self.gains(treatment, self.plan.rules.search_seeds)
         if gains:
-            noise = self.plan.baseline.noise / math.sqrt(len(gains))
-            return prior.updated(sum(gains.values()) / len(gains), noise)
+            noise, observed = self.plan.baseline.noise / math.sqrt(len(gains)), sum(gains.values()) / len(gains)
+            return prior.widened(observed, noise).updated(observed, noise)
         bound = self.bound(treatment)
         return prior if bound is None else prior.updated(bound, math.hypot(self.plan.baseline.noise, PRUNED_DOUBT))
 
@@ -131,12 +135,19 @@ class Evidence:
         """
         if hypothesis.state in (HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT):
             return False
+        trained = bool(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
+        return trained and not self._outside(hypothesis)
+
+    def _outside(self, hypothesis: Hypothesis) -> str:
+        """The guardrails it breaks, in words; empty where all hold."""
         count = len(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
-        if not count:
-            return False
         metrics, spread = self.metrics(hypothesis.draft.full), self.plan.baseline.spread
-        rails = self.plan.codebase.objective.guardrails
-        return all(rail.holds(metrics, 2 * spread.get(rail.metric, 0.0) / math.sqrt(count)) for rail in rails)
+        broken = []
+        for rail in self.plan.codebase.objective.guardrails:
+            slack = 2 * spread.get(rail.metric, 0.0) / math.sqrt(max(count, 1))
+            if not rail.holds(metrics, slack):
+                broken.append(rail.told(metrics))
+        return ", ".join(broken)
 
     def ranking(self) -> tuple[tuple[Hypothesis, Belief], ...]:
         """Eligible hypotheses, best believed total gain first."""
@@ -160,15 +171,18 @@ class Evidence:
             why = failed[-1].failure.message if failed and failed[-1].failure else "none of its runs gave a result"
             return HypothesisState.FAILED, belief, why
         seeds = len(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
+        observed = self.observed(hypothesis).values()
         chance = belief.above(0.0)
         words = f"{belief.mean:+.2%} ± {belief.sd:.2%} over its base, P(better) = {chance:.0%}"
         if not seeds:
             stopped = counted[-1].result
             share = f" after {stopped.fidelity:.0%} of the curve" if stopped else ""
             return HypothesisState.REFUTED, belief, f"stopped early{share}: {words}"
-        words += f", {seeds} seed{'s' if seeds > 1 else ''}"
-        if not self.eligible(hypothesis):
-            return HypothesisState.REFUTED, belief, f"outside a guardrail; {words}"
+        measured = f"measured {sum(observed) / len(observed):+.2%}" if observed else "trained"
+        words += f"; {measured} on {seeds} seed{'s' if seeds > 1 else ''}"
+        broken = self._outside(hypothesis)
+        if broken:
+            return HypothesisState.REFUTED, belief, f"outside a guardrail: {broken}; {words}"
         if chance >= 0.85:
             return HypothesisState.SUPPORTED, belief, words
         if chance <= 0.2:

@@ -23,6 +23,8 @@ MATCHED, UNMATCHED, ALTERNATIVE = 1.0, 0.4, 0.6
 # (MovieLens), about 0.1 % to 1.6 % of NE, and what a feature or a structure is worth depends most on the data.
 BETWEEN_SETS = {Level.FEATURE: 0.005, Level.STRUCTURE: 0.004, Level.RECIPE: 0.003, Level.LOSS: 0.002}
 ALTERNATIVES_PER_TECHNIQUE = 2
+AGAIN = 0.25  # share of an effect that is left to gain where the incumbent has a setting of the same knobs already
+STEP = 0.5  # doubt about a step measured in this codebase beside another incumbent, as a share of its size
 RECALLED = 3  # treatments recalled from insights that no card describes
 
 
@@ -66,7 +68,7 @@ def propose(
         if not alternatives:
             left_out.append(LeftOut(technique.title, "the baseline has it already, or no allowed value differs"))
             continue
-        drafts += _from_technique(technique, alternatives, codebase, shown, records, context, on)
+        drafts += _from_technique(technique, alternatives, codebase, values, shown, records, context, on)
     drafts += _recalled(codebase, values, records, context, on)
     return Proposals(tuple(drafts), tuple(left_out), tuple(needs_code))
 
@@ -75,6 +77,7 @@ def _from_technique(
     technique: Technique,
     alternatives: Sequence[Treatment],
     codebase: Codebase,
+    values: Mapping[str, Scalar],
     shown: Mapping[str, Finding],
     records: Sequence[ExperimentRecord],
     context: Context,
@@ -88,10 +91,13 @@ def _from_technique(
         aim = UNMATCHED
     drafts = []
     for rank, treatment in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
-        known = effect(technique, context, _telling(technique, treatment, codebase, records))
+        telling = _telling(technique, treatment, codebase, values, records)
+        known = effect(technique, context, telling)
         # What experiments in a like context showed already includes how well the technique is aimed.
         fit = 1.0 + (max(aim, 1.0) - 1.0) / (1.0 + known.n)
-        sd = known.sd if known.n else math.hypot(known.sd, BETWEEN_SETS[technique.level])
+        if any(name in base.overrides for name in treatment.overrides):
+            fit *= AGAIN
+        sd = math.hypot(known.sd, _transfer(technique, treatment, codebase, known.mean, telling))
         reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
         basis = technique.effect.basis.rstrip(". ")
         sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
@@ -120,17 +126,49 @@ def _from_technique(
 
 
 def _telling(
-    technique: Technique, treatment: Treatment, codebase: Codebase, records: Sequence[ExperimentRecord]
+    technique: Technique,
+    treatment: Treatment,
+    codebase: Codebase,
+    values: Mapping[str, Scalar],
+    records: Sequence[ExperimentRecord],
 ) -> list[ExperimentRecord]:
     """The experiments that speak of this setting: those with the same values by role; without any, the technique's.
 
-    Two settings of one technique may differ as much as two techniques, in one codebase as across them.
+    Two settings of one technique may differ as much as two techniques, in one codebase as across them. Of this very
+    codebase only those count that started from where it stands now: a step that was taken already is not there to be
+    gained again.
     """
-    own = [r for r in records if r.technique == technique.name]
+    now = {knob.role: values.get(knob.name) for knob in codebase.knobs if knob.role}
+    own = [
+        r
+        for r in records
+        if r.technique == technique.name
+        and (r.codebase != codebase.name or all(same(r.values.get(role), now.get(role)) for role in r.roles))
+    ]
+    return [r for r in own if _alike(r, treatment, codebase)] or own
+
+
+def _alike(record: ExperimentRecord, treatment: Treatment, codebase: Codebase) -> bool:
+    """Whether an experiment set the same roles to the same values."""
     roles = {knob.name: knob.role for knob in codebase.knobs}
     wanted = {roles.get(name): value for name, value in treatment.overrides.items()}
-    alike = [r for r in own if r.roles.keys() == wanted.keys() and all(same(v, wanted[k]) for k, v in r.roles.items())]
-    return alike or own
+    return record.roles.keys() == wanted.keys() and all(same(v, wanted[k]) for k, v in record.roles.items())
+
+
+def _transfer(
+    technique: Technique,
+    treatment: Treatment,
+    codebase: Codebase,
+    mean: float,
+    telling: Sequence[ExperimentRecord],
+) -> float:
+    """Standard deviation of what a known effect may differ by here.
+
+    The very same step of this codebase was measured beside another incumbent: half of its size is in doubt. Anything
+    else is of another data set, or another step.
+    """
+    own = any(r.codebase == codebase.name and _alike(r, treatment, codebase) for r in telling)
+    return STEP * abs(mean) if own else BETWEEN_SETS[technique.level]
 
 
 def _recalled(
@@ -157,15 +195,16 @@ def _recalled(
                 overrides[knob.name] = value
         else:
             if overrides:
-                pseudo_sd = max(record.se or 0.0, abs(record.effect or 0.0)) or 0.002
-                same_family = record.context.get("model_family") == context.get("model_family")
-                share = 0.5 if same_family else 0.25
+                gain = record.effect or 0.0
+                # What won elsewhere is one observation of what it does here, as uncertain as it is large.
+                doubt = math.hypot(record.se or 0.0, gain if record.codebase != codebase.name else STEP * gain)
+                prior = Belief(0.0, BETWEEN_SETS[Level.RECIPE])
                 drafts.append(
                     HypothesisDraft(
                         title=f"What won on {record.codebase}: {Treatment(overrides).describe()}",
-                        because=f"C-{record.campaign} measured {record.effect or 0.0:+.2%} with it",
+                        because=f"C-{record.campaign} measured {gain:+.2%} with it",
                         treatment=Treatment(overrides),
-                        effect=Belief(share * (record.effect or 0.0), pseudo_sd),
+                        effect=prior.updated(gain, doubt) if doubt > 0 else prior,
                         mechanism="recalled",
                         sources=(Source(SourceKind.INSIGHTS, f"H-{record.hypothesis} of C-{record.campaign}"),),
                         base=base,

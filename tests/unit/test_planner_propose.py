@@ -1,0 +1,71 @@
+"""What experiments make of a hypothesis before it is tested: what may be transferred, and what may not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rea.domain.hypothesis import HypothesisDraft
+from rea.domain.insight import ExperimentRecord
+from rea.domain.treatment import Treatment
+from rea.planner.propose import propose
+from support.world import VALUES, techniques, tiny_codebase
+
+CODEBASE = replace(tiny_codebase(), name="ours")
+CONTEXT = {"codebase": "ours"}
+ENCODING = "features.numeric_encoding"
+
+
+def record(technique: str, gain: float, **more: object) -> ExperimentRecord:
+    known: dict[str, object] = {
+        "codebase": "ours",
+        "roles": {"numeric_encoding": "log"},
+        "values": {"numeric_encoding": "raw"},
+        "outcome": "supported",
+        "se": 0.001,
+        "seeds": 1,
+    }
+    fields = known | more
+    return ExperimentRecord(None, campaign=1, hypothesis=1, round=1, technique=technique, effect=gain, **fields)  # type: ignore[arg-type]
+
+
+def drafts(*records: ExperimentRecord, base: Treatment | None = None) -> dict[tuple[str, str], HypothesisDraft]:
+    """What is proposed about numeric encodings, by technique and value."""
+    on = base or Treatment()
+    values = {**VALUES, **on.overrides}
+    found = propose(techniques(), CODEBASE, values, (), records, CONTEXT, base=on).drafts
+    about = [d for d in found if set(d.treatment.overrides) == {ENCODING}]
+    return {(str(d.technique), str(d.treatment.overrides[ENCODING])): d for d in about}
+
+
+LOG = next(key for key in drafts() if key[1] == "log")
+
+
+def test_a_step_that_was_taken_already_is_not_there_to_be_gained_again() -> None:
+    taken = Treatment({ENCODING: "log"})
+    plain = drafts(base=taken)
+    after = drafts(record(LOG[0], 0.02), base=taken)
+    assert after.keys() == plain.keys() and after
+    assert {value: draft.effect for value, draft in after.items()} == {v: d.effect for v, d in plain.items()}
+
+
+def test_where_the_incumbent_has_the_knobs_set_already_less_is_expected_of_setting_them_otherwise() -> None:
+    fresh, again = drafts(), drafts(base=Treatment({ENCODING: "log"}))
+    shared = fresh.keys() & again.keys()
+    assert shared
+    for value in shared:
+        assert again[value].effect.mean == pytest.approx(0.25 * fresh[value].effect.mean)
+
+
+def test_half_of_a_step_measured_beside_another_incumbent_is_in_doubt() -> None:
+    found = drafts(record(LOG[0], 0.02))[LOG].effect
+    assert found.mean > 0.01
+    assert found.sd >= 0.5 * found.mean * 0.9
+
+
+def test_what_won_elsewhere_is_one_observation_however_large() -> None:
+    won = record("", 0.16, codebase="toy", roles={"learning_rate": 0.01}, values={})
+    found = propose((), CODEBASE, VALUES, (), [replace(won, technique=None)], CONTEXT).drafts
+    assert [draft.mechanism for draft in found] == ["recalled"]
+    assert 0 < found[0].effect.mean < 0.001 and found[0].effect.sd < 0.01
