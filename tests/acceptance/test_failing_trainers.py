@@ -9,7 +9,7 @@ from support.desk import opened, within_limit
 TWO_SLOTS = {"slots = 1": "slots = 2", 'walltime = "20s"': 'walltime = "6s"'}
 
 BASELINE = {
-    "die": "configuration",
+    "die": "The trainer raised an exception: train ended with exit code 1",
     "hang": "wall time",
     "silent": "metrics.jsonl holds 2 JSON lines, none with",
     "mute": "metrics.jsonl is empty",
@@ -32,9 +32,28 @@ def test_a_baseline_that_does_not_train_ends_the_campaign_with_its_reason(desks,
     assert campaign.state is CampaignState.FAILED, campaign
     assert "the baseline gives no result" in campaign.reason
     assert BASELINE[kind].lower() in campaign.reason.lower()
-    assert all(run.state is RunState.FAILED and run.failure for run in workspace.store.runs(campaign.id))
+    runs = workspace.store.runs(campaign.id)
+    assert any(run.state is RunState.FAILED and run.failure for run in runs)
+    assert "would fit too" not in campaign.reason and "REA saw" not in campaign.reason
+    assert f"→ `rea logs {runs[0].name}`" in campaign.reason or f"→ `rea logs {runs[1].name}`" in campaign.reason
+    told = [event for event in workspace.store.events(campaign.id) if campaign.reason.split(": ")[-1] in event.message]
+    assert len(told) <= 1
     within_limit(workspace, campaign.id)
     assert not [entry for entry in workspace.store.entries(campaign.id) if entry.note.startswith("used")], "an overrun"
+
+
+@pytest.mark.parametrize(("kind", "says"), [("die", "KeyError"), ("hang", "raise `walltime`"), ("nan", "diverged")])
+def test_the_first_run_that_fails_as_every_other_would_ends_the_profile(desks, kind, says):
+    desk = desks(config={"fault.plan": [f"always:{kind}"]}, toml={'walltime = "20s"': 'walltime = "1s"'})
+    workspace = desk.workspace()
+    done = desk.call("plan", "--profile-runs", "3")
+    assert done.returncode == 1
+    assert f"{done.stdout}{done.stderr}".count(says) == 1, "what happened is said once"
+    assert "\n  → `rea logs R-1`" in done.stdout
+    runs, attempts = workspace.store.runs(1), workspace.store.attempts(1)
+    assert [run.state for run in runs] == [RunState.FAILED, RunState.CANCELLED, RunState.CANCELLED]
+    assert len(attempts) == 1
+    assert runs[0].failure.detail and runs[0].failure.detail in desk.call("logs", "R-1").stdout
 
 
 def test_a_trainer_that_ignores_its_seed_ends_the_campaign_with_what_to_change(desks):
@@ -132,7 +151,7 @@ def test_an_evaluator_that_dies_over_the_baseline_is_named_with_its_log(desks):
     desk.commit("A slip of the pen")
     done = desk.rea("plan", "--budget", "60s", "--profile-runs", "2")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "the baseline gives no result: The evaluator failed" in done.stdout
+    assert ": The evaluator failed" in done.stdout
     assert "evaluate.log" in done.stdout and "AttributeError" in done.stdout
     runs = desk.workspace().store.runs(1)
     assert {run.failure.runbook for run in runs} == {"evaluator-failed"}

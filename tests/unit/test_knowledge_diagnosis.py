@@ -73,7 +73,7 @@ def test_a_line_of_a_log_leads_to_its_runbook(line: str, name: str) -> None:
 
 CRASHES = {
     "import no_such_module_anywhere": "import-error",
-    "{}['lr']": "configuration-error",
+    "{}['lr']": "python-exception",
     "open('/no/such/file')": "missing-file",
     "None.weight": "code-error",
     "x =": "code-error",

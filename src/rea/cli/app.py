@@ -73,8 +73,10 @@ def _brief(campaign: Campaign) -> dict[str, object]:
 
 
 def _said(campaign: Campaign) -> str:
+    from rea.cli.views import lines_of
+
     words = f"{campaign.title} {campaign.name}: {campaign.state.value}"
-    return f"{words} ({campaign.reason})" if campaign.reason else words
+    return f"{words}\n  {lines_of(campaign.reason)}" if campaign.reason else words
 
 
 # ---------------------------------------------------------------- setting up

@@ -41,6 +41,11 @@ def brief(campaign: Campaign) -> dict[str, Any]:
     }
 
 
+def lines_of(reason: str) -> str:
+    """A campaign's reason as it is printed: what to do next on a line of its own."""
+    return reason.replace(" → ", "\n  → ")
+
+
 def exit_code(campaign: Campaign) -> int:
     """What a command that waited for this campaign ends with."""
     if campaign.state is CampaignState.FAILED:
@@ -105,7 +110,7 @@ def status_text(whole: dict[str, Any]) -> str:
     if whole["state"] in (CampaignState.RUNNING, CampaignState.PAUSED):
         state += f", round {whole['round']}, {whole['phase'].value}"
     if whole["reason"]:
-        state += f"\n  {whole['reason']}"
+        state += f"\n  {lines_of(whole['reason'])}"
     counts = ", ".join(f"{count} {name}" for name, count in whole["runs"].items() if count)
     lines = [state, f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
     if whole["gain"] is not None:
@@ -258,8 +263,11 @@ def logs(workspace: Workspace, what: str, lines: int) -> tuple[Any, str]:
             raise NotFoundError(f"{run.name} has not started", hint=f"it is {run.state.value}")
         folder = Path(attempts[-1].run_dir)
         texts = {path.name: _tail(path, lines) for path in sorted(folder.glob("*.log"))}
-        text = "\n".join(f"── {name} ──\n{body}" for name, body in texts.items() if body)
-        return {"run": run.name, "folder": str(folder), "logs": texts}, text or f"nothing was printed; see {folder}"
+        recognised = run.failure.detail if run.failure is not None else ""
+        shown = {**texts, "how the failure was recognised": recognised}
+        text = "\n".join(f"── {name} ──\n{body}" for name, body in shown.items() if body)
+        value = {"run": run.name, "folder": str(folder), "logs": texts, "recognised": recognised}
+        return value, text or f"nothing was printed; see {folder}"
     events = workspace.store.events(workspace.store.campaign(what).id)[-lines:]
     return events, "\n".join(event_line(event) for event in events)
 

@@ -37,12 +37,16 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run has no result: the runbook that recognised it, its class, the words for people, the log's line."""
+    """Why a run has no result: the runbook that recognised it, its class, the words for people, the log's line.
+
+    `detail` says how it was recognised, for who doubts it.
+    """
 
     runbook: str
     kind: str
     message: str
     line: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ class Charge(StrEnum):
 EVALUATOR_FAILED: Final = "evaluator-failed"
 """The runbook of an evaluator that gives no answer; repeated, it holds the campaign (`rea.executor.decide`)."""
 
+TIME_LIMIT: Final = "time-limit"
+"""The runbook of a run that reached its wall-time limit; in the profile, every other run would."""
+
 
 class Signal(StrEnum):
     """What REA itself saw in a run's metrics and files, beside its log."""

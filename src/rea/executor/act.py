@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import held, next_state
+from rea.executor.decide import held, hopeless, next_state
 from rea.executor.jobs import build, checkout, job_name, run_folder
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
@@ -154,7 +154,10 @@ def _record(wake: Wake, action: a.Record) -> None:
         )
         wait = now + report.wait_s if state is RunState.PLANNED else None
         tx.set_run(run.id, state=state, result=report.result, failure=report.failure, not_before=wait)
-        tx.event(wake.campaign, *_story(run.name, state, report), now, run=run.name, attempt=attempt.number)
+        story = _story(run.name, state, report)
+        if run.draft.phase is Phase.PROFILE and hopeless(replace(run, state=state, failure=report.failure)):
+            story = "failure", f"{run.name} failed"  # why, the end of the campaign tells
+        tx.event(wake.campaign, *story, now, run=run.name, attempt=attempt.number)
         if report.failure is not None and report.action is RunbookAction.HOLD:
             _hold(tx, rows.campaign, report.failure, now)
         if report.repair and rows.campaign.phase is Phase.VALIDATION and report.charge is Charge.HYPOTHESIS:
@@ -368,7 +371,7 @@ def _fail(wake: Wake, action: a.Fail) -> None:
     now = wake.tools.clock()
     with wake.transaction() as tx:
         tx.set_campaign(wake.campaign, state=CampaignState.FAILED, reason=action.why, next_wake_at=None, ended_at=now)
-        tx.event(wake.campaign, "failed", action.why, now)
+        tx.event(wake.campaign, "failed", "the baseline gives no result" if action.told else action.why, now)
     wake.tools.publish(wake.campaign)
 
 

@@ -108,6 +108,7 @@ class Pause:
 @dataclass(frozen=True, slots=True)
 class Fail:
     why: str
+    told: bool = False  # the campaign's reason tells it, and the record need not
 
 
 @dataclass(frozen=True, slots=True)

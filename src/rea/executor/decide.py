@@ -17,7 +17,7 @@ from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
-from rea.domain.runbook import EVALUATOR_FAILED, Charge
+from rea.domain.runbook import EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
     PHASES,
@@ -63,6 +63,7 @@ PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
 
 _OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
 _BARRED = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)
+_DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
 
 
 def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
@@ -76,7 +77,8 @@ def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     state = snapshot.campaign.state
     _check_phase(snapshot.campaign)
     if state is CampaignState.PROFILING:
-        return _unsubmitted(snapshot) or _profile(snapshot, now)
+        resubmitted = () if any(hopeless(run) for run in snapshot.runs) else _unsubmitted(snapshot)
+        return resubmitted or _profile(snapshot, now)
     if state is CampaignState.RUNNING:
         return _unsubmitted(snapshot) or _running(snapshot, now)
     if is_terminal(state):
@@ -134,15 +136,35 @@ def _open_attempts(snapshot: Snapshot) -> list[Attempt]:
 
 
 def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    broken = next((run for run in snapshot.runs if hopeless(run)), None)
+    if broken is not None:
+        return (_no_baseline(broken),)
     pending = [run for run in snapshot.runs if not is_terminal(run.state)]
     if pending:
         return _submissions(snapshot, now, snapshot.balance.approved) or (Sleep(_sweep(snapshot, now)),)
     done = [run for run in snapshot.runs if run.state is RunState.SUCCEEDED]
     if len(done) >= PROFILE_MINIMUM:
         return (DraftPlan(),)
-    failed = [_in_words(run.failure) for run in snapshot.runs if run.failure is not None]
-    why = failed[-1] if failed else "every run was cancelled"
-    return (Fail(f"the baseline gives no result: {why}"),)
+    failed = [run for run in snapshot.runs if run.failure is not None]
+    return (_no_baseline(failed[-1] if failed else None),)
+
+
+def hopeless(run: Run) -> bool:
+    """Whether this run of the unchanged baseline ended as every other one would."""
+    failure = run.failure
+    if run.state is not RunState.FAILED or failure is None:
+        return False
+    return failure.kind in _DETERMINISTIC or failure.runbook == TIME_LIMIT
+
+
+def _no_baseline(run: Run | None) -> Fail:
+    if run is None or run.failure is None:
+        return Fail("the baseline gives no result: every run was cancelled")
+    mend = "mend that in the codebase"
+    if run.failure.runbook == TIME_LIMIT:
+        mend = "raise `walltime` under [resources] in rea.toml, or make the run shorter"
+    next_ = f"`rea logs {run.name}` shows its output; {mend}, commit, and `rea plan` again"
+    return Fail(f"the baseline gives no result: {run.name}: {_in_words(run.failure)} → {next_}", told=True)
 
 
 def _in_words(failure: Failure) -> str:

@@ -91,7 +91,7 @@ def assess(
     book = diagnosis.runbook
     ended = "" if Signal.MISSING_FINAL in signals else observation.message or str(exit_.get("message", ""))
     said = "; ".join(filter(None, [*signals.values(), ended]))
-    message = diagnosis.why + (f" ({said})" if said else "")
+    message = book.title + (f": {said}" if said else "")
     action = book.action(validation=run.draft.phase is Phase.VALIDATION)
     repeats = book.policy.repeats(ended_attempts)
     repair: Mapping[str, Scalar] = {}
@@ -102,7 +102,7 @@ def assess(
         repair = change.overrides if change is not None else {}
     return Report(
         outcome.value,
-        failure=Failure(book.name, book.kind.value, message, line),
+        failure=Failure(book.name, book.kind.value, message, line, diagnosis.why),
         action=action,
         retry=action is Action.RETRY and repeats,
         wait_s=book.policy.wait_s(ended_attempts) if action is Action.RETRY else 0.0,
