@@ -278,6 +278,31 @@ def flags(codebase: Codebase, overrides: Mapping[str, Scalar], worktree: Path) -
     return tuple(_with_flags(codebase, overrides, worktree, []))
 
 
+def with_flags(codebase: Codebase, overrides: Mapping[str, Scalar], worktree: Path) -> str:
+    """The train command of an argparse trainer with these values set on it; its placeholders stay."""
+    words = _with_flags(codebase, overrides, worktree, shlex.split(codebase.train))
+    return " ".join(_quoted(word) for word in words)
+
+
+def training(codebase: Codebase, folder: Path, run_dir: Path, seed: int, env: Mapping[str, str]) -> str:
+    """A line for a shell in `folder` that trains what the codebase's own files say, as a run would; all words quoted.
+
+    `env` are variables to set beside those that every run sees.
+    """
+    values = {"config": codebase.config, "seed": str(seed), "run_dir": str(run_dir), "python": python_of(codebase)}
+    words = _fill(codebase, codebase.train, folder, values)
+    if codebase.style is ConfigStyle.HYDRA:
+        words = _with_hydra(codebase, {}, folder, run_dir, words)
+    own = {"REA_RUN_DIR": str(run_dir), "REA_METRICS": str(run_dir / METRICS_FILE), "REA_SEED": str(seed)}
+    settings = [f"{name}={shlex.quote(value)}" for name, value in {**env, **own}.items()]
+    return f"mkdir -p {shlex.quote(str(run_dir))} && {' '.join(settings)} {shlex.join(words)}"
+
+
+def _quoted(word: str) -> str:
+    """The word as a train command holds it: a placeholder needs no quotes."""
+    return word if re.fullmatch(r"[\w@%+=:,./{}-]+", word, re.ASCII) else shlex.quote(word)
+
+
 def _with_flags(codebase: Codebase, overrides: Mapping[str, Scalar], worktree: Path, words: list[str]) -> list[str]:
     known = _arguments(codebase, worktree)
     for name, value in overrides.items():

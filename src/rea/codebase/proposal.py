@@ -3,20 +3,23 @@
 yaml, toml, json   the config file says the new values; comments and formatting stay where they can (see edits.py)
 hydra              each value is changed in the file that sets it; a new key goes into the primary config; a config
                    group is changed in the primary config's defaults list
-argparse           no file says the values: the commit message lists the flags to train with
+argparse           the train command in rea.toml gets the flags, and the commit message lists them
 env                the variables are written to `rea-treatment.env`, and the commit message lists them
+
+What a command line or an environment sets is not all in the repository: wherever else the model is trained, the flags or
+variables have to be set there, too, and the commit message says so.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from rea.codebase import edits, hydra, overrides
-from rea.codebase.config import FILE_STYLES
+from rea.codebase.config import FILE_NAME, FILE_STYLES
 from rea.codebase.git import repository
 from rea.codebase.trees import Path as Keys
 from rea.codebase.trees import identical, is_leaf, locate, to_config, value_at
@@ -46,7 +49,7 @@ def propose(codebase: Codebase, treatment: Treatment, *, commit: str, branch: st
     if treatment.empty:
         raise UsageError("the treatment is empty", hint="the baseline needs no branch")
     values = overrides.checked(codebase, treatment)
-    lines = reproduction(codebase, values)
+    lines = _to_be_set(codebase, values)
     text = message.rstrip() + "\n" + ("\n" + "\n".join(lines) + "\n" if lines else "")
     written: list[str] = []
 
@@ -60,15 +63,38 @@ def propose(codebase: Codebase, treatment: Treatment, *, commit: str, branch: st
     return Proposed(branch, made, tuple(sorted({*written, *patched})), lines)
 
 
-def reproduction(codebase: Codebase, values: Mapping[str, Scalar]) -> tuple[str, ...]:
-    """What to do, beyond checking the branch out, to train with these values: lines for people."""
+def reproduction(
+    codebase: Codebase, treatment: Treatment, *, branch: str, run_dir: Path, seed: int, env: Mapping[str, str]
+) -> str:
+    """The shell command that trains a proposal's branch again as its runs were trained, with the variables of `env`.
+
+    Raises ConfigError where the treatment cannot be said on the train command.
+    """
+    root, values = Path(codebase.root), overrides.checked(codebase, treatment)
+    unset = ""
+    if codebase.style is ConfigStyle.ARGPARSE:
+        codebase = replace(codebase, train=overrides.with_flags(codebase, values, root))
+    elif codebase.style is ConfigStyle.ENV:
+        env = overrides.variables(values, env)
+        unset = "".join(f"unset {name} && " for name, value in values.items() if value is None)
+    there = f"cd {shlex.quote(str(root))} && git switch {shlex.quote(branch)}"
+    return f"{there} && {unset}{overrides.training(codebase, root, run_dir, seed, env)}"
+
+
+def _to_be_set(codebase: Codebase, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """What a merge of the branch does not bring about by itself: lines for people."""
     if not values:
         return ()
     if codebase.style is ConfigStyle.ARGPARSE:
-        words = overrides.flags(codebase, values, Path(codebase.root))
-        return ("Train with these flags added:", f"    {shlex.join(words) or '(none)'}")
+        root = Path(codebase.root)
+        kept = shlex.split(overrides.with_flags(codebase, values, root))
+        added, gone = overrides.flags(codebase, values, root), set(shlex.split(codebase.train)) - {*kept}
+        lines = [f"The train command of {FILE_NAME} says the values. Set them wherever else the model is trained:"]
+        lines += [f"    {shlex.join(added)}"] if added else []
+        return (*lines, *([f"    without {shlex.join(sorted(gone))}"] if gone else []))
     if codebase.style is ConfigStyle.ENV:
-        return (f"Train with the variables of {ENV_FILE} set:", *(f"    {line}" for line in _env_lines(values)))
+        why = f"No file of the trainer says the values. Set the variables of {ENV_FILE} where the model is trained:"
+        return (why, *(f"    {line}" for line in _env_lines(values)))
     return ()
 
 
@@ -77,8 +103,11 @@ def write(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> tup
 
     Raises ConfigError where a file cannot be made to say them.
     """
-    if not values or codebase.style is ConfigStyle.ARGPARSE:
+    if not values:
         return ()
+    if codebase.style is ConfigStyle.ARGPARSE:
+        train = overrides.with_flags(codebase, values, folder)
+        return (FILE_NAME,) if _rewrite(_own_file(codebase, folder), lambda text: _with_train(text, train)) else ()
     if codebase.style in FILE_STYLES:
         path = overrides.config_file(codebase, folder)
         where = codebase.config or path.name
@@ -87,6 +116,24 @@ def write(codebase: Codebase, values: Mapping[str, Scalar], folder: Path) -> tup
         (folder / ENV_FILE).write_text("\n".join(_env_lines(values)) + "\n", encoding="utf-8")
         return (ENV_FILE,)
     return _write_hydra(codebase, values, folder)
+
+
+def _own_file(codebase: Codebase, folder: Path) -> Path:
+    path = folder / FILE_NAME
+    if not path.is_file():
+        hint = "commit it: the flags of an argparse trainer are proposed there"
+        raise ConfigError(f"{FILE_NAME} is in no commit of {codebase.root}", hint=hint)
+    return path
+
+
+def _with_train(text: str, train: str) -> str:
+    """The text of a rea.toml with another train command; everything else stays as it is written."""
+    import tomlkit
+
+    tree = tomlkit.parse(text)
+    table: Any = tree["codebase"]
+    table["train"] = train
+    return tomlkit.dumps(tree)
 
 
 def _env_lines(values: Mapping[str, Scalar]) -> list[str]:

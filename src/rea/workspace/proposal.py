@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rea.codebase import proposal as proposing
 from rea.domain.campaign import Campaign
+from rea.domain.errors import ReaError
 from rea.domain.plan import read_plan
 from rea.domain.states import Verdict
 from rea.executor.act import proposal_branch
@@ -30,19 +32,26 @@ def view(workspace: Workspace, ref: str | int) -> View:
         entries=tuple(store.entries(campaign.id)),
         events=tuple(store.events(campaign.id)),
         branch=proposal_branch(campaign) if launched else None,
-        reproduction=reproduction(campaign) if launched else None,
+        reproduction=reproduction(workspace, campaign) if launched else None,
         now=workspace.clock(),
     )
 
 
-def reproduction(campaign: Campaign) -> str:
-    """The command that trains the proposal again, for one of the seeds of the claim."""
-    codebase = campaign.codebase
+def reproduction(workspace: Workspace, campaign: Campaign) -> str:
+    """The command that trains the proposal again, for one of the seeds of the claim, outside the codebase's folder."""
+    finalist = next(h for h in workspace.store.hypotheses(campaign.id) if h.id == campaign.incumbent)
     claim = campaign.claim or campaign.visible
-    seed = str(claim.seeds[0]) if claim is not None else "1"
-    words = codebase.train.replace("{python}", codebase.python).replace("{seed}", seed)
-    words = words.replace("{config}", codebase.config or "").replace("{run_dir}", "runs/reproduction")
-    return f"cd {codebase.root} && git switch {proposal_branch(campaign)} && REA_RUN_DIR=runs/reproduction {words}"
+    try:
+        return proposing.reproduction(
+            campaign.codebase,
+            finalist.draft.full,
+            branch=proposal_branch(campaign),
+            run_dir=report_path(workspace, campaign.id).parent / "reproduction",
+            seed=claim.seeds[0] if claim is not None else 1,
+            env=campaign.env,
+        )
+    except ReaError as error:  # the checkout has changed since: the report of what was measured stays readable
+        return f"# {error.message}"
 
 
 def report_path(workspace: Workspace, campaign: int) -> Path:
