@@ -54,6 +54,14 @@ def test_every_edit_is_a_new_version_estimated_anew(drafted):
     old, new = edited("--split", "validation=0.8,combination=0.1,exploitation=0.1")
     assert amounts(new)[1, "validation"] == pytest.approx(8 * amounts(new)[1, "combination"])
 
+    old, new = edited("--split", "validation=0.6")
+    assert amounts(new)[1, "combination"] == pytest.approx(amounts(new)[1, "exploitation"])
+    assert amounts(new)[1, "validation"] == pytest.approx(3 * amounts(new)[1, "combination"])
+
+    old, new = edited("--split", "exploitation=0")
+    assert amounts(new)[1, "exploitation"] == 0
+    assert amounts(new)[1, "validation"] == pytest.approx(3 * amounts(new)[1, "combination"])
+
     old, new = edited("--budget", "90s")
     assert new["budget_s"] == 90 and new["estimate"]["device_s"] > old["estimate"]["device_s"]
 
@@ -71,7 +79,9 @@ def test_every_edit_is_a_new_version_estimated_anew(drafted):
         (("--budget", "cheap"), 2, "no amount of compute"),
         (("--budget", "1s"), 5, "too small"),
         (("--rounds", "0"), 2, "no number of rounds"),
-        (("--add", "optim.lr=7"), 5, "optim.lr"),
+        (("--split", "validation=2,combination=-1"), 2, "validation=2,combination=-1 is no split"),
+        (("--split", "validation=1"), 2, "leaves nothing for combination and exploitation"),
+        (("--add", "optim.lr=7"), 2, "optim.lr"),
         (("--add", "optim.rate=0.1"), 2, "sets no knob"),
         (("--add", "optim.lr=0.003"), 2, "changes nothing"),
         (("--add", "optim.schedule=cosine"), 2, "already"),
@@ -86,6 +96,31 @@ def test_an_edit_that_makes_no_sense_changes_nothing(drafted, words, code, said)
     assert done.returncode == code, (done.returncode, done.stderr)
     assert said in done.stderr and done.stdout == ""
     assert (shown(desk), workspace.store.hypotheses(campaign.id)) == before
+
+
+def test_a_veto_before_the_start_is_a_new_version_of_the_plan(drafted):
+    desk, workspace, campaign = drafted
+    before = shown(desk)
+    one = before["plan"]["hypotheses"][0]["id"]
+    empty = desk.call("hypothesis", "veto", f"H-{one}", "--why", "")
+    assert empty.returncode == 2 and shown(desk) == before
+    done = desk.call("hypothesis", "veto", f"H-{one}", "--why", "too risky")
+    assert done.returncode == 0 and f"version {before['version'] + 1}" in done.stderr
+    after = shown(desk)
+    assert after["version"] == before["version"] + 1 and after["digest"] != before["digest"]
+    assert one not in {h["id"] for h in after["plan"]["hypotheses"]}
+    assert "too risky" in workspace.store.hypothesis(one).reason
+    events = workspace.store.events(campaign.id)
+    again = desk.call("hypothesis", "veto", f"H-{one}")
+    assert again.returncode == 2 and "vetoed already" in again.stderr
+    assert workspace.store.events(campaign.id) == events and shown(desk) == after
+
+
+def test_what_a_campaign_is_not_ready_for_is_a_usage_error(drafted):
+    desk, _, campaign = drafted
+    for words in (("pause", campaign.title), ("resume", campaign.title)):
+        done = desk.call(*words)
+        assert done.returncode == 2, done.stderr
 
 
 def until(condition):

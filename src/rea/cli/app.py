@@ -188,7 +188,13 @@ def plan_edit(
     drop: Annotated[list[str] | None, typer.Option(help="H-3: do not test it. Repeatable.")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="H-5=2: twice as interesting. Repeatable.")] = None,
     add: Annotated[list[str] | None, typer.Option(help="'knob=value knob=value': your own idea. Repeatable.")] = None,
-    split: Annotated[str | None, typer.Option(help="validation=0.5,combination=0.2,exploitation=0.3")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="validation=0.5,combination=0.2,exploitation=0.3: shares of the search. A phase that is not named "
+            "keeps its proportion of the rest; one named 0 gets nothing."
+        ),
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Another budget.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Another number of rounds.")] = None,
     whole: All = False,
@@ -526,11 +532,17 @@ def hypothesis_add(
 @hypothesis_app.command("veto")
 def hypothesis_veto(
     hypothesis: Annotated[str, typer.Argument(help="H-12", metavar="HYPOTHESIS")],
-    why: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    why: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Rule a hypothesis out."""
+    """Rule a hypothesis out. Before a campaign starts, this makes a new version of its plan, to be signed anew."""
+    from rea.domain.states import CampaignState
     from rea.workspace import campaigns
 
-    found = campaigns.veto(_workspace(), hypothesis, why)
+    workspace = _workspace()
+    found = campaigns.veto(workspace, hypothesis, why)
     output.data(found, f"{found.name}: {found.state.value}", as_json)
+    campaign = workspace.store.campaign(found.campaign)
+    if campaign.state is CampaignState.DRAFTED:
+        version = campaigns.latest_plan(workspace, campaign)[0].version
+        output.note(f"the plan is now version {version}, without it; next: rea approve {campaign.title}")

@@ -40,6 +40,7 @@ from rea.knowledge.cards import runbooks_of, techniques_of
 from rea.launchers import open_launcher
 from rea.launchers.host import look
 from rea.planner.draft import parse_budget, write_plan
+from rea.planner.layout import SEARCH, SHARES
 from rea.planner.synthesise import rank
 from rea.store.transaction import Transaction
 from rea.workspace.compose import Workspace
@@ -158,6 +159,7 @@ class Edit:
     split: Mapping[str, float] | None = None
     budget: str | None = None
     rounds: int | None = None
+    why: str = ""  # of the drops, for the record
 
 
 def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
@@ -185,13 +187,14 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             raise UsageError(
                 f"--weight H-{id_}={weight:g} is below zero", hint="0 puts it last, 2 makes it twice as wanted"
             )
-    options = {**campaign.options, **_options(change)}
+    options = {**campaign.options, **_options(campaign, change)}
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    dropped = f"dropped by {who}" + (f": {change.why}" if change.why else "")
     left_out = list(old.left_out)
     with workspace.store.transaction(campaign.id) as tx:
         for id_ in change.drop:
-            tx.set_hypothesis(id_, state=HypothesisState.VETOED, reason=f"dropped by {who}")
-            left_out.append(LeftOut(hypotheses[id_].draft.title, f"dropped by {who}"))
+            tx.set_hypothesis(id_, state=HypothesisState.VETOED, reason=dropped)
+            left_out.append(LeftOut(hypotheses[id_].draft.title, dropped))
         for id_, weight in (change.weights or {}).items():
             tx.set_hypothesis(id_, draft=replace(hypotheses[id_].draft, weight=weight))
         for words in change.additions:
@@ -229,7 +232,7 @@ def _plan_again(workspace: Workspace, campaign: Campaign, change: Edit) -> PlanR
     if change.drop or change.weights or change.additions:
         hint = "give --budget alone (or with --rounds, --split), then shape the plan that comes of it"
         raise UsageError(f"{campaign.title} has no plan yet, so no hypothesis can be changed", hint=hint)
-    options = {**campaign.options, **_options(change)}
+    options = {**campaign.options, **_options(campaign, change)}
     if options == campaign.options:
         raise UsageError("the edit changes nothing", hint=campaign.reason)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
@@ -265,7 +268,7 @@ def _require_new(
             raise UsageError(words, hint=known.reason or f"`rea plan edit --weight {known.name}=2` tries it sooner")
 
 
-def _options(change: Edit) -> dict[str, Any]:
+def _options(campaign: Campaign, change: Edit) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if change.budget is not None:
         parse_budget(change.budget, 1.0)
@@ -274,15 +277,37 @@ def _options(change: Edit) -> dict[str, Any]:
         _check_rounds(change.rounds)
         options["rounds"] = change.rounds
     if change.split is not None:
-        known = {phase.value for phase in (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)}
-        wrong = set(change.split) - known
-        if wrong or sum(change.split.values()) <= 0 or min(change.split.values()) < 0:
-            raise UsageError(
-                f"--split {dict(change.split)} is no split of the search budget",
-                hint="for example validation=0.5,combination=0.2,exploitation=0.3",
-            )
-        options["split"] = dict(change.split)
+        before = campaign.options.get("split") or {phase.value: share for phase, share in SHARES.items()}
+        options["split"] = _split(change.split, before)
     return options
+
+
+def _split(named: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """The shares of all three phases: those not named keep their proportions of what the named ones leave."""
+    hint = "for example validation=0.5,combination=0.2,exploitation=0.3"
+
+    def no_split(why: str) -> UsageError:
+        said = ",".join(f"{name}={share:g}" for name, share in named.items())
+        return UsageError(f"--split {said} is no split of the search budget: {why}", hint=hint)
+
+    known = [phase.value for phase in SEARCH]
+    for name, share in named.items():
+        if name not in known:
+            raise no_split(f"there is no phase {name!r}, only {', '.join(known)}")
+        if share < 0:
+            raise no_split(f"{name} is below zero")
+    total = sum(named.values())
+    kept = {name: before.get(name, 0.0) for name in known if name not in named}
+    rest = 1.0 - total
+    if any(kept.values()):
+        if rest <= 1e-9:
+            left = " and ".join(kept)
+            raise no_split(f"it leaves nothing for {left}; name what a phase is to have, 0 where it is to have nothing")
+        whole = sum(kept.values())
+        kept = {name: rest * share / whole for name, share in kept.items()}
+    elif total <= 0:
+        raise no_split("every phase would have nothing")
+    return {name: named.get(name, kept.get(name, 0.0)) for name in known}
 
 
 def _check_rounds(rounds: int | None) -> None:
@@ -311,7 +336,10 @@ def parse_treatment(codebase: Codebase, words: Sequence[str]) -> Treatment:
         except ValueError:
             value = text
         overrides[knob.name] = as_knob(knob, value if not isinstance(value, list | dict) else text)
-    return Treatment(checked(codebase, Treatment(overrides)))
+    try:
+        return Treatment(checked(codebase, Treatment(overrides)))
+    except GuardrailError as error:  # what an engineer types is no attempt of a plan at its limits
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def engineers_draft(treatment: Treatment, who: str, gain: float | None, because: str) -> HypothesisDraft:
@@ -465,6 +493,8 @@ def pause(workspace: Workspace, ref: str) -> Campaign:
         raise UsageError(
             f"{campaign.title} is profiling: only a running campaign can be paused", hint="`rea stop` ends it for good"
         )
+    if campaign.state is not CampaignState.RUNNING:
+        raise UsageError(f"{campaign.title} is {campaign.state.value}: only a running campaign can be paused")
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     with workspace.store.transaction(campaign.id) as tx:
         reason = f"paused by {who}"
@@ -524,12 +554,22 @@ def add_hypothesis(
     return workspace.store.hypothesis(id_)
 
 
-def veto(workspace: Workspace, hypothesis: str, why: str = "") -> Hypothesis:
-    """Rule a hypothesis out: what waits of it is withdrawn, what runs is cancelled, nothing builds on it."""
+def veto(workspace: Workspace, hypothesis: str, why: str | None = None) -> Hypothesis:
+    """Rule a hypothesis out: what waits of it is withdrawn, what runs is cancelled, nothing builds on it.
+
+    Before the campaign starts its plan is drafted anew without it, as an edit that drops it does.
+    """
+    if why is not None and not why.strip():
+        raise UsageError("--why is empty", hint="say why in a few words, or leave the option out")
     found = workspace.store.hypothesis(number(hypothesis, "H"))
     campaign = workspace.store.campaign(found.campaign)
     if is_terminal(campaign.state):
         raise UsageError(f"{campaign.title} is {campaign.state.value}: there is nothing left to veto")
+    if found.state is HypothesisState.VETOED:
+        raise UsageError(f"{found.name} is vetoed already: {found.reason}")
+    if campaign.state in (CampaignState.DRAFTED, CampaignState.APPROVED):
+        edit(workspace, campaign.title, Edit(drop=(found.id,), why=why or ""))
+        return workspace.store.hypothesis(found.id)
     who = this_person(Path(campaign.codebase.root))
     reason = f"vetoed by {who}" + (f": {why}" if why else "")
     with workspace.store.transaction(campaign.id) as tx:
