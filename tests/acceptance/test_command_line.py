@@ -78,6 +78,24 @@ def test_a_dirty_tree_is_refused_with_the_files(desk):
     assert done.returncode in (1, 2) and "train.py" in done.stderr and "commit" in done.stderr
 
 
+def test_what_git_does_not_track_is_named_and_output_is_to_be_written_elsewhere(desk):
+    (desk.root / "plan.md").touch()
+    done = desk.call("plan")
+    assert done.returncode in (1, 2) and "plan.md (untracked)" in done.stderr and "> /tmp/plan.md" in done.stderr
+
+
+@pytest.mark.parametrize("style", ["toml", "argparse", "env", "hydra"])
+def test_a_config_that_nobody_reads_or_that_is_not_there_starts_nothing(desk, style):
+    text = (desk.root / "rea.toml").read_text().replace('style = "toml"', f'style = "{style}"')
+    if style != "toml":
+        text = text.replace('config = "config.toml"\n', "").replace(" --config {config}", "")
+    (desk.root / "rea.toml").write_text(text + "# commented\n")
+    desk.commit()
+    done = desk.call("plan", "--config", "nope.yaml")
+    assert done.returncode == 2 and "nope.yaml" in done.stderr, done.stderr
+    assert desk.workspace().store.campaigns() == []
+
+
 def test_a_folder_without_a_repository_is_refused(desk):
     (desk.root / ".git").rename(desk.home / "git-away")
     done = desk.call("plan")

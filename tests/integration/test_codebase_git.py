@@ -384,9 +384,7 @@ def test_a_hydra_proposal_edits_the_file_that_sets_the_value(repo: Repository, r
     assert repo.show("p", "conf/config.yaml") == files["conf/config.yaml"].replace("arch: mlp", "arch: dcn")
 
 
-def test_an_argparse_proposal_sets_the_flags_on_the_train_command_and_says_them_in_its_message(
-    repo: Repository, root: Path
-) -> None:
+def test_an_argparse_proposal_sets_the_flags_on_the_train_command_and_says_them(repo: Repository, root: Path) -> None:
     codebase = restyle(root, "argparse", "python3 train.py --seed {seed}", "optim.lr", {"train.py": ""})
     made = propose(codebase, Treatment({"optim.lr": 0.5}), commit="HEAD", branch="p", message="Higher rate")
     assert made.files == ("rea.toml",)

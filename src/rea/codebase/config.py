@@ -26,7 +26,7 @@ from rea.domain.codebase import (
     Resources,
     Scalar,
 )
-from rea.domain.errors import ConfigError
+from rea.domain.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from rea.codebase.schema import File, KnobTable
@@ -81,6 +81,8 @@ def parse(text: str, root: Path, *, config: str | None = None) -> Codebase:
     if config is not None and isinstance(raw.get("codebase"), dict):
         raw["codebase"]["config"] = _below(root, config)
     table = _validated(path, raw)
+    if config is not None:
+        _check_given(root, table, config)
     problems = [*_command_problems(table), *_config_problems(root, table), *_objective_problems(table)]
     knobs: list[Knob] = []
     for name, knob_table in table.knobs.items():
@@ -111,6 +113,24 @@ def _read(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})", hint="save the file as UTF-8") from error
+
+
+def _check_given(root: Path, table: File, config: str) -> None:
+    """Refuse a config that was asked for and would be read by nobody, or is not there."""
+    codebase = table.codebase
+    used = codebase.style == ConfigStyle.HYDRA or codebase.style in FILE_STYLES
+    used = used or "{config}" in f"{codebase.train} {codebase.evaluate or ''}"
+    if not used:
+        hint = f"leave --config out: style {codebase.style!r} reads none, and neither command has {{config}}"
+        raise UsageError(f"--config {config}: {codebase.name} has no config file", hint=hint)
+    if codebase.style == ConfigStyle.HYDRA:
+        from rea.codebase.hydra import compose
+
+        there = compose(codebase.train, codebase.config, root) is not None
+    else:
+        there = (root / (codebase.config or "")).is_file()
+    if not there:
+        raise UsageError(f"--config {config}: there is no such file in {root}", hint="give a path below that folder")
 
 
 def _below(root: Path, config: str) -> str:

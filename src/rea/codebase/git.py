@@ -103,15 +103,21 @@ class Repository:
         start = f"{self.prefix}/" if self.prefix else ""
         return tuple(sorted(name.removeprefix(start) for name in named))
 
+    def _untracked(self) -> tuple[str, ...]:
+        said = _git(self.root, "ls-files", "--others", "--exclude-standard", "-z", "--", ".")
+        return tuple(sorted(name for name in said.stdout.split("\0") if name))
+
     def require_clean(self) -> None:
         """Raise GitError, listing the files, if the codebase has changes that no commit holds."""
         dirty = self.is_clean()
         if dirty:
             shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
-            raise GitError(
-                f"{self.root} has changes that are in no commit: {shown}",
-                hint="runs start from a commit: `git commit` them, or put them aside with `git stash -u`",
-            )
+            hint = "runs start from a commit: `git commit` them, or put them aside with `git stash -u`"
+            if self._untracked() == dirty:
+                shown = f"{shown} (untracked)"
+                hint = "commit them, ignore them, or move them away: a command's output is best written outside, as in"
+                hint += f" `rea plan > /tmp/{Path(dirty[0]).name}`"
+            raise GitError(f"{self.root} has changes that are in no commit: {shown}", hint=hint)
 
     def worktree(self, commit: str, path: Path) -> Path:
         """A detached worktree of `commit` at `path`; returns the codebase's folder inside it.

@@ -6,8 +6,8 @@ hydra              each value is changed in the file that sets it; a new key goe
 argparse           the train command in rea.toml gets the flags, and the commit message lists them
 env                the variables are written to `rea-treatment.env`, and the commit message lists them
 
-What a command line or an environment sets is not all in the repository: wherever else the model is trained, the flags or
-variables have to be set there, too, and the commit message says so.
+What a command line or an environment sets is not all in the repository: wherever else the model is trained, the flags
+or variables have to be set there, too, and the commit message says so.
 """
 
 from __future__ import annotations
