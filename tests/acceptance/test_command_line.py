@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,7 +66,7 @@ def test_the_version_and_every_exit_code_are_told(desk):
 
     assert desk.call("--version").stdout == f"rea {__version__}\n"
     told = " ".join(desk.call("--help").stdout.split())
-    assert all(f"{code} " in told for code in (0, 1, 2, 3, 4, 5, 6, 130))
+    assert all(f"{code} " in told for code in (0, 1, 2, 3, 4, 5, 6, 130, 141))
 
 
 def test_the_same_holds_in_a_process_of_its_own(desk):
@@ -221,3 +223,61 @@ def test_the_teams_own_cards_are_planned_with_and_known_to_the_insights(desk):
     campaign = desk.plan(workspace, profile_runs=2)
     (mine,) = [h for h in workspace.store.hypotheses(campaign.id) if h.draft.technique == "tilt-the-tower"]
     assert [source.note for source in mine.draft.sources] == ["Ours; treats no symptom in particular"]
+
+
+def test_the_next_step_fits_the_state_and_names_every_open_item(desk):
+    toml = (desk.root / "rea.toml").read_text().replace('sealed = "test"\n', "")
+    kept = [line for line in toml.splitlines(keepends=True) if not line.startswith("evaluate = ")]
+    (desk.root / "rea.toml").write_text("".join(kept))
+    desk.commit()
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    shown = desk.call("plan", "show", "C-1").stderr
+    grants = "rea preflight C-1 --grant evaluator --grant sealed"
+    assert f"next: {grants} && rea approve C-1 && rea start C-1\n" in shown
+    desk.approve(workspace, campaign)
+    refused = desk.call("start", "C-1")
+    assert refused.returncode == 4 and f"→ {grants}\n" in refused.stderr
+
+    half = desk.call("preflight", "C-1", "--grant", "evaluator")
+    assert half.returncode == 4 and "✗ sealed" in half.stdout
+    (line,) = [line for line in half.stdout.splitlines() if "evaluator:" in line]
+    assert line.startswith("✓") and line.endswith("(granted by engineer@example.org)")
+    assert desk.call("preflight", "C-1", "--grant", "sealed").returncode == 0
+    assert "next: rea start C-1\n" in desk.call("plan", "show", "C-1").stderr
+    with workspace.store.transaction(campaign.id) as tx:
+        tx.set_campaign(campaign.id, state=CampaignState.RUNNING)
+        tx.set_campaign(campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.ENGINEER)
+    assert "next: rea resume C-1\n" in desk.call("plan", "show", "C-1").stderr
+    assert desk.call("stop", "C-1").returncode == 0
+    assert "next:" not in desk.call("plan", "show", "C-1").stderr
+
+    closed = desk.call("report", "C-1", "-o", "/proc/zz.html")
+    assert closed.returncode == 2 and "/proc/zz.html cannot be written" in closed.stderr and "→" in closed.stderr
+
+
+def test_a_reader_that_goes_ends_a_command_quietly_as_a_shell_expects(desk):
+    desk.plan(desk.workspace(), profile_runs=2)
+    command = [sys.executable, "-m", "rea", "plan", "show", "C-1", "--all"]
+    with subprocess.Popen(command, env=dict(desk.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        assert process.wait() == 128 + signal.SIGPIPE
+    assert said == ""
+
+
+def test_whoever_stops_waiting_is_told_that_the_campaign_goes_on(desk):
+    text = (desk.root / "config.toml").read_text()
+    slow = text.replace("plan = []", 'plan = ["always:slow"]').replace("seconds = 0.0", "seconds = 0.5")
+    (desk.root / "config.toml").write_text(slow)
+    desk.commit()
+    command = [sys.executable, "-m", "rea", "plan", "--profile-runs", "2"]
+    with subprocess.Popen(command, cwd=desk.root, env=dict(desk.env), stderr=subprocess.PIPE, text=True) as process:
+        workspace = desk.workspace()
+        while not any(attempt.started_at or attempt.job for attempt in workspace.store.attempts(1)):
+            assert process.poll() is None
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait() == 130
+    assert "C-1 goes on" in said and "`rea status C-1 --watch`" in said and "Traceback" not in said

@@ -7,8 +7,9 @@ import sys
 
 def main() -> None:
     """The `rea` command. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 approval needed, 5 budget or guardrail
-    stop, 6 launcher unreachable, 130 interrupted."""
+    stop, 6 launcher unreachable, 130 interrupted, 141 the reader of the output has gone."""
     from rea.cli.app import app
+    from rea.cli.output import closed
     from rea.domain.errors import ReaError
 
     try:
@@ -20,8 +21,7 @@ def main() -> None:
         print("rea: interrupted; a running campaign goes on by itself", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        closed()
     except OSError as error:
         print(f"rea: {error}", file=sys.stderr)
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="REA, the Ranking Engineer Agent: runs the whole experiment loop of an ads-ranking model.\n\n"
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 approval needed, 5 budget or guardrail stop, "
-    "6 launcher unreachable, 130 interrupted. Data goes to stdout, the rest to stderr.",
+    "6 launcher unreachable, 130 interrupted, 141 the output's reader has gone. "
+    "Data goes to stdout, the rest to stderr.",
 )
 plan_app = typer.Typer(no_args_is_help=False, help="Measure the baseline and draft a plan; show or edit it.")
 hypothesis_app = typer.Typer(no_args_is_help=True, help="List hypotheses, add your own, veto.")
@@ -167,7 +170,8 @@ def plan(
     output.note(f"{campaign.title} {campaign.name}: measuring the baseline, {profile_runs} runs")
     if wait:
         follower = _follower(workspace, campaign)
-        campaign = waking.wait(workspace, campaign.id, lambda c: c.state is not CampaignState.PROFILING, follower)
+        with _told_of_interrupts(workspace, campaign):
+            campaign = waking.wait(workspace, campaign.id, lambda c: c.state is not CampaignState.PROFILING, follower)
     if campaign.state is CampaignState.DRAFTED:
         _show_plan(workspace, campaign, as_json, whole)
         return
@@ -223,7 +227,7 @@ def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool, whole: b
     import json
 
     from rea.report.plan_text import render
-    from rea.workspace.campaigns import latest_plan
+    from rea.workspace.campaigns import latest_plan, next_step
 
     record, found = latest_plan(workspace, campaign)
     if as_json:
@@ -231,7 +235,9 @@ def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool, whole: b
         output.data({**head, "plan": json.loads(record.text)}, "", True)
         return
     output.data(None, render(found, record, campaign, whole=whole), False)
-    output.note(f"next: rea approve {campaign.title} && rea start {campaign.title}")
+    step = next_step(workspace, campaign)
+    if step:
+        output.note(f"next: {step}")
 
 
 # ---------------------------------------------------------------- governance
@@ -302,9 +308,22 @@ def start(
     follower = _follower(workspace, workspace.store.campaign(ref))
     campaign = campaigns.start(workspace, ref)
     if wait:
-        campaign = waking.wait(workspace, campaign.id, waking.done, follower)
+        with _told_of_interrupts(workspace, campaign):
+            campaign = waking.wait(workspace, campaign.id, waking.done, follower)
     output.data(_brief(campaign), _said(campaign), as_json)
     _exit_for(campaign)
+
+
+@contextmanager
+def _told_of_interrupts(workspace: Workspace, campaign: Campaign) -> Iterator[None]:
+    """Whoever stops waiting for a campaign is told that it goes on, by what, and how to come back to it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from rea.workspace import waking
+
+        output.note(f"\nrea: interrupted. {waking.goes_on(workspace, campaign.id)}")
+        raise typer.Exit(130) from None
 
 
 def _exit_for(campaign: Campaign) -> None:
@@ -457,6 +476,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """The launch proposal: a self-contained HTML file, or Markdown for a pull request."""
+    from rea.domain.errors import UsageError
     from rea.workspace import proposal
 
     workspace = _workspace()
@@ -470,7 +490,12 @@ def report(
     proposal.publish(workspace, seen.campaign.id)
     path = proposal.report_path(workspace, seen.campaign.id)
     if out is not None:
-        out.write_bytes(path.read_bytes())
+        page = path.read_bytes()
+        try:
+            out.write_bytes(page)
+        except OSError as error:
+            hint = "give -o a file in a folder that is there and may be written to"
+            raise UsageError(f"{out} cannot be written: {error.strerror}", hint=hint) from error
         path = out
     output.data({"campaign": seen.campaign.title, "report": str(path)}, str(path), as_json)
 

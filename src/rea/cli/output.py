@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from rea.domain.codec import to_plain
 
 
 def data(value: Any, text: str, as_json: bool) -> None:
     """The answer of a command: one JSON document, or the text for people."""
-    print(json.dumps(to_plain(value), ensure_ascii=False, default=str) if as_json else text.rstrip("\n"))
+    try:
+        # Flushed here, because what is left to the interpreter's end cannot be answered for.
+        print(
+            json.dumps(to_plain(value), ensure_ascii=False, default=str) if as_json else text.rstrip("\n"), flush=True
+        )
+    except BrokenPipeError:
+        closed()
+
+
+def closed() -> NoReturn:
+    """The reader has gone, as `head` does: end quietly, with the code of a program that SIGPIPE ended."""
+    # Whatever is still buffered goes nowhere, so that nothing complains of it at the interpreter's end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def note(text: str) -> None:

@@ -16,7 +16,7 @@ from rea.codebase.trees import as_knob
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import canonical, digest
-from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError, UsageError
+from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError, ReaError, UsageError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ids import number, say
 from rea.domain.names import LONGEST, RULE, as_name, is_name
@@ -265,7 +265,9 @@ def _require_new(
     for known in hypotheses:
         if known.round == campaign.round and known.draft.full.key() == draft.full.key():
             words = f"{known.name} ({known.draft.title}) is {draft.title} already and is {known.state.value}"
-            raise UsageError(words, hint=known.reason or f"`rea plan edit --weight {known.name}=2` tries it sooner")
+            raise UsageError(
+                words, hint=known.reason or f"`rea plan edit {campaign.title} --weight {known.name}=2` tries it sooner"
+            )
 
 
 def _options(campaign: Campaign, change: Edit) -> dict[str, Any]:
@@ -394,8 +396,39 @@ def preflight(
             for name in grants:
                 tx.grant(campaign.id, name, who, workspace.clock())
                 tx.event(campaign.id, "grant", f"{who} granted {name!r}", workspace.clock())
-    granted = [grant.name for grant in workspace.store.grants(campaign.id)]
+    granted = {grant.name: grant.by for grant in workspace.store.grants(campaign.id)}
+    listed = tuple(_granted(check, granted.get(check.name)) for check in listed)
     return listed, blocking(listed, granted)
+
+
+def _granted(check: Check, who: str | None) -> Check:
+    """The check as it stands once an engineer has granted it."""
+    if who is None or not check.grantable or check.ok is True:
+        return check
+    return replace(check, ok=True, words=f"{check.words} (granted by {who})", hint=None)
+
+
+def open_items(campaign: Campaign, blocked: Sequence[Check]) -> str:
+    """The command that grants every open item that can be granted; empty where none can."""
+    names = [check.name for check in blocked if check.grantable]
+    return " ".join([f"rea preflight {campaign.title}", *(f"--grant {name}" for name in names)]) if names else ""
+
+
+def next_step(workspace: Workspace, campaign: Campaign) -> str:
+    """What an engineer types next, as the campaign stands; empty where nothing is to be done."""
+    title, state = campaign.title, campaign.state
+    if state in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
+        record, _ = latest_plan(workspace, campaign)
+        try:
+            _, blocked = preflight(workspace, title)
+        except ReaError:  # a launcher that is away, say: `start` tells of it
+            blocked = ()
+        steps = [open_items(campaign, blocked)]
+        steps += [f"rea approve {title}"] if workspace.store.approval(record.id) is None else []
+        steps.append(f"rea {'resume' if state is CampaignState.PAUSED else 'start'} {title}")
+        mend = [f"mend {check.name}" for check in blocked if not check.grantable]
+        return ", ".join([*mend, " && ".join(filter(None, steps))])
+    return f"rea report {title}" if state is CampaignState.FINISHED else ""
 
 
 def _verifiable(workspace: Workspace, campaign: Campaign) -> bool:
@@ -465,8 +498,7 @@ def _may_run(workspace: Workspace, campaign: Campaign) -> None:
     _, blocked = preflight(workspace, str(campaign.id))
     if blocked:
         lines = "".join(f"\n  ✗ {c.name}: {c.words}" + (f" → {c.hint}" if c.hint else "") for c in blocked)
-        grantable = [check.name for check in blocked if check.grantable]
-        hint = f"rea preflight {campaign.title} --grant {grantable[0]}" if grantable else "mend these and try again"
+        hint = open_items(campaign, blocked) or "mend these and try again"
         raise ApprovalNeededError(f"preflight of {campaign.title} does not hold:{lines}", hint=hint)
 
 

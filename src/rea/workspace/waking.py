@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rea.domain.errors import ReaError
 from rea.domain.jobs import ATTENDED
-from rea.domain.states import CampaignState
+from rea.domain.states import AttemptState, CampaignState
 from rea.workspace.compose import Workspace
 
 if TYPE_CHECKING:
@@ -85,6 +85,19 @@ def attending(workspace: Workspace, suffix: str = "") -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def goes_on(workspace: Workspace, campaign: int) -> str:
+    """What becomes of a campaign that nobody waits for any more, and how to come back to it."""
+    found = workspace.store.campaign(campaign)
+    jobs = sum(attempt.state is not AttemptState.ENDED for attempt in workspace.store.attempts(campaign))
+    back = f"`rea status {found.title} --watch`"
+    if found.state is CampaignState.RUNNING:
+        back += f" or `rea start {found.title} --wait`"
+    if not jobs or campaign in woken(workspace):
+        return f"{found.title} goes on once `rea wake {found.title}` (or a daemon) looks at it; come back with {back}"
+    run = "1 job runs on, and its" if jobs == 1 else f"{jobs} jobs run on, and each one's"
+    return f"{found.title} goes on by itself: {run} end wakes it; come back with {back}"
 
 
 def done(campaign: Campaign) -> bool:
