@@ -116,7 +116,9 @@ def test_a_plan_whose_text_was_edited_is_refused(keys: Path) -> None:
     approval = approved(record, keys / "anna")
     edited = replace(record, text=record.text.replace('"budget_s": 10', '"budget_s": 99'))
     assert edited.text != record.text
-    assert "no longer has the digest" in refused(edited, approval, text)
+    with pytest.raises(ApprovalNeededError, match="no longer has the digest") as caught:
+        verified_approval(edited, approval, campaign(), text)
+    assert "make a new plan with `rea plan`" in str(caught.value.hint), "the hint names the command"
     rewritten = replace(edited, digest=digest(edited.text))
     assert "another plan" in refused(rewritten, approval, text)
     forged = replace(approval, digest=rewritten.digest)

@@ -15,7 +15,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
 from rea.domain.run import Attempt, Run
-from rea.domain.states import AttemptState, CampaignState, RunState
+from rea.domain.states import AttemptState, CampaignState, Phase, RunState
 from rea.report.text import device_time, shorten
 from rea.workspace import Workspace
 
@@ -99,10 +99,16 @@ def _running(runs: Sequence[Run], attempt: Attempt, now: float) -> dict[str, Any
         "run": run.name,
         "of": who,
         "seed": run.draft.seed,
+        "what": _trained(run),
         "phase": run.draft.phase,
         "for_s": round(now - attempt.intended_at, 1),
         "predicted_s": round(run.draft.predicted_s, 1),
     }
+
+
+def _trained(run: Run) -> str:
+    """Which training of a treatment it is; a reveal trains nothing."""
+    return "the sealed split" if run.draft.phase is Phase.REVEAL else f"seed {run.draft.seed}"
 
 
 def status_text(whole: dict[str, Any]) -> str:
@@ -117,7 +123,7 @@ def status_text(whole: dict[str, Any]) -> str:
         interval = f"{whole['ci_low']:+.2%} to {whole['ci_high']:+.2%}"
         lines.append(f"gain on {whole['split']}: {whole['gain']:+.2%} (95 %: {interval})")
     lines += [
-        f"  {job['run']} {job['of']} seed {job['seed']}: {job['for_s']} s of about {job['predicted_s']} s"
+        f"  {job['run']} {job['of']} {job['what']}: {job['for_s']} s of about {job['predicted_s']} s"
         for job in whole["running"]
     ]
     tested = [h for h in whole["hypotheses"] if h.belief is not None]
@@ -221,8 +227,9 @@ def _hypothesis_text(h: Hypothesis, runs: Sequence[Run]) -> str:
 
 
 def _run_text(run: Run, attempts: Sequence[Attempt]) -> str:
-    lines = [f"{run.name}: {run.state.value}, {run.draft.phase.value}, seed {run.draft.seed}"]
-    lines.append(f"treatment: {run.draft.treatment.describe()}")
+    lines = [f"{run.name}: {run.state.value}, {run.draft.phase.value}, {_trained(run)}"]
+    if run.draft.phase is not Phase.REVEAL:
+        lines.append(f"treatment: {run.draft.treatment.describe()}")
     if run.result is not None:
         lines.append("metrics: " + ", ".join(f"{k} {v:.6g}" for k, v in run.result.metrics.items()))
         lines.append(
@@ -244,10 +251,10 @@ def run_table(runs: Sequence[Run]) -> str:
             run.name,
             say("H", run.draft.hypothesis) if run.draft.hypothesis else "baseline",
             run.draft.phase.value,
-            run.draft.seed,
+            run.draft.seed if run.draft.phase is not Phase.REVEAL else None,
             run.state.value,
             f"{run.result.wall_s:.1f} s" if run.result else "–",
-            shorten(run.draft.treatment.describe(), WIDEST),
+            shorten(run.draft.treatment.describe(), WIDEST) if run.draft.phase is not Phase.REVEAL else _trained(run),
         )
         for run in runs
     ]

@@ -21,11 +21,14 @@ def verified_approval(plan: PlanRecord, approval: Approval | None, campaign: Cam
     ApprovalNeededError with the reason where anything does not hold.
     """
     name = say("P", plan.id)
-    again = f"make a new plan of {campaign.title}, read it, and sign it with `rea approve`"
+    again = f"`rea plan edit {campaign.title}` writes it anew: read it, and sign it with `rea approve {campaign.title}`"
+    afresh = f"restore the store from a backup, or `rea stop {campaign.title}` and make a new plan with `rea plan`"
     if digest(plan.text) != plan.digest:
-        raise ApprovalNeededError(f"the text of plan {name} no longer has the digest {plan.digest[:12]}…", hint=again)
+        raise ApprovalNeededError(f"the text of plan {name} no longer has the digest {plan.digest[:12]}…", hint=afresh)
     if plan.campaign != campaign.id:
-        raise ApprovalNeededError(f"plan {name} belongs to {say('C', plan.campaign)}, not {campaign.title}", hint=again)
+        raise ApprovalNeededError(
+            f"plan {name} belongs to {say('C', plan.campaign)}, not {campaign.title}", hint=afresh
+        )
     if plan.state in (PlanState.SUPERSEDED, PlanState.REJECTED):
         raise ApprovalNeededError(f"plan {name} is {plan.state.value}", hint=again)
     if approval is None:
@@ -36,7 +39,7 @@ def verified_approval(plan: PlanRecord, approval: Approval | None, campaign: Cam
     pinned = _pinned(plan)
     if pinned.get("campaign") != campaign.name:
         words = f"plan {name} was written for the campaign {pinned.get('campaign')!r}, not {campaign.name!r}"
-        raise ApprovalNeededError(words, hint=again)
+        raise ApprovalNeededError(words, hint=afresh)
     if pinned.get("signers_digest") != digest(signers_text):
         raise ApprovalNeededError(f"{SIGNERS_FILE} has changed since plan {name} was written", hint=again)
     text = statement(plan.digest, campaign.name)
@@ -49,5 +52,7 @@ def _pinned(plan: PlanRecord) -> dict[str, Any]:
     except json.JSONDecodeError:
         held = None
     if not isinstance(held, dict):
-        raise ApprovalNeededError(f"the text of plan {say('P', plan.id)} is not a plan", hint="make a new plan")
+        raise ApprovalNeededError(
+            f"the text of plan {say('P', plan.id)} is not a plan", hint="make a new plan with `rea plan`"
+        )
     return held
