@@ -148,7 +148,7 @@ def _completed(
     verification = judge(run.draft.treatment.overrides, found.resolved)
     if verification.agreement is Agreement.MISMATCH:
         return None, {Signal.RESOLVED_MISMATCH: verification.text}
-    result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get(EVALUATE, {})})
+    result = _result(run, found, exit_, codebase, final={**final, **found.evaluated.get(EVALUATE, {})}, paired=paired)
     if result is None:
         return None, {Signal.MISSING_FINAL: "the final line has no usable metrics"}
     # A trainer that reported the value back used it, whatever little it changed.
@@ -161,8 +161,14 @@ def _completed(
 
 
 def _result(
-    run: Run, found: Harvest, exit_: Mapping[str, Any], codebase: Codebase, final: Mapping[str, Any] | None
+    run: Run,
+    found: Harvest,
+    exit_: Mapping[str, Any],
+    codebase: Codebase,
+    final: Mapping[str, Any] | None,
+    paired: RunResult | None,
 ) -> RunResult | None:
+    """What a run showed; of one that was stopped, as a share of the baseline's curve on the same seed."""
     objective = codebase.objective
     rows = [
         line

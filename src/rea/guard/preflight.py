@@ -195,7 +195,9 @@ def headroom_s(codebase: Codebase, plan: Plan) -> float:
     once more where that is shorter, and no less.
     """
     run_s = plan.baseline.run_s
-    return (min(1.6 * run_s + min(1.0, run_s), max(run_s, codebase.resources.walltime_s)) - run_s) * codebase.resources.devices
+    return (
+        min(1.6 * run_s + min(1.0, run_s), max(run_s, codebase.resources.walltime_s)) - run_s
+    ) * codebase.resources.devices
 
 
 def _commit(facts: Facts) -> Check:
@@ -325,7 +327,11 @@ def _budget(codebase: Codebase, plan: Plan) -> Check:
 
 
 def _amount(device_s: float) -> str:
-    return f"{device_s / 3600:.2f} device-hours" if device_s >= 3600 else f"{device_s:.{0 if device_s >= 100 else 1}f} device-seconds"
+    return (
+        f"{device_s / 3600:.2f} device-hours"
+        if device_s >= 3600
+        else f"{device_s:.{0 if device_s >= 100 else 1}f} device-seconds"
+    )
 
 
 def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
