@@ -50,7 +50,7 @@ def assess(
         return Report(outcome.value, **times)
     stopped = exit_.get("stop") or {}
     if outcome is Outcome.STOPPED and stopped.get("reason") != "nan":
-        result = _result(run, found, exit_, codebase, final=None)
+        result = _result(run, found, exit_, codebase, final=None, paired=paired)
         if result is not None:
             return Report(outcome.value, result=result, pruned=True, **times)
     signals: dict[str, str] = {}
