@@ -43,6 +43,7 @@ def url_of(path: Path) -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
     return tmp_path / "data" / "rea.db"
 
 
@@ -244,8 +245,17 @@ def test_a_folder_instead_of_a_file_is_said(tmp_path: Path) -> None:
         open_store(url_of(tmp_path))
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_the_folder_of_the_default_place_is_made_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REA_HOME", str(tmp_path / "home"))
+    open_store(url_of(tmp_path / "home" / "rea.db")).close()
+    with pytest.raises(StoreError, match=f"no folder {tmp_path}/nope/dir") as caught:
+        open_store(url_of(tmp_path / "nope" / "dir" / "rea.db"))
+    assert "mkdir -p" in str(caught.value) and not (tmp_path / "nope").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REA_HOME", str(tmp_path / "file" / "deeper"))
     with pytest.raises(StoreError, match="REA_STORE"):
         open_store(url_of(tmp_path / "file" / "deeper" / "rea.db"))
 

@@ -73,10 +73,14 @@ def parse(url: str) -> Address:
 
 
 def check_path(path: Path) -> None:
-    """Make the folder of a SQLite file and raise StoreError where the file could not work."""
+    """Raise StoreError where a SQLite file could not work. The folder of the default place is made, no other one."""
     elsewhere = "name another place with REA_STORE=sqlite:////path/to/rea.db"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent == data_home().resolve():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            hint = f"`mkdir -p {path.parent}` if that is the right place, or {elsewhere}"
+            raise StoreError(f"there is no folder {path.parent} for the store {path.name}", hint=hint)
         if path.is_dir():
             raise StoreError(f"{path} is a folder, the store is a file", hint=f"try sqlite:///{path / 'rea.db'}")
         exists = path.exists()
