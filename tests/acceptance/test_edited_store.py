@@ -64,9 +64,17 @@ PLANS = {
 }
 
 
+def test_a_plan_whose_text_was_changed_is_shown_with_a_warning(signed):
+    assert "warning" not in signed.call("status", "C-1").stdout + signed.call("plan", "show", "C-1").stderr
+    edit(signed, "UPDATE plans SET text = replace(text, '\"retry_cap\":3', '\"retry_cap\":9')")
+    for done in (signed.call("status", "C-1"), signed.call("plan", "show", "C-1")):
+        assert "the text of plan P-1, version 1, was changed after it was drafted" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("kind", PLANS)
 def test_a_plan_that_is_none_is_named_wherever_it_is_read_and_the_campaign_can_be_stopped(signed, kind):
     edit(signed, RUNNING, f"UPDATE plans SET text = {PLANS[kind]}")
+    assert "pydantic" not in signed.call("plan", "show", "C-1").stderr
     named = ("P-1, version 1 of the plan of C-1", "a plan as REA wrote it", "backup", "rea stop C-1")
     for command in (
         "wake C-1",

@@ -116,6 +116,12 @@ def test_a_veto_before_the_start_is_a_new_version_of_the_plan(drafted):
     assert workspace.store.events(campaign.id) == events and shown(desk) == after
 
 
+def test_before_a_signature_no_budget_is_called_approved(drafted):
+    desk, _, campaign = drafted
+    assert "nothing approved yet" in desk.call("status", campaign.title).stdout
+    assert "(profile)" in desk.call("status").stdout
+
+
 def test_what_a_campaign_is_not_ready_for_is_a_usage_error(drafted):
     desk, _, campaign = drafted
     for words in (("pause", campaign.title), ("resume", campaign.title)):

@@ -152,7 +152,7 @@ MISTAKES = [
     ("min = 0.95", "minn = 0.95", ["[[objective.guardrail]] no. 1 minn", "'min'"]),
     ("slots = 4", "solts = 4", ["[launcher]", "'solts'", "'slots'"]),
     ('partition = "short"', "partition = [1]", ["[launcher] partition", "plain value"]),
-    ("[resources]", "[resourcs]", ["resourcs", "'resources'"]),
+    ("[resources]", "[resourcs]", ["[resourcs] is not a table", "did you mean [resources]"]),
     ("slots = 4", "slots = ", ["line", "column"]),
 ]
 

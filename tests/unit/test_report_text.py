@@ -22,7 +22,8 @@ def test_a_share_carries_its_sign_and_never_shows_a_negative_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3599, "1 h"), (12000, "3 h 20 min"), (86400, "1 d"), (187200, "2 d 4 h"),
+    [(0, "0 s"), (0.147, "0.15 s"), (2.34, "2.3 s"), (89, "89 s"),
+     (90, "2 min"), (3599, "1 h"), (12000, "3 h 20 min"), (86400, "1 d"), (187200, "2 d 4 h"),
      (-30, "−30 s")],
 )  # fmt: skip
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:

@@ -226,10 +226,14 @@ def plan_edit(
 def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool, whole: bool) -> None:
     import json
 
+    from rea.cli.views import digest_warning
     from rea.report.plan_text import render
     from rea.workspace.campaigns import latest_plan, next_step
 
     record, found = latest_plan(workspace, campaign)
+    warning = digest_warning(record)
+    if warning:
+        output.note(f"rea: {warning}")
     if as_json:
         head = {"campaign": campaign.title, "digest": record.digest, "version": record.version, "state": record.state}
         output.data({**head, "plan": json.loads(record.text)}, "", True)

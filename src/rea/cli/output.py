@@ -57,5 +57,5 @@ def _text(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value).replace("\n", " ")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rea.cli.output import note, table
-from rea.domain.campaign import Campaign, Event
-from rea.domain.codebase import Codebase
+from rea.domain.campaign import Campaign, Event, PlanRecord
+from rea.domain.codec import digest
 from rea.domain.errors import NotFoundError
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number, say
@@ -61,7 +61,9 @@ def campaign_table(workspace: Workspace, campaigns: Sequence[Campaign]) -> str:
         balance, code = workspace.store.balance(campaign.id), campaign.codebase
         claim = campaign.claim or campaign.visible
         gain = f"{claim.gain:+.2%} on {claim.split}" if claim else "–"
-        spent = f"{device_time(balance.spent, code)} of {device_time(balance.approved, code)}"
+        spent = f"{device_time(balance.spent, code)} (profile)"
+        if _approved(workspace, campaign):
+            spent = f"{device_time(balance.spent, code)} of {device_time(balance.approved, code)}"
         where = f"{campaign.round}/{campaign.phase.value}"
         state = campaign.verdict.value if campaign.verdict else campaign.state.value
         rows.append((campaign.title, campaign.name, state, where, spent, gain))
@@ -79,7 +81,8 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
         "spent_s": balance.spent,
         "reserved_s": balance.reserved,
         "approved_s": balance.approved,
-        "budget": _budget_words(balance, campaign.codebase),
+        "budget": _budget_words(workspace, campaign, balance),
+        "warning": digest_warning(workspace.store.latest_plan(campaign.id)),
         "runs": counts,
         "running": running,
         "hypotheses": workspace.store.hypotheses(campaign.id),
@@ -87,8 +90,31 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _budget_words(balance: Balance, code: Codebase) -> str:
+def digest_warning(record: PlanRecord | None) -> str:
+    """What to say of a plan whose text is no longer the one its digest was taken of; empty where it is."""
+    if record is None or digest(record.text) == record.digest:
+        return ""
+    which = f"{say('P', record.id)}, version {record.version}"
+    return (
+        f"warning: the text of plan {which}, was changed after it was drafted: it does not have its digest"
+        f" {record.digest[:12]}, and no signature holds for it"
+    )
+
+
+def _approved(workspace: Workspace, campaign: Campaign) -> bool:
+    """Whether an engineer has signed a plan of it: until then the limit is what the profile alone may take."""
+    if campaign.state in (CampaignState.PROFILING, CampaignState.DRAFTED):
+        return False
+    plans = workspace.store.plans(campaign.id)
+    return any(workspace.store.approval(plan.id) is not None for plan in plans)
+
+
+def _budget_words(workspace: Workspace, campaign: Campaign, balance: Balance) -> str:
+    code = campaign.codebase
     spent, reserved = device_time(balance.spent, code), device_time(balance.reserved, code)
+    if not _approved(workspace, campaign):
+        running = f", {reserved} reserved" if balance.reserved else ""
+        return f"profile: {spent} spent{running}; nothing approved yet"
     return f"{spent} of {device_time(balance.approved, code)} spent, {reserved} reserved"
 
 
@@ -117,6 +143,8 @@ def status_text(whole: dict[str, Any]) -> str:
         state += f", round {whole['round']}, {whole['phase'].value}"
     if whole["reason"]:
         state += f"\n  {lines_of(whole['reason'])}"
+    if whole["warning"]:
+        state += f"\n  {whole['warning']}"
     counts = ", ".join(f"{count} {name}" for name, count in whole["runs"].items() if count)
     lines = [state, f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
     if whole["gain"] is not None:
@@ -289,7 +317,7 @@ def _tail(path: Path, lines: int) -> str:
 def budget(workspace: Workspace, campaign: Campaign) -> tuple[Any, str]:
     balance = workspace.store.balance(campaign.id)
     entries = workspace.store.entries(campaign.id)
-    head = _budget_words(balance, campaign.codebase)
+    head = _budget_words(workspace, campaign, balance)
     rows = [
         (
             time.strftime("%m-%d %H:%M:%S", time.localtime(entry.at)),

@@ -183,8 +183,12 @@ def _explain(detail: Mapping[str, Any], raw: Mapping[str, Any]) -> _Problem:
         keys = known_keys(location)
         close = difflib.get_close_matches(key, keys, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(keys)}"
-        where = _name(location[:-1]) if len(location) > 1 else "the file"
-        return _Problem(f"{where} {key}", "is not a key REA knows", hint)
+        if len(location) == 1:
+            name, what = (f"[{key}]", "table") if isinstance(found, dict | list) else (key, "key")
+            shown = [f"[{known}]" for known in keys]
+            hint = f"did you mean [{close[0]}]?" if close else f"known here: {', '.join(shown)}"
+            return _Problem(name, f"is not a {what} REA knows", hint)
+        return _Problem(f"{_name(location[:-1])} {key}", "is not a key REA knows", hint)
     if kind == "value_error":
         expected = str(detail["ctx"]["error"])
     return _Problem(_name(location), f"found {_show(found)}, expected {expected or detail['msg']}")

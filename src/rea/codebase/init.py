@@ -312,7 +312,10 @@ def _knobs(found: _Findings) -> tuple[list[_Line], list[_Line]]:
     elif "learning_rate" not in taken:
         found.notes.append("no learning rate was recognised; give the knob that sets it the role learning_rate")
     if doubtful:
-        found.notes.append(f"{len(doubtful)} settings are drafted as comments in [knobs]: decide which of them matter")
+        one = len(doubtful) == 1
+        drafted = "1 setting is" if one else f"{len(doubtful)} settings are"
+        comments, which = ("a comment", "whether it matters") if one else ("comments", "which of them matter")
+        found.notes.append(f"{drafted} drafted as {comments} in [knobs]: decide {which}")
     return sure[:_MOST_LINES], doubtful[:_MOST_LINES]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -128,13 +129,27 @@ class Plan:
         return next((p for p in self.phases if p.round == round_ and p.phase is phase), None)
 
 
+def _unreadable(error: Exception) -> str:
+    """What is wrong with a plan's text, by its first fault: the place and what stands there."""
+    faults = getattr(error, "errors", None)
+    if faults is None:
+        return " ".join(str(error).split())[:200]
+    found = faults()
+    first = found[0]
+    place = ".".join(str(part) for part in first["loc"])[:100] or "the text"
+    faults_of = {"json_invalid": "is no JSON", "missing": "is missing"}
+    wrong = faults_of.get(first["type"], f"is {json.dumps(first['input'], default=str)[:60]}, which it cannot be")
+    more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
+    return f"{place} {wrong}{more}"
+
+
 def read_plan(record: PlanRecord) -> Plan:
     """The plan that a stored version holds. Raises ReaError, naming plan and campaign, where its text is none."""
     try:
         return loads(Plan, record.text)
     except (ValueError, TypeError, RecursionError) as error:
         campaign = say("C", record.campaign)
-        said = " ".join(str(error).split())[:300]
+        said = _unreadable(error)
         raise ReaError(
             f"{say('P', record.id)}, version {record.version} of the plan of {campaign}, cannot be read: {said}",
             hint="its text should be the JSON of a plan as REA wrote it. Restore the store from a backup, or end the"

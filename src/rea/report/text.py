@@ -57,13 +57,13 @@ def setting(value: Scalar) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    """`0.15 s`, `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
     if seconds < 0:
         return f"−{duration(-seconds)}"
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.2g} s" if 0.001 <= seconds < 9.5 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
