@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
+import pytest
 from report_samples import sample_view
 
+from rea.cli.output import markdown
 from rea.cli.views import WIDEST, hypothesis_table, run_table
 from rea.domain.run import Run, RunDraft
 from rea.domain.states import Phase, RunState
@@ -28,6 +31,31 @@ def test_text_that_is_cut_in_a_table_ends_with_an_ellipsis() -> None:
             assert last.endswith("…") is cut
             assert (treatment.describe() in last) is not cut
             assert len(last.split("  ")[-1]) <= WIDEST
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [100, 140])
+def test_a_table_fits_the_terminal_and_is_whole_elsewhere(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hypothesis = sample_view().hypotheses[0]
+    wide = replace(hypothesis, draft=replace(hypothesis.draft, treatment=LONG, title="t" * 60))
+    whole = hypothesis_table([wide])
+    assert max(map(len, whole.splitlines())) > 140
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout", Terminal())
+    cut = hypothesis_table([wide])
+    assert max(map(len, cut.splitlines())) <= columns
+    assert hypothesis.name in cut and "treatment" in cut and "…" in cut
+
+
+def test_a_plan_is_rendered_on_a_terminal_and_markdown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, raw in ((io.StringIO(), True), (Terminal(), False)):
+        monkeypatch.setattr("sys.stdout", stream)
+        markdown("**0.15 core-minutes** for widening\\_gap\n")
+        assert ("**0.15" in stream.getvalue()) is raw and ("widening_gap" in stream.getvalue()) is not raw
 
 
 def test_a_reveal_is_listed_as_the_sealed_split_and_not_as_a_training() -> None:

@@ -238,7 +238,7 @@ def _show_plan(workspace: Workspace, campaign: Campaign, as_json: bool, whole: b
         head = {"campaign": campaign.title, "digest": record.digest, "version": record.version, "state": record.state}
         output.data({**head, "plan": json.loads(record.text)}, "", True)
         return
-    output.data(None, render(found, record, campaign, whole=whole), False)
+    output.markdown(render(found, record, campaign, whole=whole))
     step = next_step(workspace, campaign)
     if step:
         output.note(f"next: {step}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from rea.domain.codec import to_plain
+
+NARROWEST = 12  # characters that a column of a table keeps where it has them
 
 
 def data(value: Any, text: str, as_json: bool) -> None:
@@ -21,6 +24,20 @@ def data(value: Any, text: str, as_json: bool) -> None:
         )
     except BrokenPipeError:
         closed()
+
+
+def markdown(text: str) -> None:
+    """A document for people: rendered where a terminal shows it, as it is where it goes on to a file or a program."""
+    if not sys.stdout.isatty():
+        data(None, text, False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    with console.capture() as rendered:
+        console.print(Markdown(text))
+    data(None, rendered.get(), False)
 
 
 def closed() -> NoReturn:
@@ -36,9 +53,12 @@ def note(text: str) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns padded with blanks; numbers to the right."""
+    """Columns padded with blanks; numbers to the right. On a terminal the widest columns are cut to its width."""
     cells = [[_text(value) for value in row] for row in rows]
     widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
+    if sys.stdout.isatty():
+        widths = _narrowed(widths, [len(title) for title in header], shutil.get_terminal_size().columns)
+        cells = [[_cut(text, width) for text, width in zip(row, widths, strict=True)] for row in cells]
     right = [
         bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         for i in range(len(header))
@@ -46,6 +66,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [_line(header, widths, right), _line(["─" * width for width in widths], widths, right)]
     lines += [_line(row, widths, right) for row in cells]
     return "\n".join(lines)
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths that fit `room` with their gaps, the widest columns narrowed first, none below its least."""
+    widths = list(widths)
+    while sum(widths) + 2 * (len(widths) - 1) > room:
+        loose = [i for i, width in enumerate(widths) if width > max(least[i], NARROWEST)]
+        if not loose:
+            break
+        widths[max(loose, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
