@@ -34,6 +34,7 @@ def test_device_time_is_in_minutes_when_small_and_names_its_device() -> None:
     cores = sample_codebase()
     gpus = replace(cores, resources=replace(cores.resources, gpus=2))
     assert text.device_time(852, cores) == "14.2 core-minutes"
+    assert text.device_time(0.6, cores) == "0.60 core-seconds"
     assert text.device_time(18900, gpus) == "5.25 GPU-hours"
     assert text.device_range(-50.0, 18000.0, cores) == "0.0 to 5.0 core-hours"
 

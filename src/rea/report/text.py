@@ -80,8 +80,10 @@ def device_word(codebase: Codebase) -> str:
 
 
 def device_unit(seconds: float, codebase: Codebase) -> tuple[float, str]:
-    """The seconds in a unit of device time that suits the size, and its name: hours, or minutes below two hours."""
+    """The seconds in a unit of device time that suits the size, and its name: hours, or minutes, or seconds."""
     word = device_word(codebase)
+    if abs(seconds) < 60:
+        return 1.0, f"{word}-seconds"
     return (3600.0, f"{word}-hours") if abs(seconds) >= 7200 else (60.0, f"{word}-minutes")
 
 
