@@ -39,12 +39,12 @@ from rea.executor import actions as a
 from rea.executor.decide import decide, next_state
 from rea.executor.snapshot import Report, Snapshot
 from rea.knowledge.cards import load_techniques
-from rea.planner.advance import repair
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import write_plan
 from rea.planner.evidence import Evidence
 from rea.planner.layout import RETRY_CAP
 from rea.planner.profile import measure
+from rea.planner.situation import repair
 
 TINY = Path(__file__).parent / "tinyranker"
 VALUES: dict[str, Scalar] = {

@@ -274,7 +274,7 @@ def test_what_a_runbook_changes_becomes_a_hypothesis_of_its_own_once():
             return Report("stopped", failure=nan, action=RunbookAction.MUTATE, repair={"optim.lr": 0.0045})
         return None
 
-    world = World(0, strong, breaks=breaks).whole()
+    world = World(0, strong, breaks=breaks, budget="90r").whole()
     ended_well(world)
     repaired = [h for h in world.hypotheses if "repaired" in h.draft.title and h.round == 1]
     assert [h.draft.treatment.overrides["optim.lr"] for h in repaired] == [0.0045]

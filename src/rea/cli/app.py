@@ -147,6 +147,14 @@ def plan(
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     profile_runs: Annotated[int, typer.Option(help="Baseline trainings that measure noise and cost.")] = 3,
     rounds: Annotated[int | None, typer.Option(help="Rounds (default: by budget).")] = None,
+    seed: Annotated[int, typer.Option(help="First of the seeds that the search trains on.")] = 1,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Do without a part of the planner, to measure what it is worth: insights, techniques, diagnosis, "
+            "stop-rule, combination or confirmation. Repeatable."
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the profile and print the plan.")] = True,
     whole: All = False,
     as_json: Json = False,
@@ -166,6 +174,8 @@ def plan(
         name=name,
         profile_runs=profile_runs,
         rounds=rounds,
+        seed=seed,
+        without=without or (),
     )
     output.note(f"{campaign.title} {campaign.name}: measuring the baseline, {profile_runs} runs")
     if wait:

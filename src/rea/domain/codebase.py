@@ -87,6 +87,15 @@ class Guardrail:
         above = self.minimum is None or value >= self.minimum - slack
         return above and (self.maximum is None or value <= self.maximum + slack)
 
+    def outside(self, metrics: Mapping[str, float]) -> float:
+        """How far the metric lies outside; 0 inside, and where it is not measured."""
+        value = metrics.get(self.metric)
+        if value is None or not math.isfinite(value):
+            return 0.0
+        below = 0.0 if self.minimum is None else self.minimum - value
+        above = 0.0 if self.maximum is None else value - self.maximum
+        return max(0.0, below, above)
+
     def told(self, metrics: Mapping[str, float]) -> str:
         """`calibration 0.876 is outside 0.95 to 1.05`, of metrics for which it does not hold."""
         value = metrics.get(self.metric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from rea.domain.campaign import PlanRecord
 from rea.domain.codebase import Codebase, Scalar
@@ -13,6 +14,17 @@ from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.states import Phase
+
+
+class Part(StrEnum):
+    """A part of the planner that a plan may do without, to measure what it is worth."""
+
+    INSIGHTS = "insights"  # what earlier experiments showed
+    TECHNIQUES = "techniques"  # the cards: what is left is tuning, and what engineers add
+    DIAGNOSIS = "diagnosis"  # symptoms of the baseline
+    STOP_RULE = "stop-rule"  # early ends of runs worse than the baseline
+    COMBINATION = "combination"  # the phase
+    CONFIRMATION = "confirmation"  # fresh seeds; without them nothing is claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,8 @@ class Rules:
     warn_at: float = 0.8  # share of the budget at which no new hypothesis starts
     retry_cap: int = 3
     spare_seeds: tuple[int, ...] = ()  # further fresh seeds for the confirmation, where the search left budget over
+    least_gain_per_run: float = 0.0  # expected gain per baseline run below which the search stops to spend
+    without: tuple[Part, ...] = ()  # parts of the planner that are switched off, to measure what they are worth
 
 
 @dataclass(frozen=True, slots=True)

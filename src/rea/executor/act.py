@@ -15,7 +15,7 @@ from rea.domain.codec import canonical, digest
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisKind
 from rea.domain.ledger import Purse
-from rea.domain.plan import Plan, PlannedHypothesis, read_plan
+from rea.domain.plan import Part, Plan, PlannedHypothesis, read_plan
 from rea.domain.run import Attempt, Failure
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.runbook import Charge
@@ -37,12 +37,12 @@ from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.guard.signing import read_signers
-from rea.planner.advance import repair
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import write_plan
 from rea.planner.evidence import Evidence
 from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
 from rea.planner.profile import measure
+from rea.planner.situation import repair
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,8 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
     folder = checkout(tools, campaign, Treatment())
     values = baseline_values(codebase, folder)
     records = tools.store.experiments()
-    agenda = first_agenda(tools.techniques(), codebase, values, profile, baseline.noise, records)
+    without = [Part(name) for name in campaign.options.get("without") or ()]
+    agenda = first_agenda(tools.techniques(), codebase, values, profile, baseline.noise, records, without)
     now = tools.clock()
     try:
         with wake.transaction() as tx:

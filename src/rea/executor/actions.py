@@ -10,7 +10,7 @@ from rea.domain.ledger import Purse
 from rea.domain.run import RunDraft
 from rea.domain.states import PauseReason, Phase, Verdict
 from rea.executor.snapshot import Report
-from rea.planner.advance import Judgement
+from rea.planner.situation import Judgement
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,14 @@ from rea.executor.actions import (
     Withdraw,
 )
 from rea.executor.snapshot import Report, Snapshot
-from rea.planner import advance as phases
-from rea.planner.advance import Advance, Situation
+from rea.planner.combination import combination
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
+from rea.planner.confirmation import confirmation, idle_work
 from rea.planner.evidence import Evidence
+from rea.planner.exploitation import exploitation
 from rea.planner.layout import SEARCH, reveal_s, tight_reveal, tight_walltime, walltime
+from rea.planner.situation import Advance, Judgement, Situation
+from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
@@ -204,7 +207,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     if exhausted:
         return exhausted
     if snapshot.campaign.phase in SEARCH and _idle(snapshot):
-        extra = phases.idle_work(situation)
+        extra = idle_work(situation)
         held = snapshot.balance.spent + snapshot.balance.reserved
         if extra and held + extra[0].walltime_s * plan.codebase.resources.devices <= limit:
             return (Add((), extra, ()),)
@@ -238,21 +241,21 @@ def _grow(answer: Advance) -> tuple[Action, ...]:
 
 
 def _validation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
-    answer = phases.validation(situation)
+    answer = validation(situation)
     if answer.done:
         return (_enter(Phase.COMBINATION, situation, "every hypothesis that fits the phase was tested alone"),)
     return _grow(answer)
 
 
 def _combination(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
-    answer = phases.combination(situation)
+    answer = combination(situation)
     if answer.done:
         return (_enter(Phase.EXPLOITATION, situation, "the winners were tried together"),)
     return _grow(answer)
 
 
 def _exploitation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
-    answer = phases.exploitation(situation)
+    answer = exploitation(situation)
     if not answer.done:
         return _grow(answer)
     if situation.round < plan.rounds and situation.budget_open:
@@ -266,7 +269,10 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
         return (Finish(Verdict.NO_LAUNCH, None, "nothing that was tried is better than the baseline"),)
     if finalist.state in (*_BARRED, HypothesisState.FAILED):
         return (_enter(Phase.CONFIRMATION, situation, f"{finalist.name} is {finalist.state.value}"),)
-    answer = phases.confirmation(situation, finalist)
+    if not plan.rules.confirm_seeds:
+        found = f"{finalist.name}, believed to gain {situation.evidence.total(finalist.draft.full).mean:+.2%}"
+        return (Finish(Verdict.NO_LAUNCH, None, f"without a confirmation nothing is claimed; the best is {found}"),)
+    answer = confirmation(situation, finalist)
     if not answer.done:
         return _grow(answer)
     objective = plan.codebase.objective
@@ -274,7 +280,7 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
         claim = _claim_visible(snapshot, plan, situation.evidence, finalist)
         if claim is None:
             belief = situation.evidence.effect(finalist)
-            judged = phases.Judgement(
+            judged = Judgement(
                 finalist.id, HypothesisState.REFUTED, belief, "it did not train on the confirmation's seeds"
             )
             return (Add((), (), (judged,)), Finish(Verdict.NO_LAUNCH, None, judged.reason))

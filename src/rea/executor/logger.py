@@ -11,9 +11,9 @@ from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord
 from rea.domain.runbook import FailureClass
 from rea.domain.states import HypothesisState, RunState
-from rea.planner.advance import Judgement
 from rea.planner.compose import context_of
 from rea.planner.evidence import Evidence
+from rea.planner.situation import Judgement
 
 _OUTCOMES = {
     HypothesisState.SUPPORTED: ExperimentOutcome.SUPPORTED,

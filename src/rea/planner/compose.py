@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.insight import ExperimentRecord
-from rea.domain.plan import Finding, LeftOut
+from rea.domain.plan import Finding, LeftOut, Part
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, RunState
 from rea.domain.technique import Technique
@@ -55,10 +55,11 @@ def first_agenda(
     profile: Sequence[Run],
     noise: float,
     records: Sequence[ExperimentRecord],
+    without: Sequence[Part] = (),
 ) -> Agenda:
     """The agenda of a campaign's first round, from the profile's runs."""
     results = [r.result for r in profile if r.state is RunState.SUCCEEDED and r.result is not None]
-    return _agenda(techniques, codebase, codebase.objective, values, results, noise, records, Treatment())
+    return _agenda(techniques, codebase, codebase.objective, values, results, noise, records, Treatment(), without)
 
 
 def next_agenda(
@@ -76,7 +77,8 @@ def next_agenda(
     values = {**plan.baseline_values, **base.overrides}
     results = [r.result for r in evidence.of(base) if r.state is RunState.SUCCEEDED and r.result is not None]
     objective = plan.codebase.objective
-    agenda = _agenda(techniques, plan.codebase, objective, values, results, plan.baseline.noise, records, base)
+    noise, without = plan.baseline.noise, plan.rules.without
+    agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, records, base, without)
     gone = (HypothesisState.VETOED, HypothesisState.FAILED)
     barred = {h.draft.treatment.key() for h in evidence.hypotheses if h.state in gone}
     tried = {h.draft.full.key() for h in evidence.hypotheses if h.state is not HypothesisState.PROPOSED}
@@ -87,7 +89,7 @@ def next_agenda(
         if key not in barred and draft.full.key() not in tried:
             kept.append(replace(draft, weight=weights.get(key, draft.weight)))
     kept += _carried(evidence, base, {draft.full.key() for draft in kept} | tried)
-    return replace(agenda, drafts=rank(kept))
+    return replace(agenda, drafts=rank(kept, noise))
 
 
 def _carried(evidence: Evidence, base: Treatment, known: set[str]) -> list[HypothesisDraft]:
@@ -110,12 +112,15 @@ def _agenda(
     noise: float,
     records: Sequence[ExperimentRecord],
     base: Treatment,
+    without: Sequence[Part],
 ) -> Agenda:
-    symptoms = diagnose(results, objective, noise)
+    symptoms = () if Part.DIAGNOSIS in without else diagnose(results, objective, noise)
     context = context_of(codebase, values, symptoms, results)
+    records = () if Part.INSIGHTS in without else records
+    techniques = () if Part.TECHNIQUES in without else techniques
     proposals = propose(techniques, codebase, values, symptoms, records, context, base=base)
     drafts, told = _untold(proposals.drafts, codebase, objective, results)
-    return Agenda(symptoms, rank(drafts), (*proposals.left_out, *told), proposals.needs_code)
+    return Agenda(symptoms, rank(drafts, noise), (*proposals.left_out, *told), proposals.needs_code)
 
 
 def _untold(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
 from rea.domain.errors import UsageError
-from rea.domain.plan import Baseline, Finding, LeftOut, Plan, PlannedHypothesis
+from rea.domain.plan import Baseline, Finding, LeftOut, Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
 from rea.planner.layout import SHARES, lay_out, make_rules
 
@@ -69,9 +69,12 @@ def write_plan(
     budget_s = parse_budget(str(options["budget"]), baseline.device_s)
     devices, limit_s = codebase.resources.devices, codebase.resources.walltime_s
     # Fresh seeds lie far from the search's: a confirmation never sees a seed that selected its finalist.
-    rules = make_rules(baseline, codebase.objective.minimum_gain, budget_s, max(baseline.seeds) + 1000)
+    without = [Part(name) for name in options.get("without") or ()]
+    rules = make_rules(baseline, codebase.objective.minimum_gain, budget_s, max(baseline.seeds) + 1000, without)
     split = options.get("split")
-    shares = {Phase(name): float(share) for name, share in split.items()} if split else SHARES
+    shares = {Phase(name): float(share) for name, share in split.items()} if split else dict(SHARES)
+    if Part.COMBINATION in without:
+        shares[Phase.COMBINATION] = 0.0
     rounds, phases, contingency_s, estimate = lay_out(
         baseline,
         rules,
@@ -80,7 +83,7 @@ def write_plan(
         devices=devices,
         limit_s=limit_s,
         slots=codebase.launcher.slots,
-        reveals=codebase.reveals,
+        reveals=codebase.reveals and Part.CONFIRMATION not in without,
         rounds=options.get("rounds"),
         shares=shares,
     )

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from rea.domain.codebase import Guardrail
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisKind
 from rea.domain.plan import Plan
 from rea.domain.run import Run
 from rea.domain.states import HypothesisState, RunState, is_terminal
 from rea.domain.treatment import Treatment
-from rea.planner.profile import best_so_far, mean_metrics, series
+from rea.planner import joint
+from rea.planner.profile import best_so_far, mean_metrics, noise_df, series
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
 PRUNED_DOUBT = 0.005
+UNKNOWN = Belief(0.0, 0.01)  # of a treatment that no hypothesis claims anything of
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,13 @@ class Evidence:
         return sum(seen) / len(seen) if seen else None
 
     def effect(self, hypothesis: Hypothesis) -> Belief:
-        """Posterior of a hypothesis' effect over its base: its prior, updated with the gains it showed."""
-        draft = hypothesis.draft
-        noise = self.plan.baseline.noise
-        seen = self.observed(hypothesis)
-        if seen:
-            observed, error = sum(seen.values()) / len(seen), noise / math.sqrt(len(seen))
-            return draft.effect.widened(observed, error).updated(observed, error)
-        bound = self.bound(draft.full)
-        if bound is not None:
-            base = self.total(draft.base).mean
-            return draft.effect.updated(bound - base, math.hypot(noise, PRUNED_DOUBT))
-        return draft.effect
+        """Posterior of a hypothesis' effect over its base, from every run of the campaign."""
+        full, base = self.terms(hypothesis.draft.full), self.terms(hypothesis.draft.base)
+        return self.posterior.belief({name: full.get(name, 0.0) - base.get(name, 0.0) for name in {**full, **base}})
+
+    def total(self, treatment: Treatment) -> Belief:
+        """Posterior of a treatment's gain over the baseline, from every run of the campaign."""
+        return self.posterior.belief(self.terms(treatment))
 
     def observed(self, hypothesis: Hypothesis) -> dict[int, float]:
         """What it gained over its base, by search seed that both were trained on."""
@@ -104,23 +102,106 @@ class Evidence:
         mine, theirs = self.gains(draft.full, search), self.gains(draft.base, search)
         return {seed: mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))}
 
-    def total(self, treatment: Treatment) -> Belief:
-        """Posterior of a treatment's gain over the baseline, built up from its base's and its own runs."""
+    @cached_property
+    def _by_id(self) -> Mapping[int, Hypothesis]:
+        return {h.id: h for h in self.hypotheses}
+
+    def parts(self, hypothesis: Hypothesis) -> tuple[Hypothesis, ...]:
+        """The hypotheses that a combination is made of."""
+        if hypothesis.draft.kind is not HypothesisKind.COMBINATION:
+            return ()
+        return tuple(self._by_id[id_] for id_ in hypothesis.draft.parents if id_ in self._by_id)
+
+    def terms(self, treatment: Treatment) -> Mapping[str, float]:
+        """The effects that a treatment's gain over the baseline is the sum of, each with its weight."""
+        key = treatment.key()
+        if key not in self._terms:
+            self._terms[key] = self._sum(treatment)
+        return self._terms[key]
+
+    @cached_property
+    def _terms(self) -> dict[str, Mapping[str, float]]:
+        return {}
+
+    def _sum(self, treatment: Treatment) -> Mapping[str, float]:
         if treatment.empty:
-            return Belief(0.0, 0.0)
+            return {}
         hypothesis = self.hypothesis_of(treatment)
         if hypothesis is None:
-            prior = Belief(0.0, 0.01)
-        else:
-            base = self.total(hypothesis.draft.base)
-            own = hypothesis.draft.effect
-            prior = Belief(base.mean + own.mean, math.hypot(base.sd, own.sd))
-        gains = self.gains(treatment, self.plan.rules.search_seeds)
-        if gains:
-            noise, observed = self.plan.baseline.noise / math.sqrt(len(gains)), sum(gains.values()) / len(gains)
-            return prior.widened(observed, noise).updated(observed, noise)
-        bound = self.bound(treatment)
-        return prior if bound is None else prior.updated(bound, math.hypot(self.plan.baseline.noise, PRUNED_DOUBT))
+            return {f"?{treatment.key()}": 1.0}
+        parts = self.parts(hypothesis)
+        terms = dict(self.terms(hypothesis.draft.base))
+        for part, weight in zip(parts, joint.weights([p.draft for p in parts]), strict=True):
+            terms[joint.name_of(part)] = terms.get(joint.name_of(part), 0.0) + weight
+        terms[joint.name_of(hypothesis)] = 1.0
+        return terms
+
+    @cached_property
+    def posterior(self) -> joint.Posterior:
+        """What all runs of the search say together of all effects."""
+        priors = {joint.name_of(h): joint.own_prior(h, [part.draft for part in self.parts(h)]) for h in self.hypotheses}
+        readings: list[joint.Reading] = []
+        owners: dict[str, str] = {}
+        chosen = self._told()
+        singly = sum(len(self.of(t)) for t in chosen) <= joint.MOST_READINGS
+        for treatment in chosen:
+            terms = self.terms(treatment)
+            unknown = next((name for name in terms if name not in priors), None)
+            if unknown is not None:
+                priors[unknown] = UNKNOWN
+            readings += self._readings(treatment, terms, singly)
+            if not treatment.empty:
+                hypothesis = self.hypothesis_of(treatment)
+                owners[joint.key(terms)] = joint.name_of(hypothesis) if hypothesis else f"?{treatment.key()}"
+        for name in {name for t in self._asked() for name in self.terms(t)} - priors.keys():
+            priors[name] = UNKNOWN
+        return joint.posterior(priors, readings, run_sd=self.run_sd, owners=owners)
+
+    def _asked(self) -> list[Treatment]:
+        return [run.draft.treatment for run in self.runs]
+
+    @property
+    def run_sd(self) -> float:
+        """Relative standard deviation of one baseline run over seeds."""
+        return self.plan.baseline.noise / math.sqrt(2)
+
+    def noise_of(self, treatment: Treatment) -> float:
+        """The same of a treatment: the baseline's until its own seeds say otherwise (scaled inverse chi-squared)."""
+        values = list(self.gains(treatment, self.plan.rules.search_seeds).values())
+        if len(values) < 2 or treatment.empty:
+            return self.run_sd
+        mean, weight = sum(values) / len(values), noise_df(self.plan.baseline)
+        squares = sum((value - mean) ** 2 for value in values)
+        return math.sqrt((weight * self.run_sd**2 + squares) / (weight + len(values) - 1))
+
+    def _told(self) -> list[Treatment]:
+        """The treatments whose runs are looked at together: all of them, or of very many the best and the latest."""
+        trained = [group[0].draft.treatment for group in self._by_treatment.values() if self._telling(group)]
+        if len(trained) <= joint.MOST_TREATMENTS:
+            return trained
+        half = joint.MOST_TREATMENTS // 2
+        means = {t.key(): mean_of(list(self.gains(t).values())) for t in trained}
+        best = sorted(trained, key=lambda t: -means[t.key()])[:half]
+        kept = {t.key(): t for t in [Treatment(), *best, *trained[-half:]]}
+        return list(kept.values())
+
+    def _telling(self, runs: Sequence[Run]) -> bool:
+        return any(r.state in (RunState.SUCCEEDED, RunState.PRUNED) for r in runs)
+
+    def _readings(self, treatment: Treatment, terms: Mapping[str, float], singly: bool) -> list[joint.Reading]:
+        objective, level = self.plan.codebase.objective, self.plan.baseline.mean
+        search = set(self.plan.rules.search_seeds)
+        seen = {s: objective.gain(level, v) for s, v in self.values(treatment).items() if s in search}
+        if not seen:
+            bound = None if treatment.empty else self.bound(treatment)
+            if bound is None:
+                return []
+            return [joint.Reading(terms, bound, math.hypot(self.run_sd, PRUNED_DOUBT), None)]
+        noise = self.noise_of(treatment)
+        if not singly:
+            return [joint.Reading(terms, mean_of(list(seen.values())), noise / math.sqrt(len(seen)), None)]
+        own = noise * math.sqrt(1 - joint.SHARED)
+        return [joint.Reading(terms, gain, own, seed) for seed, gain in sorted(seen.items())]
 
     def metrics(self, treatment: Treatment) -> dict[str, float]:
         """Mean metrics of a treatment's successful runs."""
@@ -128,10 +209,11 @@ class Evidence:
         return mean_metrics(rows)
 
     def eligible(self, hypothesis: Hypothesis) -> bool:
-        """Whether it may become the incumbent: trained, not ruled out, and inside every guardrail.
+        """Whether it may become the incumbent: trained, not ruled out, and no further outside a guardrail than allowed.
 
         While the search has seen a few seeds only, a guardrail metric may lie outside by twice its standard error over
-        seeds; the confirmation grants no such slack.
+        seeds. Where the baseline breaks a guardrail itself, what is built on it may be as far outside as the baseline
+        is: that it needs mending says nothing against the treatment. The confirmation grants neither.
         """
         if hypothesis.state in (HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT):
             return False
@@ -142,9 +224,10 @@ class Evidence:
         """The guardrails it breaks, in words; empty where all hold."""
         count = len(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
         metrics, spread = self.metrics(hypothesis.draft.full), self.plan.baseline.spread
+        baseline = self.plan.baseline.metrics
         broken = []
         for rail in self.plan.codebase.objective.guardrails:
-            slack = 2 * spread.get(rail.metric, 0.0) / math.sqrt(max(count, 1))
+            slack = 2 * spread.get(rail.metric, 0.0) / math.sqrt(max(count, 1)) + rail.outside(baseline)
             if not rail.holds(metrics, slack):
                 broken.append(rail.told(metrics))
         return ", ".join(broken)
@@ -155,11 +238,17 @@ class Evidence:
         return tuple(sorted(scored, key=lambda pair: (-pair[1].mean, pair[0].id)))
 
     def incumbent(self) -> Hypothesis | None:
-        """The best treatment so far, or None while the baseline is: it must more likely than not be better."""
-        for hypothesis, belief in self.ranking():
-            if belief.mean > 0 and belief.above(0.0) >= 0.7:
-                return hypothesis
-        return None
+        """The best treatment so far, or None while the baseline is: it must more likely than not be better.
+
+        One that keeps the guardrails as measured comes before any that does not.
+        """
+        better = [h for h, belief in self.ranking() if belief.mean > 0 and belief.above(0.0) >= 0.7]
+        return next((h for h in better if not self.broken(h)), better[0] if better else None)
+
+    def broken(self, hypothesis: Hypothesis) -> tuple[Guardrail, ...]:
+        """The guardrails that lie behind its mean metrics so far, without any slack."""
+        metrics = self.metrics(hypothesis.draft.full)
+        return tuple(rail for rail in self.plan.codebase.objective.guardrails if not rail.holds(metrics))
 
     def verdict(self, hypothesis: Hypothesis) -> tuple[HypothesisState, Belief, str]:
         """What the runs say of a hypothesis whose tests have ended."""
@@ -193,6 +282,10 @@ class Evidence:
         """True when it has runs and all of them have ended."""
         runs = [r for r in self.of(hypothesis.draft.full) if r.state is not RunState.CANCELLED]
         return bool(runs) and all(is_terminal(run.state) for run in runs)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def singles(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:

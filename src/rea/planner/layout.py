@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rea.domain.errors import GuardrailError
-from rea.domain.plan import Baseline, Estimate, PhasePlan, Rules
+from rea.domain.plan import Baseline, Estimate, Part, PhasePlan, Rules
 from rea.domain.states import Phase
 
 SEARCH = (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)
-SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.6, Phase.COMBINATION: 0.15, Phase.EXPLOITATION: 0.25}
+SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.35, Phase.COMBINATION: 0.45, Phase.EXPLOITATION: 0.2}
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
+# A run must be expected to improve the final choice by this share of the smallest gain worth launching: at a fiftieth,
+# fifty runs that promise no more than that are expected to find one such gain between them.
+WORTH_OF_A_RUN = 0.02
 FEWEST_SEARCHED = 3  # baseline runs a search needs to be one
 MOST_CONFIRMED = 5  # paired seeds of a confirmation
 # A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
@@ -60,7 +63,9 @@ def tight_reveal(predicted_s: float, rules: Rules, limit_s: float) -> float:
     return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s)
 
 
-def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_fresh_seed: int) -> Rules:
+def make_rules(
+    baseline: Baseline, minimum_gain: float, budget_s: float, first_fresh_seed: int, without: Sequence[Part] = ()
+) -> Rules:
     """The numbers the executor is bound by, from the measured noise and the budget.
 
     The confirmation takes as many paired seeds as it needs to tell twice the smallest gain worth launching (0.2 % at
@@ -70,7 +75,7 @@ def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_f
     target = max(2 * minimum_gain, 0.002)
     wanted = min(MOST_CONFIRMED, max(3, math.ceil((2.8 * baseline.noise / target) ** 2)))
     affordable = int(0.25 * budget_s / (baseline.device_s * (1 + TREATED_COST)))
-    count = max(2, min(wanted, affordable))
+    count = 0 if Part.CONFIRMATION in without else max(2, min(wanted, affordable))
     fresh = range(first_fresh_seed, first_fresh_seed + MOST_CONFIRMED)
     return Rules(
         minimum_gain=minimum_gain,
@@ -79,9 +84,11 @@ def make_rules(baseline: Baseline, minimum_gain: float, budget_s: float, first_f
         stop_tolerance=max(0.004, 3 * baseline.noise),
         stop_from=0.3,
         confirm_seeds=tuple(fresh[:count]),
-        spare_seeds=tuple(fresh[count:]),
+        spare_seeds=tuple(fresh[count:]) if count else (),
         search_seeds=baseline.seeds,
         retry_cap=RETRY_CAP,
+        least_gain_per_run=WORTH_OF_A_RUN * minimum_gain,
+        without=tuple(without),
     )
 
 
@@ -167,7 +174,8 @@ def _smallest(
     """
     cost = baseline.device_s
     for runs in itertools.count(math.floor(budget_s / cost) + 1):
-        its_rules = make_rules(baseline, rules.minimum_gain, runs * cost, rules.confirm_seeds[0])
+        first_fresh = min(rules.confirm_seeds, default=0)
+        its_rules = make_rules(baseline, rules.minimum_gain, runs * cost, first_fresh, rules.without)
         fixed = _fixed(baseline, its_rules, runs * cost, devices, limit_s, reveals)
         if runs * cost - profile_s - fixed.total >= FEWEST_SEARCHED * cost:
             return runs

@@ -6,24 +6,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rea.domain.hypothesis import HypothesisDraft, Source
+from rea.planner.worth import expected_best
 
-OPTIMISM = 0.5  # standard deviations of benefit of the doubt (an upper confidence bound)
 DIVERSITY = 0.6  # what the next hypothesis of a mechanism is worth beside one already chosen
 
 
-def score(draft: HypothesisDraft) -> float:
-    """Expected gain per baseline-run of cost, with an optimism bonus, times its aim and the engineers' weight."""
-    return draft.weight * draft.aim * (draft.effect.mean + OPTIMISM * draft.effect.sd) / max(draft.cost_factor, 0.05)
+def score(draft: HypothesisDraft, noise: float) -> float:
+    """What one run of it is expected to add to the model that is launched, per baseline run of cost.
+
+    That is the mean of its gain where the run shows one and zero where it does not, by a reading with this noise, times
+    its aim and the engineers' weight. Thompson sampling would draw from the same beliefs; the expectation is preferred
+    because it is the same at every look and can be read in a plan.
+    """
+    return draft.weight * draft.aim * expected_best(draft.effect, noise) / max(draft.cost_factor, 0.05)
 
 
-def merge(drafts: Sequence[HypothesisDraft]) -> tuple[HypothesisDraft, ...]:
+def merge(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[HypothesisDraft, ...]:
     """Drafts that would train the same model become one: the best believed leads, all sources are credited."""
     groups: dict[str, list[HypothesisDraft]] = {}
     for draft in drafts:
         groups.setdefault(draft.full.key(), []).append(draft)
     merged = []
     for group in groups.values():
-        lead = max(group, key=score)
+        lead = max(group, key=lambda draft: score(draft, noise))
         sources: dict[Source, None] = {}
         citations: dict[str, None] = {}
         for draft in [lead, *group]:
@@ -34,15 +39,15 @@ def merge(drafts: Sequence[HypothesisDraft]) -> tuple[HypothesisDraft, ...]:
     return tuple(merged)
 
 
-def rank(drafts: Sequence[HypothesisDraft]) -> tuple[tuple[HypothesisDraft, float], ...]:
+def rank(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[tuple[HypothesisDraft, float], ...]:
     """Merge, then order greedily by score, discounting every further hypothesis of a mechanism already chosen."""
-    waiting = list(merge(drafts))
+    waiting = {draft.full.key(): draft for draft in merge(drafts, noise)}
+    worth = {key: score(draft, noise) for key, draft in waiting.items()}
     seen: dict[str, int] = {}
     ordered: list[tuple[HypothesisDraft, float]] = []
     while waiting:
-        scored = [(score(d) * (DIVERSITY ** seen.get(d.mechanism, 0) if score(d) > 0 else 1.0), d) for d in waiting]
-        value, best = max(scored, key=lambda pair: (pair[0], pair[1].full.key()))
-        ordered.append((best, value))
-        waiting.remove(best)
-        seen[best.mechanism] = seen.get(best.mechanism, 0) + 1
+        value, best = max((worth[key] * DIVERSITY ** seen.get(d.mechanism, 0), key) for key, d in waiting.items())
+        draft = waiting.pop(best)
+        ordered.append((draft, value))
+        seen[draft.mechanism] = seen.get(draft.mechanism, 0) + 1
     return tuple(ordered)

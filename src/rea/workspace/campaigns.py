@@ -20,7 +20,7 @@ from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ids import number, say
 from rea.domain.names import LONGEST, RULE, as_name, is_name
-from rea.domain.plan import LeftOut, Plan, PlannedHypothesis, read_plan
+from rea.domain.plan import LeftOut, Part, Plan, PlannedHypothesis, read_plan
 from rea.domain.run import RunDraft
 from rea.domain.states import (
     TRANSITIONS,
@@ -49,6 +49,7 @@ from rea.workspace.waking import wait, wake
 PROFILE_RUNS = 3
 MOST_PROFILE_RUNS = 20
 MOST_ROUNDS = 10
+MOST_SEED = 1_000_000
 MOST_GAIN = 0.5  # relative; more is a slip of the pen, or a leak
 ENGINEERS_BELIEF = Belief(0.003, 0.004)  # of a hypothesis an engineer adds without a number
 
@@ -65,13 +66,16 @@ def plan(
     name: str | None = None,
     profile_runs: int = PROFILE_RUNS,
     rounds: int | None = None,
+    seed: int = 1,
+    without: Sequence[str] = (),
 ) -> Campaign:
     """Register a campaign and start measuring its baseline; the plan is drafted when the last of those runs has ended.
 
     A budget that then proves too small for a plan pauses the campaign; `edit` with another one goes on from there.
 
     The engineer who asks for it allows `profile_runs` trainings of the unchanged baseline, each within the codebase's
-    own wall-time limit, and nothing else. Raises ReaError for a codebase that is not ready (see `rea doctor`).
+    own wall-time limit, and nothing else. `seed` is the first of the seeds that the search trains on; `without` names
+    parts of the planner to do without (`Part`). Raises ReaError for a codebase that is not ready (see `rea doctor`).
     """
     if not 2 <= profile_runs <= MOST_PROFILE_RUNS:
         hint = f"seed noise needs 2 at least, better 3; at most {MOST_PROFILE_RUNS}"
@@ -81,6 +85,9 @@ def plan(
         near = f": perhaps --name {as_name(name)}" if as_name(name) else ""
         raise UsageError(f"a campaign cannot be called {name!r}", hint=f"use {RULE}{near}")
     _check_rounds(rounds)
+    if not 1 <= seed <= MOST_SEED:
+        raise UsageError(f"--seed {seed} is no first seed", hint=f"give 1 to {MOST_SEED}")
+    parts = [part.value for part in _parts(without)]
     parse_budget(budget, 1.0)
     codebase = load(root, config=config)
     repo = repository(Path(codebase.root))
@@ -104,7 +111,7 @@ def plan(
             predicted_s=limit_s,
             walltime_s=limit_s,
         )
-        for seed in range(1, profile_runs + 1)
+        for seed in range(seed, seed + profile_runs)
     ]
 
     def allow_profile(tx: Transaction, id_: int) -> None:
@@ -120,7 +127,7 @@ def plan(
         codebase=codebase,
         commit=repo.head(),
         env=_pinned_environment(codebase),
-        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds},
+        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds, "without": parts},
         at=workspace.clock(),
         begin=allow_profile,
     )
@@ -210,7 +217,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             baseline=old.baseline,
             baseline_values=old.baseline_values,
             symptoms=old.symptoms,
-            hypotheses=_planned(rows),
+            hypotheses=_planned(rows, old.baseline.noise),
             left_out=left_out,
             needs_code=old.needs_code,
             profile_s=old.profile_s,
@@ -312,14 +319,23 @@ def _split(named: Mapping[str, float], before: Mapping[str, float]) -> dict[str,
     return {name: named.get(name, kept.get(name, 0.0)) for name in known}
 
 
+def _parts(names: Sequence[str]) -> list[Part]:
+    known = ", ".join(part.value for part in Part)
+    try:
+        return sorted({Part(name) for name in names})
+    except ValueError:
+        unknown = next(name for name in names if name not in set(Part))
+        raise UsageError(f"--without {unknown} is no part of the planner", hint=f"there are: {known}") from None
+
+
 def _check_rounds(rounds: int | None) -> None:
     if rounds is not None and not 1 <= rounds <= MOST_ROUNDS:
         raise UsageError(f"--rounds {rounds} is no number of rounds", hint=f"give 1 to {MOST_ROUNDS}")
 
 
-def _planned(rows: Sequence[Hypothesis]) -> tuple[PlannedHypothesis, ...]:
+def _planned(rows: Sequence[Hypothesis], noise: float) -> tuple[PlannedHypothesis, ...]:
     by_key = {h.draft.full.key(): h for h in rows}
-    return tuple(PlannedHypothesis(by_key[d.full.key()].id, d, s) for d, s in rank([h.draft for h in rows]))
+    return tuple(PlannedHypothesis(by_key[d.full.key()].id, d, s) for d, s in rank([h.draft for h in rows], noise))
 
 
 def parse_treatment(codebase: Codebase, words: Sequence[str]) -> Treatment:

@@ -1,0 +1,61 @@
+"""Confirmation: the baseline and the finalist on fresh paired seeds, to the end."""
+
+from __future__ import annotations
+
+import math
+
+from rea.domain.hypothesis import Hypothesis
+from rea.domain.run import RunDraft
+from rea.domain.states import Phase, is_terminal
+from rea.planner.layout import TIGHT, reveal_s
+from rea.planner.situation import Advance, Situation, nothing
+
+
+def confirmation(situation: Situation, finalist: Hypothesis) -> Advance:
+    """The baseline and the finalist on fresh paired seeds, to the end."""
+    phase = Phase.CONFIRMATION
+    known = {run.draft.key for run in situation.evidence.runs}
+    drafts = []
+    for seed in _confirmation_seeds(situation, finalist):
+        drafts.append(situation.run(nothing(), None, phase, seed, 1.0, stop=False))
+        drafts.append(situation.run(finalist.draft, finalist.id, phase, seed, 1.0, stop=False))
+    missing = tuple(draft for draft in drafts if draft.key not in known)
+    keys = {draft.key for draft in drafts}
+    waiting = [r for r in situation.evidence.runs if r.draft.key in keys and not is_terminal(r.state)]
+    return Advance(runs=missing, done=not missing and not waiting)
+
+
+def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int, ...]:
+    """How many pairs the claim rests on, settled before the first of them is seen.
+
+    The plan's seeds, and as many spare ones as what the search left over pays for.
+    """
+    evidence, plan = situation.evidence, situation.evidence.plan
+    begun = [r.draft.seed for r in evidence.runs if r.draft.key.startswith(f"H-{finalist.id}/")]
+    fresh = (*plan.rules.confirm_seeds, *plan.rules.spare_seeds)
+    chosen = tuple(seed for seed in fresh if seed in begun)
+    if chosen:
+        return chosen
+    own = situation.price(finalist.draft)
+    elsewhere = sum(
+        situation.cost(run) for run in evidence.runs if run.draft.phase not in (Phase.CONFIRMATION, Phase.REVEAL)
+    )
+    reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
+    left = plan.budget_s - plan.contingency_s - elsewhere - reveal - situation.headroom(own)
+    planned, price = len(plan.rules.confirm_seeds), plan.baseline.device_s + own
+    # The reveal of the plan's pairs is kept back already; each spare one is evaluated, too.
+    evaluated = TIGHT * reveal_s(plan.baseline.run_s, 1) * plan.codebase.resources.devices if reveal else 0.0
+    spare = math.floor((left - planned * price) / (price + evaluated))
+    return fresh[: planned + max(0, spare)]
+
+
+def idle_work(situation: Situation) -> tuple[RunDraft, ...]:
+    """What an idle slot may do meanwhile: the confirmation's baseline runs, needed whichever finalist wins."""
+    if situation.evidence.incumbent() is None:
+        return ()
+    known = {run.draft.key for run in situation.evidence.runs}
+    for seed in situation.evidence.plan.rules.confirm_seeds:
+        draft = situation.run(nothing(), None, Phase.CONFIRMATION, seed, 0.0, stop=False)
+        if draft.key not in known:
+            return (draft,)
+    return ()

@@ -1,0 +1,198 @@
+"""One belief over everything a campaign trained: a linear model with normal effects, updated by all runs at once.
+
+A run of a combination says something of each of its parts, a further seed of the baseline of every comparison with it.
+So beliefs are not updated one hypothesis at a time. Each hypothesis has one effect of its own; what a treatment gains
+over the baseline is a sum of effects, and every run is one noisy reading of such a sum:
+
+    gain(run) = Σ weight · effect + level + seed + noise
+
+`level` is what is unknown of the baseline's own mean, `seed` what runs of one seed share. The posterior is that of
+Bayesian linear regression with known variances (Bishop, Pattern Recognition and Machine Learning, 2006, section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Share of a run's seed variance that runs of the same seed have in common, whatever they train. Initial weights and the
+# order of rows are shared; after some hundred steps little of that is left to see where the treatment changes them.
+SHARED = 0.2
+ADDED = 0.8  # what an effect adds beside a larger one: gains of several changes seldom add up in full
+OVERLAP = 0.5  # the same where both work by the same means
+MOST_READINGS = 600  # from here on the seeds of a treatment are taken as one reading
+MOST_TREATMENTS = 400  # so many are believed together, the rest keep what was believed before
+INTERPLAY = 1 / 3  # standard deviation of a combination beside the sum, as a share of each part's effect
+
+Terms = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one run, or the mean of several, showed: the gain over the baseline's mean, and the sd of its own noise.
+
+    `seed` is that of one run; None where the mean is over so many that seeds no longer matter.
+    """
+
+    terms: Terms
+    gain: float
+    noise: float
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Normal over all effects that some run bears on; any other keeps its prior."""
+
+    priors: Mapping[str, Belief]
+    place: Mapping[str, int]
+    mean: np.ndarray
+    cov: np.ndarray
+
+    def belief(self, terms: Terms) -> Belief:
+        """Of a weighted sum of effects."""
+        mean, variance = 0.0, 0.0
+        known: list[tuple[int, float]] = []
+        for name, weight in terms.items():
+            at = self.place.get(name)
+            if at is None:
+                prior = self.priors[name]
+                mean += weight * prior.mean
+                variance += (weight * prior.sd) ** 2
+            elif weight:
+                known.append((at, weight))
+        if known:
+            import numpy as np
+
+            places = [at for at, _ in known]
+            weights = np.array([weight for _, weight in known])
+            mean += float(weights @ self.mean[places])
+            variance += float(weights @ self.cov[np.ix_(places, places)] @ weights)
+        return Belief(mean, math.sqrt(max(variance, 0.0)))
+
+    def draw(self, names: Sequence[str], seed: int) -> dict[str, float]:
+        """One joint sample of these effects."""
+        import numpy as np
+
+        chance = np.random.default_rng(seed)
+        free = {name: self.priors[name] for name in names if name not in self.place}
+        out = {name: float(chance.normal(prior.mean, prior.sd)) for name, prior in free.items()}
+        places = [self.place[name] for name in names if name in self.place]
+        if places:
+            cov = self.cov[np.ix_(places, places)]
+            # Eigenvalues of a posterior may be zero to rounding, which a Cholesky factor does not forgive.
+            values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+            root = vectors * np.sqrt(np.clip(values, 0.0, None))
+            drawn = self.mean[places] + root @ chance.normal(size=len(places))
+            named = [name for name in names if name in self.place]
+            out.update({name: float(value) for name, value in zip(named, drawn, strict=True)})
+        return out
+
+
+def name_of(hypothesis: Hypothesis) -> str:
+    return f"H-{hypothesis.id}"
+
+
+def weights(members: Sequence[HypothesisDraft]) -> tuple[float, ...]:
+    """What each part of a combination is expected to add, as a share of its effect alone; the first leads."""
+    out: list[float] = []
+    for index, draft in enumerate(members):
+        if index == 0:
+            out.append(1.0)
+        else:
+            out.append(OVERLAP if any(alike(draft, other) for other in members[:index]) else ADDED)
+    return tuple(out)
+
+
+def alike(one: HypothesisDraft, other: HypothesisDraft) -> bool:
+    """Whether two hypotheses work by the same means, by mechanism or by what their cards say."""
+    named = one.technique in other.overlaps or other.technique in one.overlaps
+    return one.mechanism == other.mechanism or named
+
+
+def interplay(members: Sequence[HypothesisDraft]) -> float:
+    """Standard deviation of what a combination gains beside the weighted sum of its parts."""
+    return INTERPLAY * math.sqrt(sum(max(abs(d.effect.mean), d.effect.sd / 2) ** 2 for d in members))
+
+
+def own_prior(hypothesis: Hypothesis, parts: Sequence[HypothesisDraft]) -> Belief:
+    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open."""
+    if hypothesis.draft.kind is HypothesisKind.COMBINATION and parts:
+        return Belief(0.0, interplay(parts))
+    return hypothesis.draft.effect
+
+
+def posterior(
+    priors: Mapping[str, Belief],
+    readings: Sequence[Reading],
+    *,
+    run_sd: float,
+    owners: Mapping[str, str],
+) -> Posterior:
+    """Condition the effects on all readings.
+
+    `priors` names every effect; `run_sd` is the relative sd of one baseline run. `owners` maps the key of a reading's
+    terms (see `key`) to the effect that gives way where readings contradict what was believed by more than two standard
+    deviations (`Belief.widened`).
+    """
+    import numpy as np
+
+    wide = dict(priors)
+    for terms, gain, error in _together(readings):
+        owner = owners.get(key(terms))
+        if owner is None or wide[owner].sd <= 0:
+            continue
+        expected = sum(weight * wide[name].mean for name, weight in terms.items())
+        others = sum((weight * wide[name].sd) ** 2 for name, weight in terms.items() if name != owner)
+        prior = wide[owner]
+        wide[owner] = Belief(prior.mean, prior.widened(gain - expected + prior.mean, math.sqrt(others + error**2)).sd)
+
+    names = sorted({name for reading in readings for name in reading.terms})
+    seeds = sorted({r.seed for r in readings if r.seed is not None})
+    place = {name: i for i, name in enumerate(names)}
+    width = len(names) + len(seeds) + 1
+    design = np.zeros((len(readings), width))
+    for row, reading in enumerate(readings):
+        for name, weight in reading.terms.items():
+            design[row, place[name]] = weight
+        if reading.seed is not None:
+            design[row, len(names) + seeds.index(reading.seed)] = 1.0
+        design[row, -1] = 1.0
+    first = np.array([*(wide[name].mean for name in names), *([0.0] * (len(seeds) + 1))])
+    # The level is as good as unknown: a prior ten times as wide as a run's noise leaves it to the data.
+    spread = [wide[n].sd ** 2 for n in names] + [SHARED * run_sd**2] * len(seeds) + [(10 * run_sd) ** 2]
+    prior_cov = np.diag(spread)
+    if not len(readings):
+        return Posterior(wide, {}, first[:0], prior_cov[:0, :0])
+    noise = np.diag([max(r.noise, 1e-9) ** 2 for r in readings])
+    gained = np.array([r.gain for r in readings])
+    crossed = prior_cov @ design.T
+    weighed = np.linalg.solve(design @ crossed + noise, np.column_stack([gained - design @ first, crossed.T]))
+    mean = first + crossed @ weighed[:, 0]
+    cov = prior_cov - crossed @ weighed[:, 1:]
+    count = len(names)
+    return Posterior(wide, place, mean[:count], cov[:count, :count])
+
+
+def key(terms: Terms) -> str:
+    return " ".join(f"{weight:g}*{name}" for name, weight in sorted(terms.items()) if weight)
+
+
+def _together(readings: Iterable[Reading]) -> list[tuple[Terms, float, float]]:
+    """Readings of equal terms as one, weighted by their precision."""
+    groups: dict[str, list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault(key(reading.terms), []).append(reading)
+    out = []
+    for group in groups.values():
+        precision = sum(1 / max(r.noise, 1e-9) ** 2 for r in group)
+        gain = sum(r.gain / max(r.noise, 1e-9) ** 2 for r in group) / precision
+        out.append((group[0].terms, gain, math.sqrt(1 / precision)))
+    return out

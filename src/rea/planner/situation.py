@@ -1,0 +1,246 @@
+"""What a phase is decided on, and what it may answer: hypotheses to add, runs to start, verdicts, whether it is over.
+
+A phase is asked again after every result. Asking twice for the same thing is harmless, because a run is known by its
+key and a hypothesis by what it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rea.domain.codebase import Codebase, Scalar
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
+from rea.domain.plan import Part
+from rea.domain.run import Run, RunDraft
+from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
+from rea.domain.treatment import Treatment
+from rea.knowledge.roles import load_roles
+from rea.planner.evidence import Evidence
+from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
+from rea.planner.profile import stop_limits
+from rea.planner.worth import information
+
+MOST_RETESTED = 3  # arms that may get a further seed at once
+
+_H = HypothesisState
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    hypothesis: int
+    state: HypothesisState
+    belief: Belief | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    hypotheses: tuple[HypothesisDraft, ...] = ()
+    runs: tuple[RunDraft, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    done: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not (self.hypotheses or self.runs or self.judgements or self.done)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a phase is decided on. `spent` maps run ids to device-seconds used so far; `slots` is the launcher's."""
+
+    evidence: Evidence
+    round: int
+    spent: Mapping[int, float]
+    slots: int
+    budget_open: bool = True  # False once the warning threshold is passed: no new hypothesis starts
+
+    @property
+    def in_round(self) -> tuple[Hypothesis, ...]:
+        return tuple(h for h in self.evidence.hypotheses if h.round == self.round)
+
+    def of_kind(self, kind: HypothesisKind) -> tuple[Hypothesis, ...]:
+        return tuple(h for h in self.in_round if h.draft.kind is kind)
+
+    def open_runs(self, *phases: Phase) -> tuple[Run, ...]:
+        return tuple(r for r in self.evidence.runs if r.draft.phase in phases and not is_terminal(r.state))
+
+    def allowance(self, phase: Phase) -> float:
+        """Device-seconds the search may still commit up to the end of this phase; savings of earlier ones included."""
+        granted = 0.0
+        for planned in self.evidence.plan.phases:
+            if planned.phase in SEARCH and planned.round <= self.round:
+                granted += planned.budget_s
+            if planned.round == self.round and planned.phase is phase:
+                break
+        used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
+        return min(granted - used, self._beside_the_claim())
+
+    def _beside_the_claim(self) -> float:
+        """What the budget holds beside the confirmation of the present incumbent, the reveal and the contingency."""
+        plan, incumbent = self.evidence.plan, self.evidence.incumbent()
+        own = TREATED_COST * plan.baseline.device_s if incumbent is None else self.price(incumbent.draft)
+        pairs = len(plan.rules.confirm_seeds) * (plan.baseline.device_s + own)
+        begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is Phase.CONFIRMATION)
+        elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not Phase.CONFIRMATION)
+        reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
+        return plan.budget_s - plan.contingency_s - elsewhere - max(pairs, begun) - reveal - self.headroom(own)
+
+    def headroom(self, device_s: float) -> float:
+        """Device-seconds beyond its own that must be free for a run of this length to be started."""
+        resources = self.evidence.plan.codebase.resources
+        wall_s = device_s / resources.devices
+        return resources.devices * (tight_walltime(wall_s, self.evidence.plan.rules, resources.walltime_s) - wall_s)
+
+    def cost(self, run: Run) -> float:
+        """Device-seconds of a run: used, and while it is open what it should take."""
+        used = self.spent.get(run.id, 0.0)
+        if is_terminal(run.state):
+            return used
+        return max(used, run.draft.predicted_s * self.evidence.plan.codebase.resources.devices)
+
+    def predicted_s(self, draft: HypothesisDraft) -> float:
+        """Wall seconds one training of this draft should take.
+
+        What it was seen to take; before that, what its base was seen to take, times its factor.
+        """
+        own = [r.result.wall_s for r in self.evidence.of(draft.full) if r.state is RunState.SUCCEEDED and r.result]
+        if own:
+            return sum(own) / len(own)
+        seen = [r.result.wall_s for r in self.evidence.of(draft.base) if r.state is RunState.SUCCEEDED and r.result]
+        base_s = sum(seen) / len(seen) if seen else self.evidence.plan.baseline.run_s
+        return base_s * draft.cost_factor
+
+    def price(self, draft: HypothesisDraft) -> float:
+        """Device-seconds of one training of this draft."""
+        return self.predicted_s(draft) * self.evidence.plan.codebase.resources.devices
+
+    def runs(self, draft: HypothesisDraft) -> float:
+        """The same in baseline runs."""
+        return self.price(draft) / self.evidence.plan.baseline.device_s
+
+    def run(
+        self, draft: HypothesisDraft, hypothesis: int | None, phase: Phase, seed: int, priority: float, *, stop: bool
+    ) -> RunDraft:
+        plan = self.evidence.plan
+        predicted = self.predicted_s(draft)
+        limits: tuple[tuple[float, float], ...] = ()
+        if stop and Part.STOP_RULE not in plan.rules.without and not _acts_after_training(draft, plan.codebase):
+            paired = next((r for r in self.evidence.of(Treatment()) if r.draft.seed == seed and r.result), None)
+            if paired is not None and paired.result is not None:
+                rules, objective = plan.rules, plan.codebase.objective
+                curve = paired.result.curve
+                limits = stop_limits(curve, objective, tolerance=rules.stop_tolerance, start=rules.stop_from)
+        who = "baseline" if hypothesis is None else f"H-{hypothesis}"
+        limit_s = plan.codebase.resources.walltime_s
+        return RunDraft(
+            key=f"{who}/seed-{seed}",
+            hypothesis=hypothesis,
+            round=self.round,
+            phase=phase,
+            treatment=draft.full,
+            seed=seed,
+            priority=priority,
+            predicted_s=predicted,
+            walltime_s=walltime(predicted, plan.rules, limit_s),
+            stop_limits=limits,
+        )
+
+
+def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:
+    """Whether a part of its effect is in no curve: such a run is judged by its end alone."""
+    roles = load_roles()
+    knobs = [codebase.knob(name) for name in draft.treatment.overrides]
+    return any(knob and knob.role and knob.role in roles and roles[knob.role].after_training for knob in knobs)
+
+
+def judge(situation: Situation, kinds: Sequence[HypothesisKind]) -> tuple[Judgement, ...]:
+    """Verdicts that changed: of every hypothesis of this round whose runs have all ended."""
+    changed = []
+    for hypothesis in situation.in_round:
+        if hypothesis.draft.kind not in kinds or hypothesis.state in (_H.PROPOSED, _H.VETOED, _H.LEFT_OUT, _H.FAILED):
+            continue
+        if not situation.evidence.tested(hypothesis):
+            continue
+        state, belief, reason = situation.evidence.verdict(hypothesis)
+        if state is not hypothesis.state or _moved(belief, hypothesis.belief):
+            changed.append(Judgement(hypothesis.id, state, belief, reason))
+    return tuple(changed)
+
+
+def _moved(new: Belief, old: Belief | None) -> bool:
+    """Whether a belief changed by something worth saying; a better known base shifts all that was built on it a bit."""
+    return old is None or abs(new.mean - old.mean) > 0.5 * old.sd or new.sd < 0.95 * old.sd
+
+
+def repair(hypothesis: Hypothesis, overrides: Mapping[str, Scalar], why: str) -> HypothesisDraft:
+    """The same claim with one change that a runbook prescribes, to be tested once in its place."""
+    draft = hypothesis.draft
+    return replace(
+        draft,
+        title=f"{draft.title}, repaired",
+        because=f"{hypothesis.name} failed: {why}",
+        treatment=Treatment({**draft.treatment.overrides, **overrides}, draft.treatment.patch),
+        sources=(*draft.sources, Source(SourceKind.EVIDENCE, f"repair of {hypothesis.name}: {why}")),
+        parents=(*draft.parents, hypothesis.id),
+        effect=Belief(0.7 * draft.effect.mean, draft.effect.sd),
+    )
+
+
+def nothing() -> HypothesisDraft:
+    return HypothesisDraft("baseline", "", Treatment(), Belief(0.0, 0.0))
+
+
+def start(situation: Situation, pending: Sequence[Hypothesis], phase: Phase, allowance: float) -> Advance:
+    """First runs of hypotheses that were just added; those too dear for what is left are left out, saying so."""
+    seed = situation.evidence.plan.rules.search_seeds[0]
+    runs, judgements = [], []
+    for hypothesis in pending:
+        price = situation.price(hypothesis.draft)
+        if price <= allowance:
+            allowance -= price
+            judgements.append(Judgement(hypothesis.id, _H.TESTING, None, "in test"))
+            belief = hypothesis.draft.effect.mean
+            runs.append(situation.run(hypothesis.draft, hypothesis.id, phase, seed, belief, stop=True))
+        else:
+            judgements.append(Judgement(hypothesis.id, _H.LEFT_OUT, None, "what is left of the phase is too little"))
+    return Advance(runs=tuple(runs), judgements=tuple(judgements))
+
+
+def further_seeds(
+    situation: Situation, arms: Sequence[Hypothesis], phase: Phase, allowance: float
+) -> tuple[RunDraft, ...]:
+    """The next seed for those arms whose next reading is worth most to the choice of the best.
+
+    An arm competes with the best of the others, or with the baseline. What the choice gains by a reading is the
+    knowledge gradient; below what the plan's rules ask of a run, no seed is worth its price.
+    """
+    evidence, rules = situation.evidence, situation.evidence.plan.rules
+    known = {run.draft.key for run in evidence.runs}
+    totals = {h.id: evidence.total(h.draft.full) for h in arms if evidence.eligible(h)}
+    valued = []
+    for hypothesis in arms:
+        if hypothesis.id not in totals or hypothesis.state is _H.REFUTED:
+            continue  # a refuted one's total may be good by what it was built on
+        rivals = [belief.mean for id_, belief in totals.items() if id_ != hypothesis.id]
+        gained = information(
+            totals[hypothesis.id], evidence.noise_of(hypothesis.draft.full), max([0.0, *rivals])
+        ) / situation.runs(hypothesis.draft)
+        if gained >= rules.least_gain_per_run:
+            valued.append((gained, hypothesis))
+    valued.sort(key=lambda pair: (-pair[0], pair[1].id))
+    runs: list[RunDraft] = []
+    for gained, hypothesis in valued[:MOST_RETESTED]:
+        done = {r.draft.seed for r in evidence.of(hypothesis.draft.full)}
+        seed = next((s for s in rules.search_seeds if s not in done), None)
+        if seed is None:
+            continue
+        wanted = [situation.run(hypothesis.draft, hypothesis.id, phase, seed, gained, stop=False)]
+        wanted = [run for run in wanted if run.key not in known]
+        price = sum(run.predicted_s for run in wanted) * evidence.plan.codebase.resources.devices
+        if wanted and price <= allowance:
+            allowance -= price
+            known |= {run.key for run in wanted}
+            runs += wanted
+    return tuple(runs)

@@ -1,0 +1,64 @@
+"""Validation: each hypothesis alone, in the order of its score, and again where its sign is not settled."""
+
+from __future__ import annotations
+
+from rea.domain.hypothesis import Hypothesis, HypothesisKind
+from rea.domain.run import RunDraft
+from rea.domain.states import HypothesisState, Phase
+from rea.planner.situation import Advance, Judgement, Situation, judge
+from rea.planner.synthesise import rank
+from rea.planner.worth import information
+
+_H = HypothesisState
+
+
+def validation(situation: Situation) -> Advance:
+    """As many runs as there are slots: the first of a hypothesis, or one more seed where that is worth more.
+
+    A hypothesis that was not tested is worth what it may add; one that was, what a further reading may change about
+    taking it or leaving it.
+    """
+    phase = Phase.VALIDATION
+    judgements = judge(situation, [HypothesisKind.SINGLE])
+    if judgements:
+        return Advance(judgements=judgements)
+    arms = situation.of_kind(HypothesisKind.SINGLE)
+    open_runs = situation.open_runs(phase)
+    free = situation.slots - len(open_runs)
+    allowance = situation.allowance(phase)
+    least = situation.evidence.plan.rules.least_gain_per_run
+    runs: list[RunDraft] = []
+    begun: list[Judgement] = []
+    for value, hypothesis, seed in _wanted(situation, arms):
+        price = situation.price(hypothesis.draft)
+        if len(runs) >= free or value < least:
+            break
+        if price > allowance:
+            continue
+        allowance -= price
+        untested = hypothesis.state is _H.PROPOSED
+        if untested:
+            begun.append(Judgement(hypothesis.id, _H.TESTING, None, "in test"))
+        runs.append(situation.run(hypothesis.draft, hypothesis.id, phase, seed, value, stop=untested))
+    return Advance(runs=tuple(runs), judgements=tuple(begun), done=not runs and not open_runs)
+
+
+def _wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[float, Hypothesis, int]]:
+    """What may be run next, most valuable first: (expected gain per baseline run, hypothesis, seed)."""
+    evidence, rules = situation.evidence, situation.evidence.plan.rules
+    noise = evidence.run_sd
+    found: list[tuple[float, Hypothesis, int]] = []
+    if situation.budget_open:
+        waiting = {h.draft.full.key(): h for h in arms if h.state is _H.PROPOSED}
+        first = rules.search_seeds[0]
+        found += [(v, waiting[d.full.key()], first) for d, v in rank([h.draft for h in waiting.values()], noise)]
+    for hypothesis in arms:
+        if hypothesis.state not in (_H.SUPPORTED, _H.INCONCLUSIVE) or not evidence.eligible(hypothesis):
+            continue
+        done = {r.draft.seed for r in evidence.of(hypothesis.draft.full)}
+        seed = next((s for s in rules.search_seeds if s not in done), None)
+        if seed is not None:
+            own = evidence.noise_of(hypothesis.draft.full)
+            value = information(evidence.effect(hypothesis), own) / situation.runs(hypothesis.draft)
+            found.append((value * hypothesis.draft.weight, hypothesis, seed))
+    return sorted(found, key=lambda item: (-item[0], item[1].id))

@@ -1,0 +1,109 @@
+"""One posterior over all effects, from all readings."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import ndtri
+
+from rea.domain.hypothesis import Belief
+from rea.planner.joint import SHARED, Reading, key, posterior
+from rea.planner.worth import expected_best, information
+
+NAMES = ("a", "b", "c")
+RUN_SD = 0.002
+beliefs = st.builds(Belief, st.floats(-0.01, 0.01), st.floats(1e-3, 0.02))
+terms = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([0.5, 0.8, 1.0]), max_size=3)
+readings = st.builds(Reading, terms, st.floats(-0.02, 0.02), st.floats(1e-3, 0.01), st.sampled_from([1, 2, None]))
+priors = st.fixed_dictionaries(dict.fromkeys(NAMES, beliefs))
+several = st.lists(readings, min_size=1, max_size=8)
+
+
+def after(prior, seen, owners=None):
+    return posterior(prior, seen, run_sd=RUN_SD, owners=owners or {})
+
+
+@given(priors, several)
+def test_it_is_the_posterior_of_the_precision_form(prior, seen):
+    """Against the normal equations, Bishop (2006), eq. 3.50 and 3.51, over effects, seeds and level."""
+    found = after(prior, seen)
+    seeds = [1, 2]
+    columns = [*NAMES, *seeds, "level"]
+    design = np.array(
+        [[r.terms.get(c, 0.0) if c in NAMES else float(c == r.seed or c == "level") for c in columns] for r in seen]
+    )
+    variance = np.array([*(prior[n].sd ** 2 for n in NAMES), *[SHARED * RUN_SD**2] * 2, (10 * RUN_SD) ** 2])
+    mean = np.array([*(prior[n].mean for n in NAMES), 0.0, 0.0, 0.0])
+    noise = np.array([r.noise**-2 for r in seen])
+    precision = np.diag(1 / variance) + design.T @ (noise[:, None] * design)
+    expected = np.linalg.solve(precision, mean / variance + design.T @ (noise * np.array([r.gain for r in seen])))
+    spread = np.sqrt(np.diag(np.linalg.inv(precision)))
+    for i, name in enumerate(NAMES):
+        belief = found.belief({name: 1.0})
+        assert belief.mean == pytest.approx(expected[i], abs=1e-8)
+        assert belief.sd == pytest.approx(spread[i], rel=1e-5)
+
+
+@given(priors, several, st.randoms(use_true_random=False))
+def test_the_order_of_runs_does_not_matter(prior, seen, chance):
+    shuffled = list(seen)
+    chance.shuffle(shuffled)
+    for name in NAMES:
+        one, other = after(prior, seen).belief({name: 1.0}), after(prior, shuffled).belief({name: 1.0})
+        assert one.mean == pytest.approx(other.mean, abs=1e-9) and one.sd == pytest.approx(other.sd, abs=1e-9)
+
+
+@given(priors, several)
+def test_no_run_makes_anything_less_sure(prior, seen):
+    found = after(prior, seen)
+    for name in NAMES:
+        assert found.belief({name: 1.0}).sd <= prior[name].sd * (1 + 1e-9)
+
+
+def test_what_no_run_bears_on_keeps_its_prior():
+    prior = {"a": Belief(0.001, 0.01), "b": Belief(0.002, 0.01)}
+    found = after(prior, [Reading({"a": 1.0}, 0.01, 0.002, 1)])
+    assert found.belief({"b": 1.0}) == prior["b"]
+    assert found.belief({"a": 1.0, "b": 1.0}).mean > 0.003
+
+
+def test_a_contradicted_belief_gives_way_to_plain_runs():
+    prior = {"a": Belief(0.003, 0.0005)}
+    seen = [Reading({"a": 1.0}, -0.05, 0.001, s) for s in (1, 2)] + [Reading({}, 0.0, 0.001, s) for s in (1, 2)]
+    stubborn, yielding = after(prior, seen), after(prior, seen, {key({"a": 1.0}): "a"})
+    assert stubborn.belief({"a": 1.0}).mean > -0.02
+    assert yielding.belief({"a": 1.0}).mean == pytest.approx(-0.05, abs=0.003)
+
+
+def test_samples_have_the_posterior_s_mean_and_spread():
+    prior = {name: Belief(0.001, 0.01) for name in NAMES}
+    found = after(prior, [Reading({"a": 1.0, "b": 1.0}, 0.02, 0.001, 1), Reading({}, 0.0, 0.001, 1)])
+    drawn = [found.draw(NAMES, seed) for seed in range(4000)]
+    for name in NAMES:
+        values = np.array([one[name] for one in drawn])
+        belief = found.belief({name: 1.0})
+        assert values.mean() == pytest.approx(belief.mean, abs=4 * belief.sd / math.sqrt(4000))
+        assert values.std() == pytest.approx(belief.sd, rel=0.06)
+    both = np.array([one["a"] + one["b"] for one in drawn])
+    assert both.std() == pytest.approx(found.belief({"a": 1.0, "b": 1.0}).sd, rel=0.06)
+
+
+# ---------------------------------------------------------------- what a run is worth
+
+
+@given(beliefs, st.floats(1e-4, 0.02), st.floats(-0.01, 0.01))
+def test_a_reading_is_never_worth_less_than_nothing_and_never_more_than_knowing(belief, noise, other):
+    best = expected_best(belief, noise, other)
+    assert best >= max(belief.mean, other) - 1e-12
+    assert expected_best(belief, 1e-9, other) >= best - 1e-12
+    assert information(belief, noise, other) <= 0.4 * belief.sd + 1e-12
+
+
+@given(beliefs, st.floats(1e-4, 0.02))
+def test_the_closed_form_is_the_mean_over_outcomes(belief, noise):
+    moved = belief.sd**2 / math.hypot(belief.sd, noise)
+    z = (np.arange(20000) + 0.5) / 20000
+    outcomes = np.maximum(belief.mean + moved * ndtri(z), 0.0)
+    assert expected_best(belief, noise) == pytest.approx(float(outcomes.mean()), abs=2e-6)
