@@ -63,7 +63,7 @@ class Baseline:
 class PlannedHypothesis:
     id: int
     draft: HypothesisDraft
-    score: float  # expected gain per run, with an optimism bonus; the order in which they are tried
+    score: float  # what one run of it is expected to add to the final choice, per baseline run; the order of trials
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from rea.domain.run import Run
 from rea.domain.states import HypothesisState, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner import joint
+from rea.planner.fidelity import rank_correlations
 from rea.planner.profile import best_so_far, mean_metrics, noise_df, series
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
@@ -156,6 +157,16 @@ class Evidence:
         for name in {name for t in self._asked() for name in self.terms(t)} - priors.keys():
             priors[name] = UNKNOWN
         return joint.posterior(priors, readings, run_sd=self.run_sd, owners=owners)
+
+    @cached_property
+    def rank_correlations(self) -> Mapping[float, float]:
+        """How well best-so-far ranks the treatments of this campaign, by share of the curve (see `fidelity`)."""
+        objective = self.plan.codebase.objective
+        first: dict[str, list[tuple[float, float]]] = {}
+        for run in self.runs:
+            if run.state is RunState.SUCCEEDED and run.result is not None:
+                first.setdefault(run.draft.treatment.key(), series(run.result.curve, objective.metric))
+        return rank_correlations(list(first.values()), objective.direction)
 
     def _asked(self) -> list[Treatment]:
         return [run.draft.treatment for run in self.runs]

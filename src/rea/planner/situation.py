@@ -17,6 +17,7 @@ from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.knowledge.roles import load_roles
 from rea.planner.evidence import Evidence
+from rea.planner.fidelity import earliest
 from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.worth import information
@@ -131,7 +132,8 @@ class Situation:
             if paired is not None and paired.result is not None:
                 rules, objective = plan.rules, plan.codebase.objective
                 curve = paired.result.curve
-                limits = stop_limits(curve, objective, tolerance=rules.stop_tolerance, start=rules.stop_from)
+                start = earliest(self.evidence.rank_correlations, rules.stop_from)
+                limits = stop_limits(curve, objective, tolerance=rules.stop_tolerance, start=start)
         who = "baseline" if hypothesis is None else f"H-{hypothesis}"
         limit_s = plan.codebase.resources.walltime_s
         return RunDraft(
