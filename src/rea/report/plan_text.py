@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rea.domain.campaign import Campaign, PlanRecord
+from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
 from rea.domain.plan import Plan, PlannedHypothesis
+from rea.domain.states import Phase
 from rea.planner.draft import funded
 from rea.report import text
 from rea.report.markdown import block, code, plain, table
 
 _ALL = 10_000
+_PLAIN = 0.3  # strength of a symptom that is worth a word at the top
+_TOLD = 3  # of anything, in a sentence
 _BRIEFLY = 10  # hypotheses that are not funded and are told in a line each
 
 
@@ -23,6 +28,7 @@ def render(plan: Plan, record: PlanRecord | None, campaign: Campaign, *, whole: 
     """
     parts = (
         _head(plan, record, campaign),
+        _note(plan),
         _price(plan),
         _baseline(plan),
         _symptoms(plan),
@@ -52,6 +58,78 @@ def _head(plan: Plan, record: PlanRecord | None, campaign: Campaign) -> list[str
         f"launching from a relative gain of {text.percent(plan.rules.minimum_gain, sign=False)}. "
         f"{text.capital(count)} in {text.plural(plan.rounds, 'round')}.",
     ]
+
+
+def _note(plan: Plan) -> list[str]:
+    """What a colleague would say of this plan in a minute."""
+    out = ["## In short", "", " ".join([_what_is_wrong(plan), _what_can_be_told(plan)])]
+    chosen = funded(plan)
+    if chosen:
+        out += ["", " ".join([_what_comes_first(plan, chosen), _what_comes_later(plan, len(chosen))])]
+    aside = _what_is_not_tried(plan)
+    return [*out, "", aside] if aside else out
+
+
+def _what_is_wrong(plan: Plan) -> str:
+    strong = [s for s in plan.symptoms if s.strength >= _PLAIN] or list(plan.symptoms[:1])
+    if not strong:
+        return "The baseline's curves look healthy, so gains have to come from what its tuning did not touch."
+    told = [f"**{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
+    more = f" ({len(plan.symptoms) - len(told)} weaker signs are below.)" if len(plan.symptoms) > len(told) else ""
+    return f"What stands out of the baseline is {text.listing(told)}.{more}"
+
+
+def _what_can_be_told(plan: Plan) -> str:
+    noise, pairs = plan.baseline.noise, len(plan.rules.confirm_seeds)
+    said = f"Of one run, only a gain beyond {text.percent(2 * noise, sign=False)} can be told from luck"
+    if not pairs:
+        return f"{said}; nothing is claimed in the end, as the plan does without a confirmation."
+    end = 2 * noise / pairs**0.5
+    return f"{said}; the {pairs} fresh pairs of the confirmation tell one of {text.percent(end, sign=False)}."
+
+
+def _what_comes_first(plan: Plan, chosen: Sequence[PlannedHypothesis]) -> str:
+    lead = [
+        f"{say('H', item.id)} ({plain(item.draft.title[:1].lower() + item.draft.title[1:])}, expected "
+        f"{text.spread(item.draft.effect.mean, item.draft.effect.sd)})"
+        for item in chosen[:_TOLD]
+    ]
+    aimed = {s.name for s in plan.symptoms for item in chosen if s.name in item.draft.because}
+    why = f", most of them aimed at {text.listing(sorted(n.replace('_', ' ') for n in aimed))}" if aimed else ""
+    mechanisms = len({item.draft.mechanism for item in chosen})
+    return (
+        f"First come {text.listing(lead)}: of {text.plural(len(plan.hypotheses), 'hypothesis', 'hypotheses')} those "
+        f"whose run is expected to add most for its price. {text.capital(text.plural(len(chosen), 'run'))} alone are "
+        f"funded, by {text.plural(mechanisms, 'mechanism')}{why}."
+    )
+
+
+def _what_comes_later(plan: Plan, alone: int) -> str:
+    known = sum(s.kind is SourceKind.INSIGHTS for h in plan.hypotheses for s in h.draft.sources)
+    sources = (
+        f"Earlier experiments speak of {text.plural(known, 'hypothesis', 'hypotheses')}; the rest rests on literature."
+        if known
+        else "No earlier experiment speaks of any of them: what is expected is the literature's word alone."
+    )
+    sets = sum(round(phase.runs) for phase in plan.phases if phase.phase is Phase.COMBINATION)
+    tuned = sum(round(phase.runs) for phase in plan.phases if phase.phase is Phase.EXPLOITATION)
+    later = [f"about {sets} runs of what goes together"] if sets else []
+    later += [f"{tuned} of tuning the best"] if tuned else []
+    return f"Then come {text.listing(later)}. {sources}" if later else sources
+
+
+def _what_is_not_tried(plan: Plan) -> str:
+    out = []
+    if plan.left_out:
+        reasons = Counter(item.reason.split(":")[0] for item in plan.left_out).most_common(2)
+        told = text.listing([f"{plain(reason)} ({count})" for reason, count in reasons])
+        out.append(f"{text.capital(text.plural(len(plan.left_out), 'technique'))} stay out, mostly as {told}.")
+    if plan.needs_code:
+        names = text.listing([plain(item.title) for item in plan.needs_code[:_TOLD]])
+        out.append(f"{len(plan.needs_code)} more need code that is not there, {names} among them.")
+    if plan.rules.without:
+        out.append(f"This plan does without {text.listing([part.value for part in plan.rules.without])}.")
+    return " ".join(out)
 
 
 def _price(plan: Plan) -> list[str]:
@@ -119,7 +197,12 @@ def _hypotheses(plan: Plan) -> list[str]:
     if not chosen:
         return [title, "", "The first validation cannot pay for a run of any."]
     out = [title, "", *_in_full(chosen), ""]
-    return [*out, "The score is the gain expected of one run, in per cent, with a bonus for what is uncertain."]
+    return [
+        *out,
+        "The score is what one run is expected to add to the final choice, in per cent per baseline run: its gain "
+        "where the run shows one, nothing where it does not. As many run at a time as there are slots, and each result may "
+        "change what comes next.",
+    ]
 
 
 def _unfunded(plan: Plan, campaign: Campaign, whole: bool) -> list[str]:
