@@ -200,8 +200,8 @@ def _hypotheses(plan: Plan) -> list[str]:
     return [
         *out,
         "The score is what one run is expected to add to the final choice, in per cent per baseline run: its gain "
-        "where the run shows one, nothing where it does not. As many run at a time as there are slots, and each result may "
-        "change what comes next.",
+        "where the run shows one, nothing where it does not. As many run at a time as there are slots, and each result "
+        "may change what comes next.",
     ]
 
 
