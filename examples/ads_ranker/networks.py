@@ -290,7 +290,9 @@ class AFN(Summed):
     """
 
     NEURONS = 64
-    SMALLEST = 1e-5  # what a logarithm is taken of at least
+    # What a logarithm is taken of at least. With much less, an id that training never moved has logarithms far below
+    # all others, and products beyond anything that the MLP has seen.
+    SMALLEST = 0.01
 
     def __init__(self, fields: int, settings: dict):
         super().__init__()
