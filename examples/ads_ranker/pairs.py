@@ -140,26 +140,49 @@ class Above(nn.Module):
         return AboveDiagonal.apply(matrices.flatten(1), self.upper, self.places)
 
 
+class PartnerDots(torch.autograd.Function):
+    """Inner products of what two fields keep for each other: [batch, fields, width, fields] -> [batch, pairs].
+
+    element [b, i, k, j] is number k of the vector that field i keeps for field j. One copy with fields exchanged makes
+    both passes run along contiguous memory, and the backward pass is one product.
+    """
+
+    @staticmethod
+    def forward(ctx, partners: Tensor, upper: Tensor, symmetric: Tensor) -> Tensor:
+        exchanged = partners.permute(0, 3, 2, 1).contiguous()
+        ctx.save_for_backward(exchanged, symmetric)
+        return (partners * exchanged).sum(2).flatten(1).index_select(1, upper)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        exchanged, symmetric = ctx.saved_tensors
+        batch, fields = exchanged.shape[:2]
+        padded = F.pad(gradient, (0, 1))  # the last column is the zero that the diagonal reads
+        return padded.index_select(1, symmetric).view(batch, fields, 1, fields) * exchanged, None, None
+
+
 class FFM(Interaction):
     """An embedding of its own for every partner field (field-aware FM; Juan et al. 2016), the inner products of all
     pairs feeding an MLP with the fields' own embeddings (ONN; Yang et al. 2020).
 
-    A field's vector holds embedding_dim numbers for itself, then pair_dim for each of the fields.
+    A field's vector holds embedding_dim numbers for itself, then [pair_dim, fields] for its partners.
     """
 
     def __init__(self, fields: int, settings: dict):
         super().__init__()
         self.dim, self.pair_dim = settings["embedding_dim"], settings["pair_dim"]
-        self.above = Above(fields)
-        width = fields * self.dim + self.above.count
+        upper, symmetric = pair_indices(fields)
+        self.register_buffer("upper", upper)
+        self.register_buffer("symmetric", symmetric)
+        width = fields * self.dim + len(upper)
         self.filler = -width % 16  # see DLRM
         self.head = Head(width + self.filler, settings)
 
     def forward(self, e: Tensor) -> Tensor:
-        partners = e[:, :, self.dim :].unflatten(2, (-1, self.pair_dim))
-        products = (partners * partners.transpose(1, 2)).sum(3)
+        partners = e[:, :, self.dim :].unflatten(2, (self.pair_dim, -1))
         own = e[:, :, : self.dim].flatten(1)
-        return self.head(torch.cat([own, self.above(products), e.new_zeros(len(e), self.filler)], 1))
+        products = PartnerDots.apply(partners, self.upper, self.symmetric)
+        return self.head(torch.cat([own, products, e.new_zeros(len(e), self.filler)], 1))
 
 
 class FiBiNET(Interaction):
@@ -187,6 +210,17 @@ class FiBiNET(Interaction):
             left = torch.bmm(x.transpose(0, 1), matrices).transpose(0, 1)
             parts.append(self.above(torch.bmm(left, x.transpose(1, 2))))
         return self.head(torch.cat(parts, 1))
+
+
+def pair_indices(fields: int) -> tuple[Tensor, Tensor]:
+    """For square matrices [fields, fields], flattened: where the pairs above the diagonal lie, int32 [pairs]; and the
+    number of its pair for every element on both sides, `pairs` on the diagonal, int32 [fields * fields].
+    """
+    upper = torch.triu_indices(fields, fields, 1)
+    count = upper.shape[1]
+    symmetric = torch.full((fields, fields), count)
+    symmetric[upper[0], upper[1]] = symmetric[upper[1], upper[0]] = torch.arange(count)
+    return (upper[0] * fields + upper[1]).int(), symmetric.flatten().int()
 
 
 class PairwiseDots(torch.autograd.Function):
@@ -217,13 +251,10 @@ class DLRM(Interaction):
         if numeric_fields:
             self.bottom = nn.Sequential(Linear(numeric_fields * dim, 64), nn.ReLU(), Linear(64, dim))
             fields = fields - numeric_fields + 1
-        upper = torch.triu_indices(fields, fields, 1)
-        count = upper.shape[1]
-        symmetric = torch.full((fields, fields), count)
-        symmetric[upper[0], upper[1]] = symmetric[upper[1], upper[0]] = torch.arange(count)
-        self.register_buffer("pairs", (upper[0] * fields + upper[1]).int())
-        self.register_buffer("symmetric", symmetric.flatten().int())
-        width = count + (dim if numeric_fields else 0)
+        pairs, symmetric = pair_indices(fields)
+        self.register_buffer("pairs", pairs)
+        self.register_buffer("symmetric", symmetric)
+        width = len(pairs) + (dim if numeric_fields else 0)
         # Zeros fill the last 64 bytes of a row: the products behind are up to twice as fast when rows are aligned.
         self.filler = -width % 16
         self.head = Head(width + self.filler, settings)

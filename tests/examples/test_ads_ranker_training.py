@@ -500,6 +500,21 @@ def test_elements_above_the_diagonal_have_the_gradient_of_their_definition(size,
     assert torch.equal(gradient, wanted)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 7), st.integers(1, 4))
+def test_partner_dots_have_the_gradient_of_their_definition(fields, width):
+    torch.manual_seed(fields)
+    e = torch.randn(3, fields, width, fields, requires_grad=True)
+    both = [(i, j) for i in range(fields) for j in range(i + 1, fields)]
+    expected = torch.stack([(e[:, i, :, j] * e[:, j, :, i]).sum(1) for i, j in both], 1)
+    found = pairs.PartnerDots.apply(e, *pairs.pair_indices(fields))
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), e)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), e)
+    torch.testing.assert_close(gradient, wanted)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 6), st.integers(1, 4))
 def test_weighted_and_matrixed_pairs_are_sums_over_pairs_and_start_as_a_factorisation_machine(fields, dim):
@@ -526,9 +541,9 @@ def test_a_field_has_an_embedding_of_its_own_for_every_partner():
     seen = []
     ffm.head = torch.nn.Module()
     ffm.head.forward = lambda x: seen.append(x) or x.sum(1)
-    e = torch.randn(2, 4, 4 + 4 * 3)
+    e = torch.randn(2, 4, 4 + 3 * 4)
     moved = e.clone()
-    moved[:, 1, 4 + 3 * 3 : 4 + 4 * 3] += 1
+    moved[:, 1, 4 + 3 :: 4] += 1
     ffm(e), ffm(moved)
     changed_columns = (seen[0] != seen[1]).any(0).nonzero().flatten().tolist()
     order = [(i, j) for i in range(4) for j in range(i + 1, 4)]
