@@ -1,4 +1,6 @@
-"""Reading one YAML config: every key of the schema must be there, no other key may be, every value is checked."""
+"""Reading one YAML config: every key of the schema must be there unless it has a default, no other key may be, every
+value is checked.
+"""
 
 import difflib
 import math
@@ -7,7 +9,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-INTERACTIONS = ("lr", "fm", "deepfm", "widedeep", "dlrm", "dcnv2", "autoint", "masknet", "finalmlp", "finalnet")
+INTERACTIONS = (
+    *("lr", "fm", "deepfm", "widedeep", "dlrm", "dcnv2", "autoint", "masknet", "finalmlp", "finalnet"),
+    *("fwfm", "fmfm", "ffm", "fibinet", "gdcn", "edcn", "dcnv3", "afn", "wukong"),
+)
+# Of one stream whatever the settings; the others have two, which loss.auxiliary_weight can train singly.
+SINGLE_STREAM = ("lr", "fm", "widedeep", "dlrm", "masknet", "ffm", "fibinet", "wukong")
+TWO_STREAMS_WITH_MLP = ("dcnv2", "gdcn", "fwfm", "fmfm")  # without hidden layers one is left
 NUMERIC_ENCODINGS = ("raw", "log", "standardize", "bucket", "log_bucket", "autodis", "ple", "periodic")
 
 
@@ -137,6 +145,10 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "cross_rank": integer(0),
         "members": integer(1),
         "precision": choice("fp32", "bf16"),
+        "embedding_sets": integer(1),
+        "embedding_factor": integer(1),
+        "pair_dim": integer(1),
+        "mlp_residual": flag,
     },
     "optim": {
         "optimizer": choice("adam", "adamw", "adagrad", "rowwise_adagrad", "rmsprop", "sgd"),
@@ -149,12 +161,16 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "embedding_l2": number(0),
         "gradient_clip": number(0),
         "ema_decay": number(0, 0.999999),
+        "swa_from": number(0, 0.99),
+        "cowclip": number(0),
+        "lookahead": integer(0),
     },
     "loss": {
         "pairwise_weight": number(0),
         "label_smoothing": number(0, 0.99),
         "focal_gamma": number(0),
         "negative_keep": number(0.001, 1),
+        "auxiliary_weight": number(0),
     },
     "train": {
         "batch_size": integer(2),
@@ -165,11 +181,24 @@ SECTIONS: dict[str, dict[str, Check]] = {
     "calibration": {"method": choice("none", "platt", "isotonic"), "holdout": number(0.01, 0.5)},
 }
 
+# What a config means that was written before a key existed.
+DEFAULTS: dict[str, object] = {
+    "model.embedding_sets": 1,
+    "model.embedding_factor": 1,
+    "model.pair_dim": 4,
+    "model.mlp_residual": False,
+    "optim.swa_from": 0.0,
+    "optim.cowclip": 0.0,
+    "optim.lookahead": 0,
+    "loss.auxiliary_weight": 0.0,
+}
+
 
 def load(path: str | Path) -> dict[str, dict]:
     """The checked config as section -> key -> value, numbers converted.
 
-    Raises ConfigError for an unreadable file, an unknown or missing key, or a value out of range.
+    Raises ConfigError for an unreadable file, an unknown or missing key, a value out of range, or settings that rule
+    each other out.
     """
     import yaml
 
@@ -194,6 +223,8 @@ def check(raw: dict, path: str = "config") -> dict[str, dict]:
         values = raw[section]
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {section}: expected a section with the keys {', '.join(keys)}")
+        absent = {key: DEFAULTS[f"{section}.{key}"] for key in keys if f"{section}.{key}" in DEFAULTS}
+        values = {**absent, **values}
         _same_keys(values, list(keys), path, section + ".")
         result[section] = {}
         for key, convert in keys.items():
@@ -201,7 +232,22 @@ def check(raw: dict, path: str = "config") -> dict[str, dict]:
                 result[section][key] = convert(values[key])
             except ValueError as error:
                 raise ConfigError(f"{path}: {section}.{key}: expected {error}, got {values[key]!r}") from None
+    _check_together(result, path)
     return result
+
+
+def _check_together(config: dict[str, dict], path: str) -> None:
+    model, optim = config["model"], config["optim"]
+    if optim["ema_decay"] > 0 and optim["swa_from"] > 0:
+        raise ConfigError(f"{path}: optim.ema_decay and optim.swa_from: expected one average of weights; set one to 0")
+    family = model["interaction"]
+    single = family in SINGLE_STREAM or (family in TWO_STREAMS_WITH_MLP and not model["mlp_units"])
+    if config["loss"]["auxiliary_weight"] > 0 and single and model["embedding_sets"] == 1:
+        others = ", ".join(name for name in INTERACTIONS if name not in SINGLE_STREAM)
+        raise ConfigError(
+            f"{path}: loss.auxiliary_weight: {family} has a single stream here, nothing to weigh; set it to 0, "
+            f"choose model.interaction of {others} with hidden layers, or use several model.embedding_sets"
+        )
 
 
 def _same_keys(found: dict, known: list[str], path: str, prefix: str) -> None:

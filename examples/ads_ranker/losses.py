@@ -10,12 +10,14 @@ def log_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.unsqueeze(1).expand_as(logits))
 
 
-def training_loss(logits: Tensor, labels: Tensor, settings: dict) -> Tensor:
-    """Scalar to minimise.
+def training_loss(logits: Tensor, labels: Tensor, settings: dict, streams: Tensor | None = None) -> Tensor:
+    """Scalar to minimise. streams: log odds of every stream read alone, [batch, members, streams].
 
     label_smoothing s: targets y (1 - s) + s / 2 (Szegedy et al. 2016). focal_gamma: log loss weighted by
     (1 - p of the true class) ** gamma (Lin et al. 2017). pairwise_weight: adds a ranking loss over (click, non-click)
     pairs of the batch (Lin et al. 2024, "Understanding the Ranking Loss for Recommendation with Sparse User Feedback").
+    auxiliary_weight: adds the mean log loss of the streams (deep supervision; Lee et al. 2015). The Tri-BCE loss of FCN
+    (Li et al. 2024) weighs each stream by how far it is behind the whole; here the weight is fixed.
     """
     smoothing, gamma = settings["label_smoothing"], settings["focal_gamma"]
     targets = (labels * (1 - smoothing) + smoothing / 2).unsqueeze(1).expand_as(logits)
@@ -28,6 +30,9 @@ def training_loss(logits: Tensor, labels: Tensor, settings: dict) -> Tensor:
         loss = F.binary_cross_entropy_with_logits(logits, targets)
     if settings["pairwise_weight"] > 0:
         loss = loss + settings["pairwise_weight"] * pairwise_loss(logits, labels)
+    if streams is not None:
+        each = targets.unsqueeze(2).expand_as(streams)
+        loss = loss + settings["auxiliary_weight"] * F.binary_cross_entropy_with_logits(streams, each)
     return loss * logits.shape[1]
 
 

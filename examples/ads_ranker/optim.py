@@ -6,11 +6,13 @@ line each. torch.optim is not used because importing it costs seconds of start-u
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 PLATEAU_FACTOR = 0.1
+LOOKAHEAD_SHARE = 0.5  # how far the slow weights go towards the fast ones
 
 
 def flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -27,8 +29,33 @@ def flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
     return vector, gradient
 
 
-def scatter_rows(gradient: Tensor, ids: Tensor, row_gradients: Tensor) -> None:
+@dataclass(frozen=True, slots=True)
+class ColumnClip:
+    """CowClip (Zheng et al. 2023): the gradient g of a row w that occurred n times in the batch is scaled to a norm of
+    at most n * max(ratio * |w|, FLOOR), before any penalty is added.
+
+    The row of every member counts on its own. table: [rows, members * width].
+    """
+
+    FLOOR: ClassVar[float] = 1e-5
+
+    table: Tensor
+    ratio: float
+    members: int
+
+    def __call__(self, sums: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
+        """sums, the gradients [n, members * width] of the table rows `rows`, clipped. counts: [n] occurrences."""
+        weights = self.table.index_select(0, rows).view(len(rows), self.members, -1).norm(dim=2)
+        gradients = sums.view(len(rows), self.members, -1)
+        limits = counts.unsqueeze(1) * (self.ratio * weights).clamp_min(self.FLOOR)
+        scale = (limits / gradients.norm(dim=2).clamp_min(1e-30)).clamp_max(1)
+        return (gradients * scale.unsqueeze(2)).view_as(sums)
+
+
+def scatter_rows(gradient: Tensor, ids: Tensor, row_gradients: Tensor, clip: ColumnClip | None = None) -> None:
     """gradient[ids[i]] += row_gradients[i], in a fixed order of additions. ids: int32 [n]; row_gradients: [n, width].
+
+    With `clip`, the sum of every row is clipped.
 
     Sorting ids and summing each run with embedding_bag is several times faster than torch's own dense embedding
     gradient, which adds row by row.
@@ -36,7 +63,10 @@ def scatter_rows(gradient: Tensor, ids: Tensor, row_gradients: Tensor) -> None:
     ordered, positions = torch.sort(ids, stable=True)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), (ordered[1:] != ordered[:-1]).nonzero().squeeze(1) + 1])
     sums = torch.nn.functional.embedding_bag(positions, row_gradients, starts, mode="sum")
-    gradient.zero_().index_copy_(0, ordered.index_select(0, starts).long(), sums)
+    rows = ordered.index_select(0, starts).long()
+    if clip is not None:
+        sums = clip(sums, rows, torch.diff(starts, append=starts.new_tensor([len(ids)])))
+    gradient.zero_().index_copy_(0, rows, sums)
 
 
 @dataclass
@@ -49,6 +79,7 @@ class Slot:
     lr: float
     weight_decay: float
     state: list[Tensor] = field(default_factory=list)
+    slow: Tensor | None = None
 
 
 class Optimizer:
@@ -59,6 +90,9 @@ class Optimizer:
     part of the loss, so lambda * table is added to its gradient at every step, whether or not a row was looked up.
     Published values (0.05 to 0.1 on Frappe, 1e-5 on Criteo) mean this; decaying looked-up rows only would make the
     strength depend on how frequent an id is. weight_decay is for the dense weights: decoupled in AdamW, else coupled.
+
+    With lookahead k, every k steps a slow copy of all weights goes half the way to them and they start again from there
+    (Zhang et al. 2019, "Lookahead Optimizer: k steps forward, 1 step back").
     """
 
     def __init__(self, settings: dict, dense: tuple[Tensor, Tensor], table: tuple[Tensor, Tensor]):
@@ -69,6 +103,7 @@ class Optimizer:
         self.dense = Slot(*dense, dense_name, settings["lr"], settings["weight_decay"])
         self.table = Slot(*table, name, table_lr, 0.0)
         self.slots = [self.dense, self.table]
+        self.lookahead, self.steps = settings["lookahead"], 0
         for slot in self.slots:
             self.reset(slot)
 
@@ -82,6 +117,7 @@ class Optimizer:
             slot.state = [torch.zeros(len(slot.value), 1)]
         else:
             slot.state = [zeros(slot.value)]
+        slot.slow = slot.value.clone() if self.lookahead else None
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
@@ -95,6 +131,17 @@ class Optimizer:
                     slot.gradient.mul_(self.clip / norm)
         for slot in self.slots:
             _update(slot, slot.lr * scale)
+        self.steps += 1
+        if self.lookahead and self.steps % self.lookahead == 0:
+            self.look_back()
+
+    @torch.no_grad()
+    def look_back(self) -> None:
+        """Slow weights half the way to the present ones, which then go on from there; nothing without lookahead."""
+        for slot in self.slots:
+            if slot.slow is not None:
+                slot.slow.lerp_(slot.value, LOOKAHEAD_SHARE)
+                slot.value.copy_(slot.slow)
 
 
 def _update(slot: Slot, lr: float) -> None:
@@ -152,11 +199,20 @@ class Schedule:
 
 
 class Average:
-    """Exponential moving average of weights: decay min(ema_decay, (1 + t) / (10 + t)) after t steps."""
+    """Exponential moving average of weights: decay min(ema_decay, (1 + t) / (10 + t)) after t steps.
+
+    active: whether the means stand for the weights.
+    """
+
+    active = True
 
     def __init__(self, decay: float, values: list[Tensor]):
         self.decay, self.steps, self.values = decay, 0, values
         self.means = [value.clone() for value in values]
+
+    def restart(self, place: int) -> None:
+        """After a value was set anew, so that its past says nothing."""
+        self.means[place].copy_(self.values[place])
 
     @torch.no_grad()
     def update(self) -> None:
@@ -171,3 +227,30 @@ class Average:
             kept = value.clone()
             value.copy_(mean)
             mean.copy_(kept)
+
+
+class EvenAverage(Average):
+    """The mean of the weights after every step from number `start` on (stochastic weight averaging; Izmailov et al.
+    2018); until then the weights stand for themselves. As with the moving average, statistics of batch normalisation
+    are those of the weights in training.
+    """
+
+    def __init__(self, start: int, values: list[Tensor]):
+        super().__init__(0.0, values)
+        self.start, self.counts = start, [0] * len(values)
+
+    @property
+    def active(self) -> bool:  # type: ignore[override]
+        return self.steps > self.start
+
+    def restart(self, place: int) -> None:
+        super().restart(place)
+        self.counts[place] = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.steps += 1
+        if self.active:
+            for place, (mean, value) in enumerate(zip(self.means, self.values, strict=True)):
+                self.counts[place] += 1
+                mean.lerp_(value, 1 / self.counts[place])

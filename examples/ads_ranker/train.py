@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from features import Encoded, Features
 from models import Ranker, init_table, row_width
-from optim import Average, Optimizer, Schedule, flatten, scatter_rows
+from optim import Average, ColumnClip, EvenAverage, Optimizer, Schedule, flatten, scatter_rows
 
 START = time.perf_counter() - time.process_time()  # what the imports took belongs to the run
 EVAL_ROWS = 8192  # rows per forward pass without gradients: large enough to be fast, small enough to stay in cache
@@ -51,6 +51,15 @@ class Batches:
         return self.ids.index_select(0, index), self.numbers.index_select(0, index)
 
 
+def average(settings: dict, steps: int, values: list[torch.Tensor]) -> Average | None:
+    """The average of weights that the optimiser's settings ask for, over a run of so many steps."""
+    if settings["ema_decay"] > 0:
+        return Average(settings["ema_decay"], values)
+    if settings["swa_from"] > 0:
+        return EvenAverage(round(settings["swa_from"] * steps), values)
+    return None
+
+
 class Trainer:
     """Model, table, optimiser and random numbers of one run."""
 
@@ -60,15 +69,19 @@ class Trainer:
         rate = float(rows.labels.mean())
         self.model = Ranker(settings, features.shape, math.log(rate / (1 - rate)))
         self.dense, self.dense_gradient = flatten(self.model)
-        self.table = torch.empty(max(1, features.shape.table_rows), settings["members"] * row_width(settings))
+        self.table = torch.empty(
+            max(1, features.shape.table_rows), settings["members"] * row_width(settings, features.shape)
+        )
         self.table_gradient = torch.zeros_like(self.table)
         init_table(self.table, settings)
         self.optimizer = Optimizer(
             config["optim"], (self.dense, self.dense_gradient), (self.table, self.table_gradient)
         )
-        self.schedule = Schedule(config["optim"], steps_per_epoch * config["train"]["epochs"])
-        decay = config["optim"]["ema_decay"]
-        self.average = Average(decay, [self.dense, self.table]) if decay > 0 else None
+        steps = steps_per_epoch * config["train"]["epochs"]
+        self.schedule = Schedule(config["optim"], steps)
+        self.average = average(config["optim"], steps, [self.dense, self.table])
+        ratio = config["optim"]["cowclip"]
+        self.clip = ColumnClip(self.table, ratio, settings["members"]) if ratio > 0 else None
         self.oov = torch.from_numpy(features.oov)
         masked = config["features"]["rare_mask"] > 0
         self.mask_probability = torch.from_numpy(features.mask_probability) if masked else None
@@ -90,6 +103,7 @@ class Trainer:
             # Steps of equal size, so that no epoch ends on a tiny batch.
             begin, end = (len(order) * k // self.steps_per_epoch for k in (i, i + 1))
             total += self.train_step(order[begin:end]) * (end - begin)
+        self.optimizer.look_back()  # what is judged are the slow weights
         return total / len(order), len(order)
 
     def one_epoch_order(self) -> torch.Tensor:
@@ -107,17 +121,21 @@ class Trainer:
         if self.mask_probability is not None:
             ids = torch.where(torch.rand(ids.shape) < self.mask_probability[ids], self.oov, ids)
         embedded = self.look_up(ids).requires_grad_()
-        logits = self.model(embedded, numbers)
+        if self.config["loss"]["auxiliary_weight"] > 0:
+            logits, streams = self.model.streams(embedded, numbers)
+        else:
+            logits, streams = self.model(embedded, numbers), None
         keep = self.config["loss"]["negative_keep"]
         if keep < 1:
             # Dropping non-clicks multiplies the odds by 1 / keep; the model learns the odds of the full log.
             logits = logits - math.log(keep)
-        loss = losses.training_loss(logits, labels, self.config["loss"])
+            streams = None if streams is None else streams - math.log(keep)
+        loss = losses.training_loss(logits, labels, self.config["loss"], streams)
         if not math.isfinite(loss.item()):
             raise DivergenceError(self.step)
         self.dense_gradient.zero_()
         loss.backward()
-        scatter_rows(self.table_gradient, ids.view(-1), embedded.grad.view(-1, self.table.shape[1]))
+        scatter_rows(self.table_gradient, ids.view(-1), embedded.grad.view(-1, self.table.shape[1]), self.clip)
         self.factor = self.schedule.factor(self.step)
         self.optimizer.step(self.factor)
         self.step += 1
@@ -131,12 +149,13 @@ class Trainer:
         init_table(self.table, self.config["model"])
         self.optimizer.reset(self.optimizer.table)
         if self.average:
-            self.average.means[1].copy_(self.table)
+            self.average.restart(1)
 
     def predict(self, rows: Batches) -> np.ndarray:
         """Click probabilities, float64 [n]: the mean over members, with averaged weights where they are kept."""
         self.model.eval()
-        if self.average:
+        averaged = self.average is not None and self.average.active
+        if averaged:
             self.average.swap()
         parts = []
         with torch.inference_mode():
@@ -144,13 +163,13 @@ class Trainer:
                 part = slice(begin, begin + EVAL_ROWS)
                 logits = self.model(self.look_up(rows.ids[part]), rows.numbers[part])
                 parts.append(torch.sigmoid(logits.double()).mean(1))
-        if self.average:
+        if averaged:
             self.average.swap()
         return torch.cat(parts).numpy()
 
     def weights(self) -> list[torch.Tensor]:
         """What predict() reads, to be copied: dense weights, table, and the statistics of batch normalisation."""
-        trained = self.average.means if self.average else [self.dense, self.table]
+        trained = self.average.means if self.average and self.average.active else [self.dense, self.table]
         return [*trained, *self.model.buffers()]
 
     def restore(self, weights: list[torch.Tensor]) -> None:

@@ -50,7 +50,7 @@ def test_every_config_in_the_folder_is_valid(path):
         (("optim", "lrr", 1.0), "unknown key optim.lrr; did you mean optim.lr"),
         (("optim", "lr", "fast"), "optim.lr: expected a number"),
         (("optim", "lr", -1), "optim.lr: expected a number from 0"),
-        (("model", "interaction", "dcnv3"), "model.interaction: expected one of lr, fm"),
+        (("model", "interaction", "dcnv9"), "model.interaction: expected one of lr, fm"),
         (("model", "mlp_units", "64;32"), "model.mlp_units: expected layer widths"),
         (("train", "epochs", 0), "train.epochs: expected a whole number, at least 1"),
         (("model", "wide_part", "yes"), "model.wide_part: expected true or false"),
@@ -69,6 +69,34 @@ def test_a_missing_key_is_named(small_config):
     del small_config["loss"]["focal_gamma"]
     with pytest.raises(config.ConfigError, match=r"missing key loss\.focal_gamma"):
         config.check(small_config)
+
+
+def test_a_config_older_than_a_key_means_what_it_always_meant(small_config):
+    written_out = config.check(small_config)
+    for name, value in config.DEFAULTS.items():
+        section, key = name.split(".")
+        assert written_out[section][key] == value, "the packaged configs leave later switches off"
+        del small_config[section][key]
+    assert config.check(small_config) == written_out
+
+
+def test_two_averages_of_weights_are_refused(small_config):
+    small_config["optim"].update(ema_decay=0.9, swa_from=0.5)
+    with pytest.raises(config.ConfigError, match="one average of weights"):
+        config.check(small_config)
+
+
+@pytest.mark.parametrize("interaction", config.INTERACTIONS)
+@pytest.mark.parametrize("mlp_units", ["8", ""])
+def test_a_loss_on_streams_is_refused_where_there_is_one_stream(small_config, interaction, mlp_units):
+    small_config["model"].update(interaction=interaction, mlp_units=mlp_units)
+    small_config["loss"]["auxiliary_weight"] = 0.5
+    without_mlp = interaction in config.TWO_STREAMS_WITH_MLP and not mlp_units
+    if interaction in config.SINGLE_STREAM or without_mlp:
+        with pytest.raises(config.ConfigError, match=f"auxiliary_weight: {interaction} has a single stream"):
+            config.check(small_config)
+        small_config["model"]["embedding_sets"] = 2
+    assert config.check(small_config)["loss"]["auxiliary_weight"] == 0.5
 
 
 def test_yaml_numbers_without_a_dot_are_numbers(small_config):
