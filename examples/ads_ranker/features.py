@@ -67,6 +67,11 @@ class Features:
         self.crosses = _field_pairs(settings["crosses"], train.cat_fields)
         wanted = max(settings["auto_crosses"], settings["target_pairs"])
         found = information.measure(train, dropped).pairs[:wanted] if wanted else ()
+        if wanted and not found:
+            key = "auto_crosses" if settings["auto_crosses"] else "target_pairs"
+            raise ConfigError(
+                f"features.{key}: no pair of fields tells more than its two fields do in this log; set it to 0"
+            )
         strongest = [(pair.first, pair.second) for pair in found]
         self.crosses += [pair for pair in strongest[: settings["auto_crosses"]] if pair not in self.crosses]
         self.pairs = tuple((names[a], names[b]) for a, b in self.crosses)
@@ -77,6 +82,8 @@ class Features:
         encoding, buckets = settings["numeric_encoding"], settings["numeric_buckets"]
         self.bucketed = encoding in ("bucket", "log_bucket") or settings["numeric_both"]
         self.numbered = encoding not in ("bucket", "log_bucket") or settings["numeric_both"]
+        if settings["numeric_both"] and not self.nums:
+            raise ConfigError("features.numeric_both: this log has no numeric field; set it to false")
         if encoding in ("bucket", "ple") or (self.bucketed and encoding != "log_bucket"):
             self.quantiles = {i: _quantile_edges(train.num[:, i], buckets) for i in self.nums}
 

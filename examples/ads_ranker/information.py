@@ -21,6 +21,7 @@ CELLS = 1 << 17  # pairs with more cells than this share them by hashing
 RARE_COUNT = 10  # an id seen less often than this in train is rare
 CANDIDATES = 40  # pairs, strongest alone, among which the strongest together are looked for
 MOST_PAIRS = 16
+CLEAR = 3.0  # standard errors over rows that a pair must be above nothing: hundreds of pairs are looked at
 CHANCE_DRAWS = 8  # random splits that tell how large a drift chance alone gives
 
 
@@ -61,7 +62,7 @@ def measure(train: Log, without: frozenset[int] = frozenset()) -> Information:
         fields[i] = max(0.0, 1 - loss / entropy)
     models = [_Additive(list(columns.values()), y, half == learnt, rate) for learnt in (0, 1)]
     pairs = [
-        Pair(a, b, sum(model.beyond(_cells(columns[a], columns[b])) for model in models) / len(rows) / entropy)
+        Pair(a, b, _beyond(_cells(columns[a], columns[b]), models)[0] / len(rows) / entropy)
         for a, b in itertools.combinations([i for i in used if i < train.cat.shape[1]], 2)
     ]
     pairs.sort(key=lambda p: (-p.information, p.first, p.second))
@@ -71,17 +72,18 @@ def measure(train: Log, without: frozenset[int] = frozenset()) -> Information:
 def _one_after_another(
     pairs: list[Pair], columns: dict[int, np.ndarray], models: list["_Additive"], scale: float
 ) -> list[Pair]:
-    """The strongest pairs in the order in which they add most beyond those before them, while they add anything.
+    """The strongest pairs in the order in which they add most beyond those before them, while that is no chance.
 
     Of ad × age and category × age the second tells what the first does where the ad has its category.
     """
     waiting, chosen = pairs[:CANDIDATES], []
     while waiting and len(chosen) < MOST_PAIRS:
-        told = {p: sum(m.beyond(_cells(columns[p.first], columns[p.second])) for m in models) / scale for p in waiting}
-        best = max(waiting, key=lambda p: told[p])
-        if told[best] <= 0:
+        told = {p: _beyond(_cells(columns[p.first], columns[p.second]), models) for p in waiting}
+        best = max(waiting, key=lambda p: told[p][0])
+        nats, error = told[best]
+        if nats <= CLEAR * error:
             break
-        chosen.append(Pair(best.first, best.second, told[best]))
+        chosen.append(Pair(best.first, best.second, nats / scale))
         waiting.remove(best)
         for model in models:
             model.absorb(_cells(columns[best.first], columns[best.second]))
@@ -102,8 +104,8 @@ def drift(before: np.ndarray, after: np.ndarray) -> float:
     """How far the distribution of `after` is from that of `before` (codes): 0 no further than by chance, 1 disjoint.
 
     The square root of the Jensen-Shannon divergence in bits, less the most that random splits of the same rows give:
-    two samples of one distribution over many values differ, too. For small drifts the divergence is an eighth of the population
-    stability index (in nats), so that the customary limits 0.1 and 0.25 of that lie at 0.13 and 0.21 here.
+    two samples of one distribution over many values differ, too. For small drifts the divergence is an eighth of the
+    population stability index (in nats), so that the customary limits 0.1 and 0.25 of that lie at 0.13 and 0.21 here.
     """
     values, codes = np.unique(np.concatenate((before, after)), return_inverse=True)
 
@@ -177,10 +179,10 @@ class _Additive:
         self.log_odds += self._offsets(column)[column]
         self._see()
 
-    def beyond(self, column: np.ndarray) -> float:
-        """Nats that offsets for this column would take off the log loss of all judged rows, to second order."""
+    def beyond(self, column: np.ndarray) -> np.ndarray:
+        """Nats that offsets for this column would take off the log loss of each judged row, to second order."""
         offset = self._offsets(column)[column[self.judged]]
-        return float(offset @ (self.residual[self.judged] - 0.5 * offset * self.variance[self.judged]))
+        return offset * (self.residual[self.judged] - 0.5 * offset * self.variance[self.judged])
 
     def _offsets(self, column: np.ndarray) -> np.ndarray:
         values, size = column[self.learnt], int(column.max()) + 1
@@ -190,6 +192,12 @@ class _Additive:
     def _see(self) -> None:
         p = 1 / (1 + np.exp(-np.clip(self.log_odds, -30, 30)))
         self.residual, self.variance = self.y - p, p * (1 - p)
+
+
+def _beyond(column: np.ndarray, models: list[_Additive]) -> tuple[float, float]:
+    """Nats that offsets for this column take off the log loss of all rows, out of fold, and their standard error."""
+    gains = np.concatenate([model.beyond(column) for model in models])
+    return float(gains.sum()), float(gains.std() * np.sqrt(len(gains)))
 
 
 def _cells(a: np.ndarray, b: np.ndarray) -> np.ndarray:

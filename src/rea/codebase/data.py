@@ -65,7 +65,9 @@ def _profile(table: DataTable) -> DataProfile:
         rows=dict(table.rows),
         positive_rate=table.positive_rate,
         fields=tuple(DataField(**one.model_dump()) for one in table.fields),
-        pairs=tuple(FieldPair((one.fields[0], one.fields[1]), one.information) for one in table.pairs),
+        pairs=None
+        if table.pairs is None
+        else tuple(FieldPair((one.fields[0], one.fields[1]), one.information) for one in table.pairs),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,20 @@ class FieldPair:
 
 @dataclass(frozen=True, slots=True)
 class DataProfile:
-    """`rows` by split; `positive_rate` is that of train."""
+    """`rows` by split; `positive_rate` is that of train.
+
+    `pairs` are those that tell more than their two fields do: () says that there is none, None that nobody looked.
+    """
 
     rows: Mapping[str, int]
     positive_rate: float | None
     fields: tuple[DataField, ...]
-    pairs: tuple[FieldPair, ...] = field(default=())
+    pairs: tuple[FieldPair, ...] | None = None
 
     @property
     def categorical(self) -> tuple[DataField, ...]:
         return tuple(one for one in self.fields if one.kind == "categorical")
+
+    @property
+    def numeric(self) -> tuple[DataField, ...]:
+        return tuple(one for one in self.fields if one.kind == "numeric")

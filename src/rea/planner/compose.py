@@ -20,6 +20,9 @@ from rea.planner.profile import series
 from rea.planner.propose import propose
 from rea.planner.synthesise import rank
 
+PAIR_ROLES = ("feature_crosses", "target_pairs")
+NUMERIC_ROLES = ("numeric_encoding", "numeric_buckets", "numeric_both")
+
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
@@ -71,14 +74,13 @@ def context_of(
 
 
 def _of_data(data: DataProfile) -> dict[str, Scalar | tuple[str, ...]]:
-    numeric = len(data.fields) - len(data.categorical)
     rare = [one.rare_rows for one in data.categorical if one.rare_rows is not None]
     sizes = [one.cardinality for one in data.categorical if one.cardinality is not None]
     told: dict[str, Scalar | tuple[str, ...]] = {
         "rows": data.rows.get("train"),
         "positive_rate": data.positive_rate,
         "fields": len(data.fields),
-        "numeric_share": numeric / len(data.fields),
+        "numeric_share": len(data.numeric) / len(data.fields),
         "rare_mass": sum(rare) / len(rare) if rare else None,
         "largest_cardinality": max(sizes, default=None),
     }
@@ -171,8 +173,30 @@ def _agenda(
     symptoms = diagnose(results, objective, noise, data=known.data, run_share=share)
     context = context_of(codebase, values, symptoms, results, known.data)
     proposals = propose(techniques, codebase, values, symptoms, records, context, base=base)
-    drafts, told = _untold(proposals.drafts, codebase, objective, results)
-    return Agenda(symptoms, rank(drafts), (*proposals.left_out, *told), proposals.needs_code)
+    drafts, groundless = _grounded(proposals.drafts, codebase, known.data)
+    drafts, told = _untold(drafts, codebase, objective, results)
+    return Agenda(symptoms, rank(drafts), (*proposals.left_out, *groundless, *told), proposals.needs_code)
+
+
+def _grounded(
+    drafts: Sequence[HypothesisDraft], codebase: Codebase, data: DataProfile | None
+) -> tuple[list[HypothesisDraft], list[LeftOut]]:
+    """Without the drafts for which the data profile shows nothing to work on."""
+    lacks: dict[str, str] = {}
+    if data is not None and data.pairs == ():
+        words = "the data profile shows no pair of fields that tells more than its two fields do"
+        lacks |= dict.fromkeys(PAIR_ROLES, words)
+    if data is not None and not data.numeric:
+        lacks |= dict.fromkeys(NUMERIC_ROLES, "the data have no numeric field")
+    roles = {knob.name: knob.role or "" for knob in codebase.knobs}
+    kept, out = [], []
+    for draft in drafts:
+        reasons = [lacks[roles[name]] for name in draft.treatment.overrides if roles.get(name) in lacks]
+        if reasons:
+            out.append(LeftOut(draft.title, reasons[0]))
+        else:
+            kept.append(draft)
+    return kept, out
 
 
 def _untold(
