@@ -1,5 +1,6 @@
-"""Reading one YAML config: every key of the schema must be there unless it has a default, no other key may be, every
-value is checked.
+"""Reading one YAML config: the keys of the schema and no other, every value checked.
+
+Keys are written out in full, but for those of DEFAULTS, which a config may leave out.
 """
 
 import difflib
@@ -24,6 +25,23 @@ class ConfigError(Exception):
 
 
 Check = Callable[[object], object]
+
+# Settings that a config may leave out: those that came after configs without them were in use.
+DEFAULTS: dict[str, dict[str, object]] = {
+    "features": {
+        "numeric_both": False,
+        "target_fields": "all",
+        "target_prior": 20.0,
+        "target_pairs": 0,
+        "auto_crosses": 0,
+        "cross_min_count": 0,
+        "drop_fields": 0,
+        "hash_rows": 0,
+    },
+    "model": {"embedding_sets": 1, "embedding_factor": 1, "pair_dim": 4, "mlp_residual": False},
+    "optim": {"swa_from": 0.0, "cowclip": 0.0, "lookahead": 0},
+    "loss": {"auxiliary_weight": 0.0},
+}
 
 
 def choice(*names: str) -> Check:
@@ -58,6 +76,14 @@ def integer(low: int) -> Check:
         return int(value)
 
     return check
+
+
+def hash_rows(value: object) -> object:
+    """Table rows per field, of which half are shared by hashing; 0 means no limit."""
+    rows = integer(0)(value)
+    if 0 < rows < 16:
+        raise ValueError("0 for no limit, or a whole number of rows, at least 16")
+    return rows
 
 
 def flag(value: object) -> object:
@@ -128,6 +154,14 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "count_features": flag,
         "target_encoding": flag,
         "crosses": crosses,
+        "numeric_both": flag,
+        "target_fields": choice("all", "high"),
+        "target_prior": number(0.1),
+        "target_pairs": integer(0),
+        "auto_crosses": integer(0),
+        "cross_min_count": integer(0),
+        "drop_fields": integer(0),
+        "hash_rows": hash_rows,
     },
     "model": {
         "interaction": choice(*INTERACTIONS),
@@ -181,18 +215,6 @@ SECTIONS: dict[str, dict[str, Check]] = {
     "calibration": {"method": choice("none", "platt", "isotonic"), "holdout": number(0.01, 0.5)},
 }
 
-# What a config means that was written before a key existed.
-DEFAULTS: dict[str, object] = {
-    "model.embedding_sets": 1,
-    "model.embedding_factor": 1,
-    "model.pair_dim": 4,
-    "model.mlp_residual": False,
-    "optim.swa_from": 0.0,
-    "optim.cowclip": 0.0,
-    "optim.lookahead": 0,
-    "loss.auxiliary_weight": 0.0,
-}
-
 
 def load(path: str | Path) -> dict[str, dict]:
     """The checked config as section -> key -> value, numbers converted.
@@ -223,8 +245,7 @@ def check(raw: dict, path: str = "config") -> dict[str, dict]:
         values = raw[section]
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {section}: expected a section with the keys {', '.join(keys)}")
-        absent = {key: DEFAULTS[f"{section}.{key}"] for key in keys if f"{section}.{key}" in DEFAULTS}
-        values = {**absent, **values}
+        values = {**DEFAULTS.get(section, {}), **values}
         _same_keys(values, list(keys), path, section + ".")
         result[section] = {}
         for key, convert in keys.items():

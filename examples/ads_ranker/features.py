@@ -1,17 +1,19 @@
 """From a click log to what the model reads: rows of one embedding table, and numbers.
 
 Everything here is fitted on the train split alone: which ids are frequent enough for a row of their own, bucket edges,
-means, counts and target statistics.
+means, counts, target statistics and the choice of crosses. Only drop_fields looks at inputs, never labels, of the split
+it is given beside train.
 """
 
 from dataclasses import dataclass
 
+import information
 import numpy as np
-from config import ConfigError
+from config import DEFAULTS, ConfigError
 from data import Log
 
 TARGET_FOLDS = 5
-TARGET_PRIOR_ROWS = 20.0  # an id's click rate is shrunk towards the overall rate by this many rows
+HIGH_CARDINALITY = 50  # fields of more ids than this in train are what target_fields: high means
 RARE_COUNT = 10.0  # ids seen less often than this are masked with the full probability rare_mask
 
 
@@ -47,105 +49,201 @@ class Features:
 
     shape: for the model. oov: int32 [id_fields], the table row that rare and unseen ids of a field share.
     mask_probability: float32 [table_rows], how often training shows the OOV row instead of this one.
+    dropped: names of the fields that drop_fields left out. pairs: those that became fields, as names.
     """
 
-    def __init__(self, settings: dict, train: Log):
-        self.settings = settings
-        self.pairs = _field_pairs(settings["crosses"], train.cat_fields)
-        self.bucketed = settings["numeric_encoding"] in ("bucket", "log_bucket")
+    def __init__(self, settings: dict, train: Log, unlabelled: Log | None = None):
+        """`unlabelled` gives inputs of later rows, which drop_fields compares with train; it is needed for that only.
+
+        Raises ConfigError for a setting that this log cannot meet.
+        """
+        self.settings = settings = {**DEFAULTS["features"], **settings}
+        self.train = train
+        names = train.cat_fields + train.num_fields
+        dropped = _dropped(settings["drop_fields"], train, unlabelled)
+        self.dropped = tuple(names[i] for i in sorted(dropped))
+        self.cats = [i for i in range(train.cat.shape[1]) if i not in dropped]
+        self.nums = [i for i in range(train.num.shape[1]) if i + train.cat.shape[1] not in dropped]
+        self.crosses = _field_pairs(settings["crosses"], train.cat_fields)
+        wanted = max(settings["auto_crosses"], settings["target_pairs"])
+        found = information.measure(train, dropped).pairs[:wanted] if wanted else ()
+        if wanted and not found:
+            key = "auto_crosses" if settings["auto_crosses"] else "target_pairs"
+            raise ConfigError(
+                f"features.{key}: no pair of fields tells more than its two fields do in this log; set it to 0"
+            )
+        strongest = [(pair.first, pair.second) for pair in found]
+        self.crosses += [pair for pair in strongest[: settings["auto_crosses"]] if pair not in self.crosses]
+        self.pairs = tuple((names[a], names[b]) for a, b in self.crosses)
+        self.target_pairs = strongest[: settings["target_pairs"]]
+        self.target_cats = [i for i in self.cats if settings["target_encoding"] and _encoded(settings, train, i)]
+
+        # As ids, as numbers, or with numeric_both as both.
         encoding, buckets = settings["numeric_encoding"], settings["numeric_buckets"]
-        if encoding in ("bucket", "ple"):
-            self.quantiles = [_quantile_edges(train.num[:, i], buckets) for i in range(train.num.shape[1])]
+        self.bucketed = encoding in ("bucket", "log_bucket") or settings["numeric_both"]
+        self.numbered = encoding not in ("bucket", "log_bucket") or settings["numeric_both"]
+        if settings["numeric_both"] and not self.nums:
+            raise ConfigError("features.numeric_both: this log has no numeric field; set it to false")
+        if encoding in ("bucket", "ple") or (self.bucketed and encoding != "log_bucket"):
+            self.quantiles = {i: _quantile_edges(train.num[:, i], buckets) for i in self.nums}
 
         # One vocabulary per id column; an id below the threshold has no row of its own (only train is counted).
         self.vocabularies, self.oov, masks, offset = [], [], [], 0
-        for column in self._id_columns(train):
+        for column, crossed in self._id_columns(train):
             values, counts = np.unique(column, return_counts=True)
-            kept = counts >= settings["min_count"]
-            self.vocabularies.append((values[kept], offset + 1 + np.arange(kept.sum(), dtype=np.int32)))
+            least = settings["min_count"]
+            if crossed:
+                least = settings["cross_min_count"] or least
+            kept = counts >= least
+            rows = _rows(counts[kept], values[kept], settings["hash_rows"])
+            size = int(rows.max()) + 1 if len(rows) else 0
+            self.vocabularies.append((values[kept], (offset + 1 + rows).astype(np.int32)))
             self.oov.append(offset)
-            masks.append(np.concatenate(([0.0], settings["rare_mask"] * np.minimum(1, RARE_COUNT / counts[kept]))))
-            offset += 1 + int(kept.sum())
+            seen = np.bincount(rows, weights=counts[kept], minlength=size)
+            masks.append(np.concatenate(([0.0], settings["rare_mask"] * np.minimum(1, RARE_COUNT / seen))))
+            offset += 1 + size
         self.oov = np.array(self.oov, np.int32)
         self.mask_probability = np.concatenate([*masks, []]).astype(np.float32)
 
         blocks = []
-        if train.num.shape[1] and not self.bucketed:
-            edges = np.stack(self.quantiles).astype(np.float32) if encoding == "ple" else None
-            standard = encoding in ("standardize", "autodis", "periodic")
-            self.center, self.scale = _moments(self._transform(train.num)) if standard else (0.0, 1.0)
-            blocks.append(Numbers(encoding, train.num.shape[1], buckets, edges))
-        derived = self._statistics(train, train)
+        if self.nums and self.numbered:
+            numbers = encoding if encoding not in ("bucket", "log_bucket") else "standardize"
+            edges = np.stack(list(self.quantiles.values())).astype(np.float32) if encoding == "ple" else None
+            standard = numbers in ("standardize", "autodis", "periodic")
+            self.center, self.scale = _moments(self._transform(train.num[:, self.nums])) if standard else (0.0, 1.0)
+            blocks.append(Numbers(numbers, len(self.nums), buckets, edges))
+        derived = self._statistics(train)
         if derived.shape[1]:
             self.derived_center, self.derived_scale = _moments(derived)
             blocks.append(Numbers("standardize", derived.shape[1], buckets, None))
         self.shape = Shape(offset, len(self.vocabularies), tuple(blocks))
-        self.train = train
 
     def encode(self, log: Log) -> Encoded:
         ids = np.empty((len(log), self.shape.id_fields), np.int32)
-        for i, column in enumerate(self._id_columns(log)):
+        for i, (column, _) in enumerate(self._id_columns(log)):
             values, rows = self.vocabularies[i]
             place = np.searchsorted(values, column)
             place[place == len(values)] = 0
             known = values[place] == column if len(values) else np.zeros(len(log), bool)
             ids[:, i] = np.where(known, rows[place] if len(values) else 0, self.oov[i])
         parts = []
-        if log.num.shape[1] and not self.bucketed:
-            parts.append((self._transform(log.num) - self.center) / self.scale)
-        derived = self._statistics(self.train, log)
+        if self.nums and self.numbered:
+            parts.append((self._transform(log.num[:, self.nums]) - self.center) / self.scale)
+        derived = self._statistics(log)
         if derived.shape[1]:
             parts.append((derived - self.derived_center) / self.derived_scale)
         num = np.concatenate(parts, 1) if parts else np.zeros((len(log), 0))
         return Encoded(ids, num.astype(np.float32))
 
     def _id_columns(self, log: Log):
-        """The id columns one after the other: the log's own, crosses, bucketed numbers."""
-        yield from log.cat.T
-        for a, b in self.pairs:
-            yield log.cat[:, a].astype(np.int64) << 32 | log.cat[:, b]
+        """The id columns one after the other, and whether each is a cross: the log's own, crosses, bucketed numbers."""
+        for i in self.cats:
+            yield log.cat[:, i], False
+        for a, b in self.crosses:
+            yield _cross(log, a, b), True
         if self.bucketed:
-            for i, column in enumerate(log.num.T):
-                if self.settings["numeric_encoding"] == "bucket":
-                    bucket = np.searchsorted(self.quantiles[i][1:-1], column, side="right") + 1
-                else:
+            for i in self.nums:
+                column = log.num[:, i]
+                if self.settings["numeric_encoding"] == "log_bucket":
                     bucket = _log_bucket(column, self.settings["numeric_buckets"])
-                yield np.where(np.isnan(column), 0, bucket)
+                else:
+                    bucket = np.searchsorted(self.quantiles[i][1:-1], column, side="right") + 1
+                yield np.where(np.isnan(column), 0, bucket), False
 
     def _transform(self, num: np.ndarray) -> np.ndarray:
-        """Before standardisation: log, autodis and periodic see sign(x) log(1 + |x|)."""
-        if self.settings["numeric_encoding"] in ("log", "autodis", "periodic"):
+        """Before standardisation: log, autodis, periodic and numbers beside buckets see sign(x) log(1 + |x|)."""
+        if self.settings["numeric_encoding"] in ("log", "autodis", "periodic", "bucket", "log_bucket"):
             return np.sign(num) * np.log1p(np.abs(num))
         return num
 
-    def _statistics(self, train: Log, log: Log) -> np.ndarray:
-        """Per id field, in float64 [n, k]: log count of the id in train; log odds of its click rate in train.
+    def _statistics(self, log: Log) -> np.ndarray:
+        """Statistics of train as numbers, float64 [n, k]: per id field the log count of the id and the log odds of its
+        click rate; per pair of target_pairs what the rate of its cell adds to those of its two ids.
 
-        A train row's own label never enters its own click rate: rates come from the other folds.
+        A train row's own label never enters its own numbers: rates come from the other folds.
         """
         columns = []
-        for i in range(train.cat.shape[1]):
-            size = int(max(train.cat[:, i].max(), log.cat[:, i].max())) + 1
-            if self.settings["count_features"]:
-                columns.append(np.log1p(np.bincount(train.cat[:, i], minlength=size))[log.cat[:, i]])
-            if self.settings["target_encoding"]:
-                columns.append(_click_rates(train, log, i, size))
+        for i in range(log.cat.shape[1]):
+            if self.settings["count_features"] and i in self.cats:
+                ids = log.cat[:, i]
+                counts = np.bincount(self.train.cat[:, i], minlength=int(ids.max()) + 1)
+                columns.append(np.log1p(counts)[ids])
+            if i in self.target_cats:
+                columns.append(self._click_log_odds(log, self.train.cat[:, i], log.cat[:, i]))
+        columns += [self._pair_log_odds(log, a, b) for a, b in self.target_pairs]
         return np.stack(columns, 1) if columns else np.zeros((len(log), 0))
 
+    def _pair_log_odds(self, log: Log, a: int, b: int) -> np.ndarray:
+        """What a cell's click rate adds to the log odds that its two ids give independently; 0 for a cell unseen.
 
-def _click_rates(train: Log, log: Log, field: int, size: int) -> np.ndarray:
-    ids, prior = train.cat[:, field], float(train.y.mean())
-    rows = np.bincount(ids, minlength=size).astype(float)
-    clicks = np.bincount(ids, weights=train.y, minlength=size)
-    if log is not train:
-        rows, clicks = rows[log.cat[:, field]], clicks[log.cat[:, field]]
-    else:
-        fold = np.arange(len(ids)) % TARGET_FOLDS
-        key = fold * size + ids
-        rows = rows[ids] - np.bincount(key, minlength=size * TARGET_FOLDS)[key]
-        clicks = clicks[ids] - np.bincount(key, weights=train.y, minlength=size * TARGET_FOLDS)[key]
-    rate = (clicks + TARGET_PRIOR_ROWS * prior) / (rows + TARGET_PRIOR_ROWS)
-    return np.log(rate / (1 - rate))
+        The rate is shrunk towards that of the two ids, so that a cell of few rows says little.
+        """
+        start = np.log(self.train.y.mean() / (1 - self.train.y.mean()))
+        alone = sum(self._click_log_odds(log, self.train.cat[:, i], log.cat[:, i]) for i in (a, b)) - start
+        cells = np.unique(_cross(self.train, a, b))
+        mine, theirs = (np.searchsorted(cells, _cross(part, a, b)) for part in (self.train, log))
+        # A cell that train lacks gets a code of its own, with no rows.
+        there = theirs < len(cells)
+        known = cells[np.where(there, theirs, 0)] == _cross(log, a, b)
+        theirs = np.where(there & known, theirs, len(cells))
+        return self._click_log_odds(log, mine, theirs, 1 / (1 + np.exp(-alone))) - alone
+
+    def _click_log_odds(
+        self, log: Log, train_ids: np.ndarray, ids: np.ndarray, expected: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Log odds of the click rate in train of each row's id, shrunk by target_prior rows towards `expected`.
+
+        ids: [n] of `log`; expected: rates [n], by default the overall rate. Where `log` is train itself, a row's rate
+        comes from the folds that the row is not in.
+        """
+        train, weight = self.train, self.settings["target_prior"]
+        size = int(max(train_ids.max(), ids.max())) + 1
+        rows = np.bincount(train_ids, minlength=size).astype(float)
+        clicks = np.bincount(train_ids, weights=train.y, minlength=size)
+        if log is not train:
+            rows, clicks = rows[ids], clicks[ids]
+        else:
+            fold = np.arange(len(ids)) % TARGET_FOLDS
+            key = fold * size + ids
+            rows = rows[ids] - np.bincount(key, minlength=size * TARGET_FOLDS)[key]
+            clicks = clicks[ids] - np.bincount(key, weights=train.y, minlength=size * TARGET_FOLDS)[key]
+        prior = float(train.y.mean()) if expected is None else expected
+        rate = (clicks + weight * prior) / (rows + weight)
+        return np.log(rate / (1 - rate))
+
+
+def _dropped(count: int, train: Log, unlabelled: Log | None) -> frozenset[int]:
+    fields = train.cat.shape[1] + train.num.shape[1]
+    if count >= fields:
+        raise ConfigError(f"features.drop_fields: expected less than the {fields} fields there are, got {count}")
+    if not count:
+        return frozenset()
+    if unlabelled is None:
+        raise ValueError("drop_fields compares train with the inputs of another split: give one as `unlabelled`")
+    return information.least_useful(train, unlabelled, count)
+
+
+def _encoded(settings: dict, train: Log, field: int) -> bool:
+    return settings["target_fields"] == "all" or len(np.unique(train.cat[:, field])) > HIGH_CARDINALITY
+
+
+def _cross(log: Log, a: int, b: int) -> np.ndarray:
+    return log.cat[:, a].astype(np.int64) << 32 | log.cat[:, b]
+
+
+def _rows(counts: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
+    """A row below `most` for each kept value of a field; 0 or room enough: one each.
+
+    Frequent ids keep rows of their own and the rest share the other half by hashing (Zhang et al., "Model size
+    reduction using frequency based double hashing for recommender systems", RecSys 2020, with one hash).
+    """
+    if not most or len(values) <= most:
+        return np.arange(len(values))
+    own = most // 2
+    frequent = np.argsort(-counts, kind="stable")[:own]
+    rows = own + information.hashed(values, most - own)
+    rows[frequent] = np.arange(own)
+    return np.unique(rows, return_inverse=True)[1]
 
 
 def _field_pairs(crosses: str, fields: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ The same config, seed and number of threads give the same bits. No label of the 
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -181,7 +182,8 @@ def train(config: dict, seed: int, run_dir: Path, log) -> None:
     """Trains until `epochs` are done or `patience` epochs brought no better validation NE; keeps the best epoch."""
     torch.manual_seed(seed)
     logs = data.load(config["data"], labelled=["train", "valid"])
-    features = Features(config["features"], logs["train"])
+    # Which fields to leave out is decided on inputs of the visible split, too; its labels stay out of it.
+    features = Features(config["features"], logs["train"], dataclasses.replace(logs["valid"], y=None, teacher=None))
     splits = {name: Batches(features.encode(part), part.y) for name, part in logs.items()}
     fitting = splits["train"]
     holdout = None

@@ -73,7 +73,7 @@ def test_a_missing_key_is_named(small_config):
 
 def test_a_config_older_than_a_key_means_what_it_always_meant(small_config):
     written_out = config.check(small_config)
-    for name, value in config.DEFAULTS.items():
+    for name, value in ((f"{s}.{k}", v) for s, keys in config.DEFAULTS.items() for k, v in keys.items()):
         section, key = name.split(".")
         assert written_out[section][key] == value, "the packaged configs leave later switches off"
         del small_config[section][key]

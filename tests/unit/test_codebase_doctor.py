@@ -101,6 +101,12 @@ BROKEN = {
     "no metrics": ("metrics", None, edit("train.py", "REA_METRICS", ""), "JSON lines"),
     "no steps": ("metrics", None, edit("train.py", "epoch", "x"), '"step"'),
     "signers": ("approvals", False, remove(".rea/allowed_signers"), "allowed_signers"),
+    "data profile": (
+        "data profile",
+        False,
+        edit("rea.toml", "style", 'profile = "describe.py"\nstyle'),
+        "leave it out",
+    ),
     "launcher": ("launcher", False, edit("rea.toml", "[knobs]", '[launcher]\nkind = "slrm"\n[knobs]'), "'slurm'"),
 }
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "rea.toml"
 TRAIN_PLACEHOLDERS: Final = ("python", "config", "seed", "run_dir")
+PROFILE_PLACEHOLDERS: Final = ("python", "config")
 EVALUATE_PLACEHOLDERS: Final = ("python", "config", "seed", "run_dir", "predictions", "split")
 FILE_STYLES: Final = (ConfigStyle.YAML, ConfigStyle.TOML, ConfigStyle.JSON)
 
@@ -98,6 +99,8 @@ def digest(codebase: Codebase) -> str:
     """SHA-256 (hexadecimal) over what `rea.toml` means, wherever the codebase lies; for plans."""
     content = dataclasses.asdict(codebase)
     del content["root"]
+    if content["profile"] is None:
+        del content["profile"]  # what was signed before there was such a key means the same as ever
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -291,7 +294,10 @@ def _command_problems(table: File) -> list[_Problem]:
                     "for example --split {split}",
                 )
             )
-    if "config" in set(PLACEHOLDER.findall(f"{codebase.train} {codebase.evaluate or ''}")) and codebase.config is None:
+    if codebase.profile is not None:
+        problems += _template_problems("profile", codebase.profile, PROFILE_PLACEHOLDERS)
+    commands = f"{codebase.train} {codebase.evaluate or ''} {codebase.profile or ''}"
+    if "config" in set(PLACEHOLDER.findall(commands)) and codebase.config is None:
         problems.append(
             _Problem(
                 "[codebase] config",
@@ -509,4 +515,5 @@ def _codebase(root: Path, table: File, knobs: tuple[Knob, ...]) -> Codebase:
         ),
         launcher=LauncherChoice(launcher.kind, launcher.slots, dict(launcher.__pydantic_extra__)),
         knobs=knobs,
+        profile=table.codebase.profile,
     )

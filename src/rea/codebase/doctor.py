@@ -67,6 +67,7 @@ def examine(
         _config,
         _baseline,
         _evaluate,
+        _profile,
         _roles,
         _metrics,
         _signers,
@@ -247,6 +248,21 @@ def _evaluate(codebase: Codebase, folder: Path) -> Iterator[Check]:
         )
     else:
         yield Check(name, None, f"{path} is not listed as protected", f"add {path!r} to [codebase] protected")
+
+
+def _profile(codebase: Codebase, folder: Path) -> Iterator[Check]:
+    """A codebase that describes no data is told nothing: REA then diagnoses curves alone."""
+    if codebase.profile is None:
+        return
+    name, script = "data profile", trainer.script_of(codebase.profile, folder)
+    if script is not None:
+        yield Check(name, True, f"printed by {script.relative_to(folder).as_posix()}")
+        return
+    named = [word for word in shlex.split(codebase.profile) if word.endswith(".py")]
+    if named:
+        yield Check(name, False, f"{named[0]} is not in {folder}", "correct [codebase] profile, or leave it out")
+    else:
+        yield Check(name, None, "the command names no Python script of the codebase, so it was not checked")
 
 
 def _roles(codebase: Codebase, folder: Path) -> Iterator[Check]:

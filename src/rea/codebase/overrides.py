@@ -121,6 +121,14 @@ def evaluate_command(
     return Command(tuple(words), {**(env or {}), **own}, worktree)
 
 
+def profile_command(codebase: Codebase, worktree: Path, *, env: Mapping[str, str]) -> Command | None:
+    """The command that describes the data, in a worktree at the pinned commit; None if rea.toml has none."""
+    if codebase.profile is None:
+        return None
+    values = {"config": codebase.config, "python": python_of(codebase)}
+    return Command(tuple(_fill(codebase, codebase.profile, worktree, values)), dict(env), worktree)
+
+
 def baseline_values(codebase: Codebase, worktree: Path) -> dict[str, Scalar]:
     """What the baseline says for each knob, by knob name. A knob nothing is known of is left out.
 

@@ -1,4 +1,4 @@
-"""The tables of `rea.toml` as Pydantic models.
+"""The tables of `rea.toml`, and the data profile that a codebase prints, as Pydantic models.
 
 A field's description is what an error says was expected there. Cross-field rules live in `config.py`.
 Import this module late: Pydantic costs start-up time.
@@ -7,7 +7,7 @@ Import this module late: Pydantic costs start-up time.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
@@ -61,6 +61,9 @@ class CodebaseTable(Table):
     train: Text = Field(description='the training command, such as "{python} train.py --config {config} --seed {seed}"')
     evaluate: Text | None = Field(
         None, description='the evaluation command, such as "{python} evaluate.py --run {run_dir} --split {split}"'
+    )
+    profile: Text | None = Field(
+        None, description='a command that describes the data, such as "{python} profile_data.py --config {config}"'
     )
     config: Inside | None = Field(None, description='the trainer\'s config, such as "configs/dcnv2.yaml"')
     style: str = Field(description="one of yaml, toml, json, hydra, argparse, env")
@@ -137,6 +140,41 @@ class File(Table):
     resources: ResourcesTable = Field(description="the table [resources]")
     launcher: LauncherTable = Field(default_factory=_local, description="the table [launcher]")
     knobs: dict[str, KnobTable] = Field({}, description='the table [knobs], one line "name" = { … } each')
+
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+
+
+class _Answer(BaseModel):
+    """Part of what a `profile` command prints: known keys are checked, others are the codebase's own."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class DataFieldTable(_Answer):
+    name: Text
+    kind: Literal["categorical", "numeric"]
+    cardinality: Annotated[int, Field(ge=0)] | None = None
+    coverage: Share | None = None
+    rare_rows: Share | None = None
+    rare_ids: Share | None = None
+    unseen_rows: Share | None = None
+    drift: Share | None = None
+    information: Share | None = None
+
+
+class FieldPairTable(_Answer):
+    fields: Annotated[list[Text], Field(min_length=2, max_length=2)]
+    information: FiniteFloat
+
+
+class DataTable(_Answer):
+    """The one JSON object that a `profile` command prints."""
+
+    rows: dict[Text, Annotated[int, Field(ge=0)]]
+    positive_rate: Share | None = None
+    fields: Annotated[list[DataFieldTable], Field(min_length=1, max_length=5000)]
+    pairs: Annotated[list[FieldPairTable], Field(max_length=100)] | None = None
 
 
 def expected_at(location: tuple[Any, ...]) -> str | None:

@@ -147,7 +147,8 @@ class LauncherChoice:
 class Codebase:
     """A registered codebase as `rea.toml` describes it. `root` is the folder of `rea.toml`, absolute.
 
-    `train` and `evaluate` are command templates with {python}, {config}, {seed}, {run_dir}, {predictions}, {split}.
+    `train`, `evaluate` and `profile` are command templates with {python}, {config}, {seed}, {run_dir}, {predictions},
+    {split}; `profile` prints the data profile.
     `env` names the variables of the engineer's shell that jobs may see; their values are pinned in the plan.
     """
 
@@ -165,6 +166,7 @@ class Codebase:
     resources: Resources
     launcher: LauncherChoice
     knobs: tuple[Knob, ...]
+    profile: str | None = None
 
     @property
     def reveals(self) -> bool:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from rea.domain.campaign import PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import loads
+from rea.domain.data import DataProfile
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.ids import say
@@ -57,6 +58,7 @@ class Baseline:
     peak_memory_bytes: int
     epochs: float
     spread: Mapping[str, float] = field(default_factory=dict)  # standard deviation over seeds, by metric
+    data: DataProfile | None = None  # what the codebase tells about its data, where it does
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ class Symptom(StrEnum):
     NOT_CONVERGED = "not_converged"  # validation still improves when training stops
     UNSTABLE = "unstable"  # spikes, NaN, seeds that diverge
     MISCALIBRATED = "miscalibrated"  # mean prediction and mean label differ
-    NOISY_VALIDATION = "noisy_validation"  # the curve jitters by more than the gain looked for
-    SLOW = "slow"  # a run takes most of what a phase may spend
-    RARE_IDS = "rare_ids"  # much of the vocabulary is seen a handful of times
+    NOISY_VALIDATION = "noisy_validation"  # seeds, rows or the curve vary by more than the gain looked for
+    SLOW = "slow"  # a run takes a large part of what a phase may spend
+    RARE_IDS = "rare_ids"  # many rows of a field carry ids seen a handful of times
     DRIFT = "drift"  # validation rows differ from training rows
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rea.codebase.config import digest as codebase_digest
+from rea.codebase.data import data_profile
 from rea.codebase.overrides import baseline_values
 from rea.codebase.proposal import propose
 from rea.domain.campaign import Campaign
 from rea.domain.codec import canonical, digest
+from rea.domain.data import DataProfile
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisKind
 from rea.domain.ledger import Purse
@@ -32,17 +34,19 @@ from rea.domain.states import (
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
 from rea.executor.decide import held, hopeless, next_state
-from rea.executor.jobs import build, checkout, job_name, run_folder
+from rea.executor.jobs import build, checkout, environment, job_name, run_folder
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.guard.signing import read_signers
 from rea.planner.compose import first_agenda, next_agenda
-from rea.planner.draft import write_plan
+from rea.planner.draft import first_validation_s, write_plan
 from rea.planner.evidence import Evidence
 from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
 from rea.planner.profile import measure
 from rea.planner.situation import repair
+
+DATA_PROFILE_S = 120.0  # a wake waits for it, and a lease is longer than any wake
 
 
 @dataclass(frozen=True)
@@ -239,8 +243,19 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
     folder = checkout(tools, campaign, Treatment())
     values = baseline_values(codebase, folder)
     records = tools.store.experiments()
-    without = [Part(name) for name in campaign.options.get("without") or ()]
-    agenda = first_agenda(tools.techniques(), codebase, values, profile, baseline.noise, records, without)
+    data, complaint = _data_profile(tools, campaign, folder)
+    baseline = replace(baseline, data=data)
+    agenda = first_agenda(
+        tools.techniques(),
+        codebase,
+        values,
+        profile,
+        baseline.noise,
+        records,
+        without=[Part(name) for name in campaign.options.get("without") or ()],
+        data=data,
+        validation_s=first_validation_s(campaign, baseline, rows.balance.spent),
+    )
     now = tools.clock()
     try:
         with wake.transaction() as tx:
@@ -264,6 +279,8 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
             text = canonical(plan)
             tx.add_plan(campaign.id, text, digest(text), now)
             tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
+            if complaint:
+                tx.event(campaign.id, "data", f"{complaint}; the diagnosis goes by the curves alone", now)
             tx.event(campaign.id, "plan", f"a plan with {len(planned)} hypotheses waits for approval", now)
     except BudgetTooSmallError as error:
         edit = f"`rea plan edit {campaign.title} --budget {error.runs}r`"
@@ -273,6 +290,15 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
             _fail(wake, a.Fail(str(error)))
             return
         raise
+
+
+def _data_profile(tools: Tools, campaign: Campaign, folder: Path) -> tuple[DataProfile | None, str]:
+    """What the codebase tells about its data, or why it does not. A plan can be made without it."""
+    limit_s = min(campaign.codebase.resources.walltime_s, DATA_PROFILE_S)
+    try:
+        return data_profile(campaign.codebase, folder, env=environment(tools, campaign), limit_s=limit_s), ""
+    except ReaError as error:
+        return None, str(error)
 
 
 def _begin_round(wake: Wake, action: a.BeginRound) -> None:

@@ -48,7 +48,7 @@ def checkout(tools: Tools, campaign: Campaign, treatment: Treatment) -> Path:
 def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
     """The job of one attempt. Raises ReaError where its commands cannot be made."""
     run_dir = Path(attempt.run_dir)
-    env = {**tools.job_env, **campaign.env, **_threads(campaign)}
+    env = environment(tools, campaign)
     if run.draft.phase is Phase.REVEAL:
         steps = _reveal_steps(tools, campaign, run, run_dir, runs, env)
     else:
@@ -129,6 +129,11 @@ def latest_folder(tools: Tools, campaign: int, run: int) -> Path:
 def _axis(runs: tuple[Run, ...]) -> str:
     done = next((run.result for run in runs if run.result is not None and run.result.curve), None)
     return done.axis if done is not None else "epoch"
+
+
+def environment(tools: Tools, campaign: Campaign) -> dict[str, str]:
+    """What the codebase's commands see of this machine's environment, and what the plan pins of it."""
+    return {**tools.job_env, **campaign.env, **_threads(campaign)}
 
 
 def _threads(campaign: Campaign) -> dict[str, str]:

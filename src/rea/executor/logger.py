@@ -69,7 +69,7 @@ def experiment(
         technique=draft.technique if draft.kind is HypothesisKind.SINGLE else None,
         roles=_by_role(draft.treatment.overrides, roles),
         values=_by_role(values, roles),
-        context=context_of(campaign.codebase, values, plan.symptoms, baseline),
+        context=context_of(campaign.codebase, values, plan.symptoms, baseline, plan.baseline.data),
         effect=effect,
         se=se,
         seeds=len(shared),

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rea.domain.codebase import Codebase, Objective, Scalar
+from rea.domain.data import DataProfile
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import Finding, LeftOut, Part
 from rea.domain.run import Run, RunResult
-from rea.domain.states import HypothesisState, RunState
+from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.planner.diagnose import diagnose
@@ -18,6 +19,9 @@ from rea.planner.evidence import Evidence
 from rea.planner.profile import series
 from rea.planner.propose import propose
 from rea.planner.synthesise import rank
+
+PAIR_ROLES = ("feature_crosses", "target_pairs")
+NUMERIC_ROLES = ("numeric_encoding", "numeric_buckets", "numeric_both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,30 @@ class Agenda:
     needs_code: tuple[LeftOut, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a diagnosis may use beside runs: the data profile, and the device-seconds that a validation may spend.
+
+    `without` names the parts of the planner that stay silent.
+    """
+
+    data: DataProfile | None
+    validation_s: float | None
+    without: tuple[Part, ...] = ()
+
+
 def context_of(
-    codebase: Codebase, values: Mapping[str, Scalar], symptoms: Sequence[Finding], results: Sequence[RunResult]
+    codebase: Codebase,
+    values: Mapping[str, Scalar],
+    symptoms: Sequence[Finding],
+    results: Sequence[RunResult],
+    data: DataProfile | None = None,
 ) -> dict[str, Scalar | tuple[str, ...]]:
-    """Where an experiment takes place, in the words insights compare contexts by."""
+    """Where an experiment takes place, in the words insights compare contexts by.
+
+    What is not known is left out. `rows` and `positive_rate` are those of train; `rare_mass` is the mean over
+    categorical fields of the share of rows whose id is rare; `epochs_to_best` the mean epoch of the best reading.
+    """
     context: dict[str, Scalar | tuple[str, ...]] = {
         "codebase": codebase.name,
         "symptoms": tuple(s.name for s in symptoms),
@@ -45,7 +69,33 @@ def context_of(
         seen = [result.metrics[key] for result in results if key in result.metrics]
         if seen:
             context[name] = seen[0]
+    best = _best_epochs(results, codebase.objective)
+    if best:
+        context["epochs_to_best"] = sum(best) / len(best)
+    if data is not None:
+        context = {**_of_data(data), **context}
     return context
+
+
+def _of_data(data: DataProfile) -> dict[str, Scalar | tuple[str, ...]]:
+    rare = [one.rare_rows for one in data.categorical if one.rare_rows is not None]
+    sizes = [one.cardinality for one in data.categorical if one.cardinality is not None]
+    told: dict[str, Scalar | tuple[str, ...]] = {
+        "rows": data.rows.get("train"),
+        "positive_rate": data.positive_rate,
+        "fields": len(data.fields),
+        "numeric_share": len(data.numeric) / len(data.fields),
+        "rare_mass": sum(rare) / len(rare) if rare else None,
+        "largest_cardinality": max(sizes, default=None),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _best_epochs(results: Sequence[RunResult], objective: Objective) -> list[float]:
+    """Per run the epoch of its best reading, where its curve counts epochs."""
+    curves = [series(result.curve, objective.metric) for result in results if result.axis == "epoch"]
+    better = min if objective.direction == "minimize" else max
+    return [better(curve, key=lambda point: point[1])[0] for curve in curves if curve]
 
 
 def first_agenda(
@@ -55,11 +105,18 @@ def first_agenda(
     profile: Sequence[Run],
     noise: float,
     records: Sequence[ExperimentRecord],
+    *,
+    data: DataProfile | None = None,
+    validation_s: float | None = None,
     without: Sequence[Part] = (),
 ) -> Agenda:
-    """The agenda of a campaign's first round, from the profile's runs."""
+    """The agenda of a campaign's first round, from the profile's runs and what is known of the data.
+
+    `validation_s`: the device-seconds that the round's validation may spend, where that is known.
+    """
     results = [r.result for r in profile if r.state is RunState.SUCCEEDED and r.result is not None]
-    return _agenda(techniques, codebase, codebase.objective, values, results, noise, records, Treatment(), without)
+    known = Known(data, validation_s, tuple(without))
+    return _agenda(techniques, codebase, codebase.objective, values, results, noise, records, Treatment(), known)
 
 
 def next_agenda(
@@ -77,8 +134,10 @@ def next_agenda(
     values = {**plan.baseline_values, **base.overrides}
     results = [r.result for r in evidence.of(base) if r.state is RunState.SUCCEEDED and r.result is not None]
     objective = plan.codebase.objective
-    noise, without = plan.baseline.noise, plan.rules.without
-    agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, records, base, without)
+    noise = plan.baseline.noise
+    phase = plan.phase(1 + max((h.round for h in evidence.hypotheses), default=0), Phase.VALIDATION)
+    known = Known(plan.baseline.data, phase.budget_s if phase is not None else None, plan.rules.without)
+    agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, records, base, known)
     gone = (HypothesisState.VETOED, HypothesisState.FAILED)
     barred = {h.draft.treatment.key() for h in evidence.hypotheses if h.state in gone}
     tried = {h.draft.full.key() for h in evidence.hypotheses if h.state is not HypothesisState.PROPOSED}
@@ -112,24 +171,48 @@ def _agenda(
     noise: float,
     records: Sequence[ExperimentRecord],
     base: Treatment,
-    without: Sequence[Part],
+    known: Known,
 ) -> Agenda:
-    symptoms = () if Part.DIAGNOSIS in without else diagnose(results, objective, noise)
-    context = context_of(codebase, values, symptoms, results)
-    records = () if Part.INSIGHTS in without else records
-    techniques = () if Part.TECHNIQUES in without else techniques
+    share = None
+    if known.validation_s and results:
+        share = codebase.resources.devices * sum(r.wall_s for r in results) / len(results) / known.validation_s
+    blind = Part.DIAGNOSIS in known.without
+    symptoms = () if blind else diagnose(results, objective, noise, data=known.data, run_share=share)
+    context = context_of(codebase, values, symptoms, results, known.data)
+    records = () if Part.INSIGHTS in known.without else records
+    techniques = () if Part.TECHNIQUES in known.without else techniques
     proposals = propose(techniques, codebase, values, symptoms, records, context, base=base)
-    drafts, told = _untold(proposals.drafts, codebase, objective, results)
-    return Agenda(symptoms, rank(drafts, noise), (*proposals.left_out, *told), proposals.needs_code)
+    drafts, groundless = _grounded(proposals.drafts, codebase, known.data)
+    drafts, told = _untold(drafts, codebase, objective, results)
+    return Agenda(symptoms, rank(drafts, noise), (*proposals.left_out, *groundless, *told), proposals.needs_code)
+
+
+def _grounded(
+    drafts: Sequence[HypothesisDraft], codebase: Codebase, data: DataProfile | None
+) -> tuple[list[HypothesisDraft], list[LeftOut]]:
+    """Without the drafts for which the data profile shows nothing to work on."""
+    lacks: dict[str, str] = {}
+    if data is not None and data.pairs == ():
+        words = "the data profile shows no pair of fields that tells more than its two fields do"
+        lacks |= dict.fromkeys(PAIR_ROLES, words)
+    if data is not None and not data.numeric:
+        lacks |= dict.fromkeys(NUMERIC_ROLES, "the data have no numeric field")
+    roles = {knob.name: knob.role or "" for knob in codebase.knobs}
+    kept, out = [], []
+    for draft in drafts:
+        reasons = [lacks[roles[name]] for name in draft.treatment.overrides if roles.get(name) in lacks]
+        if reasons:
+            out.append(LeftOut(draft.title, reasons[0]))
+        else:
+            kept.append(draft)
+    return kept, out
 
 
 def _untold(
     drafts: Sequence[HypothesisDraft], codebase: Codebase, objective: Objective, results: Sequence[RunResult]
 ) -> tuple[list[HypothesisDraft], list[LeftOut]]:
     """Without the drafts whose answer stands in the curves already: the same training, ended before its best epoch."""
-    curves = [series(result.curve, objective.metric) for result in results if result.axis == "epoch"]
-    better = min if objective.direction == "minimize" else max
-    best = [better(curve, key=lambda point: point[1])[0] for curve in curves if curve]
+    best = _best_epochs(results, objective)
     epochs = codebase.by_role("epochs")
     kept, told = [], []
     for draft in drafts:

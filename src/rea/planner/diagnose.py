@@ -1,4 +1,4 @@
-"""What is wrong with a model, read from its curves: each symptom with its numbers.
+"""What is wrong with a model, read from its curves and from the data profile: each symptom with its numbers.
 
 The names are those the technique cards treat. A strength is a share between 0 (barely) and 1 (plainly).
 """
@@ -10,15 +10,36 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rea.domain.codebase import Objective
+from rea.domain.data import DataField, DataProfile
 from rea.domain.plan import Finding
 from rea.domain.run import RunResult
+from rea.planner.confirm import ROW_LOSS_METRICS, row_error
 from rea.planner.profile import mean_metrics, series
 
+# A run that leaves room for no more than four tests in the validation makes a search short.
+SLOW_FROM = 0.25
+RARE_FROM, RARE_TO = 0.05, 0.5  # share of a field's train rows
+# The customary limit of the population stability index, 0.1 (Siddiqi, Credit Risk Scorecards, 2006), as the
+# Jensen-Shannon distance in bits that belongs to it while both are small: √(0.1 / 8 / ln 2).
+DRIFT_FROM, DRIFT_TO = 0.134, 0.6
+NO_INFORMATION = 0.0005  # a field that explains less of the label's entropy does no harm by moving
+WORST = 3  # fields named in one finding
+FEWEST_READINGS = 6  # of a curve whose jitter is looked at
 
-def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -> tuple[Finding, ...]:
+
+def diagnose(
+    results: Sequence[RunResult],
+    objective: Objective,
+    noise: float,
+    *,
+    data: DataProfile | None = None,
+    run_share: float | None = None,
+) -> tuple[Finding, ...]:
     """The symptoms of a model trained over several seeds, strongest first.
 
-    `noise` is the relative sd of one paired gain: nothing smaller than it is called a symptom.
+    `noise` is the relative sd of one paired gain: nothing smaller than it is called a symptom. `data` is what the
+    codebase tells about its data, `run_share` the share of a validation's budget that one run takes; what is not known
+    gives no symptom.
     """
     found: list[Finding] = []
     curves = [series(result.curve, objective.metric) for result in results]
@@ -26,18 +47,14 @@ def diagnose(results: Sequence[RunResult], objective: Objective, noise: float) -
     usable = [(curve, train) for curve, train in zip(curves, trains, strict=True) if len(curve) >= 2]
     if usable:
         found += _of_curves(usable, objective, noise)
-    found += _calibration(results)
+    found += _calibration(results, objective, data)
     found += _outside(results, objective)
-    if noise > max(4 * objective.minimum_gain, 0.002):
-        found.append(
-            Finding(
-                "noisy_validation",
-                _strength(noise, 0.002, 0.01),
-                f"one paired gain carries ± {noise:.2%} of seed noise, against a smallest gain worth launching of "
-                f"{objective.minimum_gain:.2%}",
-                {"paired_noise": noise, "minimum_gain": objective.minimum_gain},
-            )
-        )
+    found += _noisy(results, curves, objective, noise)
+    if run_share is not None:
+        found += _slow(curves, objective, noise, run_share)
+    if data is not None:
+        found += _rare_ids(data, objective)
+        found += _drift(data, objective)
     merged: dict[str, Finding] = {}
     for symptom in found:
         if symptom.name not in merged or symptom.strength > merged[symptom.name].strength:
@@ -129,12 +146,14 @@ def _outside(results: Sequence[RunResult], objective: Objective) -> list[Finding
     return [Finding("outside_guardrail", 1.0, words, {rail.metric: metrics[rail.metric] for rail in broken})]
 
 
-def _calibration(results: Sequence[RunResult]) -> list[Finding]:
+def _calibration(results: Sequence[RunResult], objective: Objective, data: DataProfile | None) -> list[Finding]:
     values = [result.metrics["calibration"] for result in results if "calibration" in result.metrics]
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return []
     off = _mean(values) - 1.0
-    if abs(off) < 0.01:
+    limit = max(0.01, 2 * math.hypot(_standard_error(values), _rate_error(data, objective)))
+    if abs(off) < limit:
         return []
     word = "above" if off > 0 else "below"
     return [
@@ -145,6 +164,132 @@ def _calibration(results: Sequence[RunResult]) -> list[Finding]:
             {"calibration": 1.0 + off},
         )
     ]
+
+
+def _rate_error(data: DataProfile | None, objective: Objective) -> float:
+    """Relative standard error of the visible split's positive rate, which no model can foresee: √((1 - p) / (p n))."""
+    rows = data.rows.get(objective.split, 0) if data is not None else 0
+    rate = data.positive_rate if data is not None else None
+    return math.sqrt((1 - rate) / (rate * rows)) if rate and rows else 0.0
+
+
+def _noisy(
+    results: Sequence[RunResult], curves: Sequence[list[tuple[float, float]]], objective: Objective, noise: float
+) -> list[Finding]:
+    """What hides a gain: the seeds, the finite split, and a curve that jumps from reading to reading."""
+    wanted = max(4 * objective.minimum_gain, 0.002)
+    rows, jitter = _split_noise(results, objective), _jitter(curves)
+    causes = [(noise, wanted, f"± {noise:.2%} of seed noise")]
+    numbers = {"paired_noise": noise, "minimum_gain": objective.minimum_gain}
+    if rows is not None:
+        causes.append((rows, wanted, f"± {rows:.2%} for the finite split"))
+        numbers["split_noise"] = rows
+    if jitter is not None:
+        causes.append((jitter, max(wanted, 2 * noise), f"± {jitter:.2%} of jitter from reading to reading"))
+        numbers["curve_jitter"] = jitter
+    large = sorted((cause for cause in causes if cause[0] > cause[1]), reverse=True)
+    if not large:
+        return []
+    words = f"one paired gain carries {', '.join(cause[2] for cause in large)}"
+    against = f"against a smallest gain worth launching of {objective.minimum_gain:.2%}"
+    return [Finding("noisy_validation", _strength(large[0][0], 0.002, 0.01), f"{words}, {against}", numbers)]
+
+
+def _split_noise(results: Sequence[RunResult], objective: Objective) -> float | None:
+    """Mean standard error over rows of the gain of one seed over the next; treatments differ more than seeds do."""
+    if objective.metric not in ROW_LOSS_METRICS:
+        return None
+    blocks = [result.block_loss for result in results if result.block_loss]
+    errors = [row_error(left, right) for left, right in itertools.pairwise(blocks) if sum(left) > 0]
+    known = [error for error in errors if error is not None and math.isfinite(error)]
+    return _mean(known) if known else None
+
+
+def _jitter(curves: Sequence[list[tuple[float, float]]]) -> float | None:
+    """Relative sd of a reading about its neighbours, over the second half of each curve; None for short curves.
+
+    Independent jitter of variance s² gives second differences of variance 6 s²; their median absolute deviation leaves
+    out the bend of the curve and single spikes, which are another symptom.
+    """
+    bends = []
+    for curve in curves:
+        values = [value for _, value in curve]
+        if len(values) >= FEWEST_READINGS:
+            late = range(len(values) // 2, len(values) - 1)
+            bends += [(values[i - 1] - 2 * values[i] + values[i + 1]) / abs(values[i]) for i in late if values[i]]
+    if not bends:
+        return None
+    middle = _median(bends)
+    return 1.4826 * _median([abs(bend - middle) for bend in bends]) / math.sqrt(6)
+
+
+def _slow(
+    curves: Sequence[list[tuple[float, float]]], objective: Objective, noise: float, run_share: float
+) -> list[Finding]:
+    if run_share <= SLOW_FROM:
+        return []
+    words = f"one run takes {run_share:.0%} of what the validation may spend"
+    numbers = {"run_share": run_share}
+    after = [_after_best(curve, objective, noise) for curve in curves if len(curve) >= FEWEST_READINGS]
+    if after and _mean(after) > 0.5:
+        words += f", and {_mean(after):.0%} of it comes after the curve is within the noise of its best"
+        numbers["after_best"] = _mean(after)
+    return [Finding("slow", _strength(run_share, SLOW_FROM, 1.0), words, numbers)]
+
+
+def _after_best(curve: list[tuple[float, float]], objective: Objective, noise: float) -> float:
+    """The share of a curve's readings that come after the first within the noise of its best."""
+    values = [value for _, value in curve]
+    best = min(values) if objective.direction == "minimize" else max(values)
+    first = next(i for i, value in enumerate(values) if objective.gain(value, best) <= noise)
+    return (len(values) - 1 - first) / len(values)
+
+
+def _rare_ids(data: DataProfile, objective: Objective) -> list[Finding]:
+    fields = sorted((one for one in data.categorical if one.rare_rows), key=lambda f: -(f.rare_rows or 0.0))
+    shares = [(one, one.rare_rows or 0.0) for one in fields if (one.rare_rows or 0.0) > RARE_FROM]
+    if not shares:
+        return []
+    worst, share = shares[0]
+    words = f"{share:.0%} of {worst.name}'s rows carry ids seen fewer than ten times in train"
+    words += _and_so(shares[1:WORST], ".0%")
+    if worst.unseen_rows:
+        words += f"; {worst.unseen_rows:.0%} of {worst.name}'s {objective.split} rows carry ids that train lacks"
+    numbers = {f"rare_rows_{one.name}": value for one, value in shares[:WORST]}
+    return [Finding("rare_ids", _strength(share, RARE_FROM, RARE_TO), words, numbers)]
+
+
+def _drift(data: DataProfile, objective: Objective) -> list[Finding]:
+    told = [one for one in data.fields if one.information is None or one.information >= NO_INFORMATION]
+    moved = [(one, one.drift) for one in told if one.drift is not None and one.drift > DRIFT_FROM]
+    moved.sort(key=lambda pair: (-pair[1], pair[0].name))
+    if not moved:
+        return []
+    worst, distance = moved[0]
+    words = f"from train to {objective.split} {worst.name} moves by {distance:.2f} (Jensen-Shannon distance)"
+    words += _and_so(moved[1:WORST], ".2f")
+    if worst.unseen_rows:
+        words += f"; {worst.unseen_rows:.0%} of {worst.name}'s {objective.split} rows carry ids that train lacks"
+    numbers = {f"drift_{one.name}": value for one, value in moved[:WORST]}
+    return [Finding("drift", _strength(distance, DRIFT_FROM, DRIFT_TO), words, numbers)]
+
+
+def _and_so(others: Sequence[tuple[DataField, float]], form: str) -> str:
+    """`, C12 55%, C21 53%`: the next fields with their figures."""
+    return "".join(f", {one.name} {value:{form}}" for one, value in others)
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean; 0 for a single value, of which nothing is known."""
+    if len(values) < 2:
+        return 0.0
+    mean = _mean(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
 
 
 def _mean(values: Sequence[float]) -> float:

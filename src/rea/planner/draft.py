@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
 from rea.domain.errors import UsageError
-from rea.domain.plan import Baseline, Finding, LeftOut, Part, Plan, PlannedHypothesis
+from rea.domain.plan import Baseline, Estimate, Finding, LeftOut, Part, PhasePlan, Plan, PlannedHypothesis, Rules
 from rea.domain.states import Phase
-from rea.planner.layout import SHARES, lay_out, make_rules
+from rea.planner.layout import SHARES, BudgetTooSmallError, lay_out, make_rules
 
 PLAN_FORMAT = 1
 _BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(r|runs?|s|m|h|d)\s*$")
@@ -48,6 +48,15 @@ def funded(plan: Plan) -> tuple[PlannedHypothesis, ...]:
     return tuple(chosen)
 
 
+def first_validation_s(campaign: Campaign, baseline: Baseline, profile_s: float) -> float | None:
+    """The device-seconds that the first validation would get; None where the budget holds no plan."""
+    try:
+        _, (_, phases, _, _) = _laid_out(campaign, baseline, profile_s)
+    except (UsageError, BudgetTooSmallError):
+        return None
+    return next(phase.budget_s for phase in phases if phase.phase is Phase.VALIDATION)
+
+
 def write_plan(
     campaign: Campaign,
     *,
@@ -65,28 +74,9 @@ def write_plan(
 
     Raises UsageError for a budget nobody can read, BudgetTooSmallError for one too small to decide anything.
     """
-    codebase, options = campaign.codebase, campaign.options
-    budget_s = parse_budget(str(options["budget"]), baseline.device_s)
-    devices, limit_s = codebase.resources.devices, codebase.resources.walltime_s
-    # Fresh seeds lie far from the search's: a confirmation never sees a seed that selected its finalist.
-    without = [Part(name) for name in options.get("without") or ()]
-    rules = make_rules(baseline, codebase.objective.minimum_gain, budget_s, max(baseline.seeds) + 1000, without)
-    split = options.get("split")
-    shares = {Phase(name): float(share) for name, share in split.items()} if split else dict(SHARES)
-    if Part.COMBINATION in without:
-        shares[Phase.COMBINATION] = 0.0
-    rounds, phases, contingency_s, estimate = lay_out(
-        baseline,
-        rules,
-        budget_s=budget_s,
-        profile_s=profile_s,
-        devices=devices,
-        limit_s=limit_s,
-        slots=codebase.launcher.slots,
-        reveals=codebase.reveals and Part.CONFIRMATION not in without,
-        rounds=options.get("rounds"),
-        shares=shares,
-    )
+    codebase = campaign.codebase
+    budget_s = parse_budget(str(campaign.options["budget"]), baseline.device_s)
+    rules, (rounds, phases, contingency_s, estimate) = _laid_out(campaign, baseline, profile_s)
     return Plan(
         format=PLAN_FORMAT,
         campaign=campaign.name,
@@ -109,3 +99,30 @@ def write_plan(
         estimate=estimate,
         rules=rules,
     )
+
+
+def _laid_out(
+    campaign: Campaign, baseline: Baseline, profile_s: float
+) -> tuple[Rules, tuple[int, tuple[PhasePlan, ...], float, Estimate]]:
+    codebase, options = campaign.codebase, campaign.options
+    budget_s = parse_budget(str(options["budget"]), baseline.device_s)
+    # Fresh seeds lie far from the search's: a confirmation never sees a seed that selected its finalist.
+    without = [Part(name) for name in options.get("without") or ()]
+    rules = make_rules(baseline, codebase.objective.minimum_gain, budget_s, max(baseline.seeds) + 1000, without)
+    split = options.get("split")
+    shares = {Phase(name): float(share) for name, share in split.items()} if split else dict(SHARES)
+    if Part.COMBINATION in without:
+        shares[Phase.COMBINATION] = 0.0
+    laid_out = lay_out(
+        baseline,
+        rules,
+        budget_s=budget_s,
+        profile_s=profile_s,
+        devices=codebase.resources.devices,
+        limit_s=codebase.resources.walltime_s,
+        slots=codebase.launcher.slots,
+        reveals=codebase.reveals and Part.CONFIRMATION not in without,
+        rounds=options.get("rounds"),
+        shares=shares,
+    )
+    return rules, laid_out

@@ -1,0 +1,52 @@
+"""What the data profile keeps out of an agenda, and the facts it adds to a context."""
+
+from dataclasses import replace
+
+from rea.domain.codebase import Knob, KnobType
+from rea.domain.data import DataField, DataProfile, FieldPair
+from rea.domain.hypothesis import Belief, HypothesisDraft
+from rea.domain.run import RunResult
+from rea.domain.treatment import Treatment
+from rea.planner.compose import _grounded, context_of
+from support.world import tiny_codebase
+
+AD, BID = DataField("ad", "categorical", 400, rare_rows=0.4), DataField("bid", "numeric", 9000)
+USER = DataField("user", "categorical", 30, rare_rows=0.0)
+
+
+def codebase():
+    knobs = (
+        Knob("crosses", "feature_crosses", KnobType.INT, 0, 8),
+        Knob("both", "numeric_both", KnobType.BOOL),
+        Knob("lr", "learning_rate", KnobType.FLOAT, 1e-4, 1e-1),
+    )
+    return replace(tiny_codebase(), knobs=knobs)
+
+
+def kept(data):
+    drafts = [
+        HypothesisDraft(name, "", Treatment({name: value}), Belief(0.001, 0.001))
+        for name, value in (("crosses", 4), ("both", True), ("lr", 0.01))
+    ]
+    found, out = _grounded(drafts, codebase(), data)
+    assert len(found) + len(out) == len(drafts)
+    return [draft.title for draft in found]
+
+
+def test_what_the_data_have_no_ground_for_is_not_tried():
+    pair = FieldPair(("ad", "user"), 0.01)
+    assert kept(None) == ["crosses", "both", "lr"], "nothing is known"
+    assert kept(DataProfile({}, None, (AD, BID))) == ["crosses", "both", "lr"], "pairs were not looked at"
+    assert kept(DataProfile({}, None, (AD, BID), (pair,))) == ["crosses", "both", "lr"]
+    assert kept(DataProfile({}, None, (AD, BID), ())) == ["both", "lr"]
+    assert kept(DataProfile({}, None, (AD,), (pair,))) == ["crosses", "lr"]
+
+
+def test_a_context_holds_the_main_facts_of_the_data_and_leaves_out_what_is_not_told():
+    run = RunResult({"ne": 0.8, "train_rows": 500.0}, (), "epoch", 1.0, 1.0, 0)
+    told = context_of(tiny_codebase(), {}, (), [run], DataProfile({"train": 900}, 0.2, (AD, BID, USER)))
+    expected = {"rows": 500.0, "positive_rate": 0.2, "fields": 3, "numeric_share": 1 / 3}
+    expected |= {"rare_mass": 0.2, "largest_cardinality": 400}
+    assert expected.items() <= told.items()
+    bare = context_of(tiny_codebase(), {}, (), [], DataProfile({}, None, (DataField("bid", "numeric"),)))
+    assert set(bare) & {"rows", "positive_rate", "rare_mass", "largest_cardinality", "epochs_to_best"} == set()
