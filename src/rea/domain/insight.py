@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import combinations
 
 from rea.domain.codebase import Scalar, same
-from rea.domain.codec import canonical, digest
+from rea.domain.codec import canonical, digest, to_plain
 from rea.domain.ids import say
 
 ContextValue = Scalar | tuple[str, ...]
@@ -111,8 +112,6 @@ _LOCAL = frozenset({"id", "origin", "trust", "superseded_by"})  # what a store k
 
 def content(record: ExperimentRecord) -> dict[str, object]:
     """A record as plain JSON values, without what only its store knows of it: what is exported, and hashed."""
-    from rea.domain.codec import to_plain
-
     plain: dict[str, object] = to_plain(record)
     return {name: value for name, value in plain.items() if name not in _LOCAL}
 
@@ -148,7 +147,7 @@ def _positive(value: Scalar) -> bool:
 
 def subject(record: ExperimentRecord) -> str:
     """What an experiment is a test of, in its codebase: equal texts, same thing tested again."""
-    exact = {role: value for role, value in record.roles.items()}
+    exact = dict(record.roles)
     parts = [record.codebase, record.kind, record.technique, exact, record.start, sorted(record.interaction_of)]
     family = record.context.get("model_family")
     return digest(json.dumps([*parts, family], sort_keys=True, default=str))
@@ -212,7 +211,13 @@ def gather(records: Iterable[ExperimentRecord]) -> tuple[Cell, ...]:
     groups: dict[tuple[str, ...], list[ExperimentRecord]] = {}
     for r in records:
         if r.single and r.superseded_by is None:
-            key = (str(r.technique), setting_key(r.roles, r.values), r.codebase, canonical(r.start), context_key(r.context))
+            key = (
+                str(r.technique),
+                setting_key(r.roles, r.values),
+                r.codebase,
+                canonical(r.start),
+                context_key(r.context),
+            )
             groups.setdefault(key, []).append(r)
     return tuple(_cell(group) for _, group in sorted(groups.items()))
 
@@ -249,18 +254,71 @@ def bound_of(record: ExperimentRecord) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One combination beside its techniques alone, in one codebase: `excess` is its gain minus the sum of theirs,
-    `se` the error of that, `smaller` the smaller of their gains, all relative. `share` is the number of pairs the
-    combination holds: a set of three tells of three pairs at once. `a` < `b`."""
+class Excess:
+    """What one combination gained of a pair of techniques beyond the sum of theirs alone, in one codebase.
+
+    `excess` and `smaller`, the smaller of the two gains alone, are relative; `se` is the error of the excess. `share`
+    is the number of pairs in the combination, which share its excess. `a` < `b`.
+    """
 
     a: str
     b: str
-    codebase: str
     excess: float
     se: float
     smaller: float
     share: int = 1
+
+    @property
+    def variance(self) -> float:
+        """Of this excess as one of another place: its error, and PLACE_SHARE of the smaller gain between places."""
+        return self.se**2 + (PLACE_SHARE * self.smaller) ** 2 + SMALLEST_EXCESS**2
+
+
+PLACE_SHARE = 1 / 3  # how much an interaction varies between places, over the smaller of the two gains
+SMALLEST_EXCESS = 1e-4
+
+
+def excesses(record: ExperimentRecord, alone: Mapping[str, tuple[float, float]]) -> tuple[Excess, ...]:
+    """What a measured combination says of each pair in it; `alone` holds gain and variance of each technique by itself.
+
+    Empty where one of them was never measured alone. A set of three or more shares its excess evenly among its pairs,
+    and each is as uncertain as if it might hold the whole.
+    """
+    names = sorted(set(record.interaction_of))
+    if len(names) < 2 or not record.measured or any(name not in alone for name in names):
+        return ()
+    count = len(names) * (len(names) - 1) // 2
+    whole = float(record.effect or 0.0) - sum(alone[name][0] for name in names)
+    variance = 1 / record.precision + sum(alone[name][1] for name in names)
+    se = math.sqrt(variance + whole**2 * (1 - 1 / count))
+    return tuple(
+        Excess(a, b, whole / count, se, min(alone[a][0], alone[b][0]), count) for a, b in combinations(names, 2)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """All that `n` combinations showed of two techniques together: precision-weighted means of their excess over the
+    sum and of the smaller gain, and the sum `weight` of the precisions. `a` < `b`."""
+
+    a: str
+    b: str
+    n: int
+    weight: float
+    excess: float
+    smaller: float
+
+
+def pair_up(found: Iterable[Excess]) -> tuple[Pair, ...]:
+    groups: dict[tuple[str, str], list[Excess]] = {}
+    for one in found:
+        groups.setdefault((one.a, one.b), []).append(one)
+    pairs = []
+    for (a, b), group in sorted(groups.items()):
+        weight = sum(1 / one.variance for one in group)
+        excess = sum(one.excess / one.variance for one in group) / weight
+        pairs.append(Pair(a, b, len(group), weight, excess, sum(one.smaller / one.variance for one in group) / weight))
+    return tuple(pairs)
 
 
 @dataclass(frozen=True, slots=True)

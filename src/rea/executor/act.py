@@ -37,6 +37,7 @@ from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.guard.signing import read_signers
+from rea.insights.snapshot import recall
 from rea.planner.advance import repair
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import write_plan
@@ -218,7 +219,7 @@ def _add(wake: Wake, action: a.Add) -> None:
             if judgement.state is not HypothesisState.TESTING:
                 text = f"{hypothesis.name} {judgement.state.value}: {judgement.reason}"
                 tx.event(wake.campaign, "judged", text, now)
-            record = experiment(rows.campaign, evidence, hypothesis, judgement, now)
+            record = experiment(rows.campaign, evidence, hypothesis, judgement, rows.attempts, now)
             if record is not None:
                 tx.add_experiment(record)
         if action.runs:
@@ -238,8 +239,9 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
         return
     folder = checkout(tools, campaign, Treatment())
     values = baseline_values(codebase, folder)
-    records = tools.store.experiments()
-    agenda = first_agenda(tools.techniques(), codebase, values, profile, baseline.noise, records)
+    techniques = tools.techniques()
+    known = recall(tools.store, techniques, codebase.name)
+    agenda = first_agenda(techniques, codebase, values, profile, baseline.noise, known)
     now = tools.clock()
     try:
         with wake.transaction() as tx:
@@ -280,7 +282,9 @@ def _begin_round(wake: Wake, action: a.BeginRound) -> None:
         return
     evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
     incumbent = evidence.incumbent()
-    agenda = next_agenda(evidence, incumbent, tools.techniques(), tools.store.experiments())
+    techniques = tools.techniques()
+    known = recall(tools.store, techniques, rows.campaign.codebase.name)
+    agenda = next_agenda(evidence, incumbent, techniques, known)
     now = tools.clock()
     with wake.transaction() as tx:
         waiting = [

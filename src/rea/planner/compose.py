@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
-from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import Finding, LeftOut
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
+from rea.insights.snapshot import Insights
 from rea.planner.diagnose import diagnose
 from rea.planner.evidence import Evidence
 from rea.planner.profile import series
@@ -54,20 +54,20 @@ def first_agenda(
     values: Mapping[str, Scalar],
     profile: Sequence[Run],
     noise: float,
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
 ) -> Agenda:
     """The agenda of a campaign's first round, from the profile's runs."""
     results = [r.result for r in profile if r.state is RunState.SUCCEEDED and r.result is not None]
-    return _agenda(techniques, codebase, codebase.objective, values, results, noise, records, Treatment())
+    return _agenda(techniques, codebase, codebase.objective, values, results, noise, insights, Treatment())
 
 
 def next_agenda(
     evidence: Evidence,
     incumbent: Hypothesis | None,
     techniques: Sequence[Technique],
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
 ) -> Agenda:
-    """The agenda of a later round: the incumbent is diagnosed anew, and what this campaign showed is among `records`.
+    """The agenda of a later round: the incumbent is diagnosed anew, and what this campaign showed is among the insights.
 
     What engineers vetoed, what failed, and what was tested on this very incumbent does not come back.
     """
@@ -76,7 +76,7 @@ def next_agenda(
     values = {**plan.baseline_values, **base.overrides}
     results = [r.result for r in evidence.of(base) if r.state is RunState.SUCCEEDED and r.result is not None]
     objective = plan.codebase.objective
-    agenda = _agenda(techniques, plan.codebase, objective, values, results, plan.baseline.noise, records, base)
+    agenda = _agenda(techniques, plan.codebase, objective, values, results, plan.baseline.noise, insights, base)
     gone = (HypothesisState.VETOED, HypothesisState.FAILED)
     barred = {h.draft.treatment.key() for h in evidence.hypotheses if h.state in gone}
     tried = {h.draft.full.key() for h in evidence.hypotheses if h.state is not HypothesisState.PROPOSED}
@@ -108,12 +108,12 @@ def _agenda(
     values: Mapping[str, Scalar],
     results: Sequence[RunResult],
     noise: float,
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
     base: Treatment,
 ) -> Agenda:
     symptoms = diagnose(results, objective, noise)
     context = context_of(codebase, values, symptoms, results)
-    proposals = propose(techniques, codebase, values, symptoms, records, context, base=base)
+    proposals = propose(techniques, codebase, values, symptoms, insights, context, base=base)
     drafts, told = _untold(proposals.drafts, codebase, objective, results)
     return Agenda(symptoms, rank(drafts), (*proposals.left_out, *told), proposals.needs_code)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
@@ -21,6 +20,7 @@ from rea.domain.insight import (
     bound_of,
     content_id,
     context_key,
+    excesses,
     setting_key,
     subject,
     superseded,
@@ -88,7 +88,9 @@ def revise(connection: Connection, id_: int, record: ExperimentRecord) -> None:
     """Put another record in an experiment's place."""
     _alone(connection)
     before = connection.execute(
-        select(t.experiments.c.cell, t.experiments.c.technique, t.experiments.c.subject).where(t.experiments.c.id == id_)
+        select(t.experiments.c.cell, t.experiments.c.technique, t.experiments.c.subject).where(
+            t.experiments.c.id == id_
+        )
     ).one()
     row = _row(record, content_id(record)) | {"superseded_by": None}
     twin = connection.execute(
@@ -104,7 +106,9 @@ def revise(connection: Connection, id_: int, record: ExperimentRecord) -> None:
 def derive(connection: Connection) -> None:
     """Fill the derived columns and rows of experiments that have none yet: those an older release wrote."""
     table = t.experiments
-    waiting = connection.execute(select(table.c.id, table.c.record).where(table.c.digest.is_(None)).order_by(table.c.id))
+    waiting = connection.execute(
+        select(table.c.id, table.c.record).where(table.c.digest.is_(None)).order_by(table.c.id)
+    )
     rows = [(row.id, decode(ExperimentRecord, row.record)) for row in waiting.all()]
     if not rows:
         return
@@ -221,7 +225,9 @@ def _supersede(connection: Connection, subjects: set[str]) -> set[str]:
     for rows in groups.values():
         if len(rows) < 2:
             continue
-        closed = [(r.id, r.at, r.se if r.outcome not in (_FAILED, _PRUNED) and r.effect is not None else None) for r in rows]
+        closed = [
+            (r.id, r.at, r.se if r.outcome not in (_FAILED, _PRUNED) and r.effect is not None else None) for r in rows
+        ]
         by = superseded(closed)
         for row in rows:
             if row.superseded_by != by.get(row.id):
@@ -234,31 +240,21 @@ def _supersede(connection: Connection, subjects: set[str]) -> set[str]:
 
 
 def _pairs(connection: Connection, id_: int, record: ExperimentRecord) -> Iterator[dict[str, Any]]:
-    """What a combination showed of each pair in it, beside the same techniques alone in the same codebase.
-
-    Its excess over the sum is shared evenly among its pairs.
-    """
-    names = sorted(set(record.interaction_of))
-    if len(names) < 2 or not record.measured:
+    """What a combination showed of each pair in it, beside the same techniques alone in the same codebase."""
+    if len(record.interaction_of) < 2 or not record.measured:
         return
-    alone = {name: _alone_gain(connection, name, record) for name in names}
-    known = {name: found for name, found in alone.items() if found is not None}
-    if len(known) < len(names):
-        return
-    count = len(names) * (len(names) - 1) // 2
-    excess = float(record.effect or 0.0) - sum(gain for gain, _ in known.values())
-    variance = 1 / record.precision + sum(error for _, error in known.values())
-    for a, b in combinations(names, 2):
+    alone = {name: _alone_gain(connection, name, record) for name in set(record.interaction_of)}
+    for one in excesses(record, {name: found for name, found in alone.items() if found is not None}):
         yield {
             "experiment": id_,
-            "a": a,
-            "b": b,
+            "a": plain(one.a),
+            "b": plain(one.b),
             "codebase": plain(record.codebase),
-            "excess": excess / count,
-            # Of several pairs each may hold the whole of the excess: what one pair adds is as uncertain as that.
-            "se": math.sqrt(variance + (0.0 if count == 1 else excess**2 * (1 - 1 / count))),
-            "smaller": min(known[a][0], known[b][0]),
-            "share": count,
+            "excess": one.excess,
+            "se": one.se,
+            "smaller": one.smaller,
+            "share": one.share,
+            "weight": 1 / one.variance,
         }
 
 

@@ -210,12 +210,14 @@ class Queries:
     def pairs(self, techniques: Sequence[str]) -> list[Pair]:
         """Of experiments that are not superseded, both techniques among those named."""
         table, of = t.pairs, t.experiments
-        columns = (table.c.a, table.c.b, table.c.codebase, table.c.excess, table.c.se, table.c.smaller, table.c.share)
+        weight = func.sum(table.c.weight)
+        means = [func.sum(table.c.weight * column) / weight for column in (table.c.excess, table.c.smaller)]
         wanted = (
-            select(*columns)
+            select(table.c.a, table.c.b, func.count(), weight, *means)
             .join(of, of.c.id == table.c.experiment)
             .where(table.c.a.in_(techniques), table.c.b.in_(techniques), of.c.superseded_by.is_(None))
-            .order_by(table.c.a, table.c.b, table.c.experiment)
+            .group_by(table.c.a, table.c.b)
+            .order_by(table.c.a, table.c.b)
         )
         return [Pair(*row) for row in self._connection.execute(wanted)]
 

@@ -315,6 +315,7 @@ pairs = Table(
     Column("se", Number, nullable=False),
     Column("smaller", Number, nullable=False),
     Column("share", Integer, nullable=False),
+    Column("weight", Number, nullable=False),  # 1 / Excess.variance
     Index("pairs_of_two", "a", "b"),
     sqlite_strict=True,
 )

@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("se", _NUMBER, nullable=False),
         sa.Column("smaller", _NUMBER, nullable=False),
         sa.Column("share", sa.Integer, nullable=False),
+        sa.Column("weight", _NUMBER, nullable=False),
         sqlite_strict=True,
     )
     op.create_index("pairs_of_two", "pairs", ["a", "b"])

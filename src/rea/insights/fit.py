@@ -1,0 +1,404 @@
+"""The hierarchical model behind every belief about a technique, fitted over cells.
+
+For technique T with setting s in codebase k, in a context with features φ (`features.py`), the true relative gain is
+
+    θ = μ + u_s + φ·β + v_k + e_sk          y | θ ~ N(θ, cell variance)
+
+    μ ~ N(card's mean, card's sd²)          the technique
+    u_s ~ N(0, ψτ²/2)                       the setting, in every codebase
+    β ~ N(0, ρτ² I)                         what the context explains
+    v_k ~ N(0, (1 − ρ − ψ)τ²)               the codebase, for reasons nobody wrote down
+    e_sk ~ N(0, ψτ²/2)                      the setting in one codebase
+
+a random-effects meta-regression with partial pooling (Higgins, Thompson & Spiegelhalter, J. R. Statist. Soc. A 2009;
+Gelman & Hill, Data Analysis Using Regression and Multilevel/Hierarchical Models, 2007). The standard deviation between
+contexts τ and its shares are not assumed: τ has a log-normal prior around what its level is known for, and
+(τ, ρ, ψ) are integrated over a grid by their marginal likelihood (Röver, J. Statist. Softw. 2020), so that few contexts
+leave τ, and with it every interval, wide. Given a grid point all is normal: precisions add up over codebases, each by a
+Woodbury identity, and a codebase can be taken out of a fit exactly.
+
+Robustness. A cell that lies more than two standard deviations from what card and τ predict is believed less, until it is
+two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree widen it
+(Birge's ratio). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal first two
+moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
+
+Selection. A winner's measured gain is too high on average; the posterior mean of this model is not, given the model,
+however it was selected (Efron, J. Amer. Statist. Assoc. 2011; Senn, Biometrics 2008): shrinkage pays the winner's curse.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rea.domain import hypothesis
+from rea.domain.codec import canonical, digest
+from rea.domain.hypothesis import CONFLICT
+from rea.domain.insight import Cell, Context
+from rea.domain.technique import Level, Prior, Technique
+from rea.insights.censoring import censored
+from rea.insights.features import FAMILIES, WIDTH, features
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+FORMAT = 1  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
+# How much a technique's effect varies from data set to data set (relative NE, standard deviation), before experiments
+# tell. Estimates: over BARS' sets the spread within one model's own grid runs from 0.0006 AUC (Criteo) to 0.009
+# (MovieLens), about 0.1 % to 1.6 % of NE, and what a feature or a structure is worth depends most on the data.
+BETWEEN: Mapping[Level, float] = {Level.FEATURE: 0.005, Level.STRUCTURE: 0.004, Level.RECIPE: 0.003, Level.LOSS: 0.002}
+LOG_SD = 0.7  # of τ, in natural logarithms: what is known of it before any experiment
+TAUS = tuple(2.0 ** (step / 2) for step in range(-6, 6))  # grid of τ over the level's, 1/8 to 5.7
+SHARES = ((0.1, 0.1), (0.1, 0.4), (0.4, 0.1), (0.4, 0.4), (0.7, 0.1))  # grid of (ρ, ψ)
+KEPT = 6  # grid points that a fit keeps, the likeliest
+SETTINGS = 8  # settings with a parameter of their own, those tried in most cells
+TYPICAL = 0.8  # φ·φ of a context that says what it can
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A technique's posterior from all codebases, in natural parameters per grid point.
+
+    With G grid points and p = 1 + settings + WIDTH: `weight` (G), `tau` (G), `rho` (G), `psi` (G), `precision`
+    (G × p × p), `shift` (G × p, precision times the mean's distance from the prior's), `cavity_mean` (p) and
+    `cavity_cov` (p × p): the belief that bounds were turned into normals beside. `contexts` counts experiments that
+    could be trained and could not, by (family, decade of rows). `n` counts experiments.
+    """
+
+    technique: str
+    prior: Prior
+    level: Level
+    settings: tuple[str, ...]
+    weight: Array
+    tau: Array
+    rho: Array
+    psi: Array
+    precision: Array
+    shift: Array
+    cavity_mean: Array
+    cavity_cov: Array
+    contexts: Mapping[tuple[str, int], tuple[float, float]]
+    n: int
+    codebases: int
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON and the arrays as float64, little-endian."""
+        import numpy as np
+
+        head = {
+            "format": FORMAT,
+            "technique": self.technique,
+            "prior": [self.prior.mean, self.prior.sd, self.prior.basis],
+            "level": self.level.value,
+            "settings": self.settings,
+            "grid": len(self.weight),
+            "contexts": [[*key, *value] for key, value in sorted(self.contexts.items())],
+            "n": self.n,
+            "codebases": self.codebases,
+        }
+        arrays = [self.weight, self.tau, self.rho, self.psi, self.precision, self.shift]
+        flat = np.concatenate([np.ravel(a) for a in (*arrays, self.cavity_mean, self.cavity_cov)])
+        return json.dumps(head).encode() + b"\n" + flat.astype("<f8").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Fit | None:
+        """The fit, or None where another release wrote it."""
+        import numpy as np
+
+        line, _, rest = data.partition(b"\n")
+        head = json.loads(line)
+        if head["format"] != FORMAT:
+            return None
+        g, p = head["grid"], 1 + len(head["settings"]) + WIDTH
+        flat = np.frombuffer(rest, "<f8")
+        if len(flat) != 4 * g + g * p * p + g * p + p + p * p:
+            return None
+        ends = np.cumsum([g, g, g, g, g * p * p, g * p, p])
+        weight, tau, rho, psi, precision, shift, mean, cov = np.split(flat, ends)
+        return cls(
+            head["technique"],
+            Prior(*head["prior"]),
+            Level(head["level"]),
+            tuple(head["settings"]),
+            weight,
+            tau,
+            rho,
+            psi,
+            precision.reshape(g, p, p),
+            shift.reshape(g, p),
+            mean,
+            cov.reshape(p, p),
+            {(family, decade): (good, bad) for family, decade, good, bad in head["contexts"]},
+            head["n"],
+            head["codebases"],
+        )
+
+
+def card_key(technique: Technique) -> str:
+    """Digest of what a fit takes from its card, and of the model: another card or release makes a fit anew."""
+    return digest(canonical([FORMAT, technique.name, technique.level, technique.effect]))[:16]
+
+
+def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
+    """Fit the model to the cells of a technique, in whatever order; without cells it is the prior."""
+    import numpy as np
+
+    cells = sorted(cells, key=lambda c: (c.codebase, c.setting, json.dumps([c.start, c.context], default=str)))
+    tried = Counter(cell.setting for cell in cells)
+    settings = tuple(sorted(sorted(tried, key=lambda name: (-tried[name], name))[:SETTINGS]))
+    base, prior = BETWEEN[technique.level], technique.effect
+    grid = [(base * tau, rho, psi) for tau in TAUS for rho, psi in SHARES]
+    tau, rho, psi = (np.array(column) for column in zip(*grid, strict=True))
+    design = _design(cells, settings)
+    measured = _Measured.of(cells, design)
+    # The prior of τ is centred so that its mean square is that of its level.
+    log_prior = -0.5 * ((np.log(tau / base) + LOG_SD**2) / LOG_SD) ** 2
+    log_weight, precision, shift = np.empty(len(grid)), [], []
+    for g in range(len(grid)):
+        a, c, logml = _posterior(measured, prior, len(settings), tau[g], rho[g], psi[g])
+        precision.append(a)
+        shift.append(c)
+        log_weight[g] = log_prior[g] + logml
+    weight = np.exp(log_weight - log_weight.max())
+    kept = np.sort(np.argsort(-weight, kind="stable")[:KEPT]) if len(cells) else np.arange(len(grid))
+    weight = weight[kept] / weight[kept].sum()
+    a, c = np.array(precision)[kept], np.array(shift)[kept]
+    mean, cov = _mixture(weight, a, c, prior.mean)
+    fitted = Fit(
+        technique.name,
+        prior,
+        technique.level,
+        settings,
+        weight,
+        tau[kept],
+        rho[kept],
+        psi[kept],
+        a,
+        c,
+        mean,
+        cov,
+        _contexts(cells),
+        sum(cell.n + cell.failed + cell.pruned for cell in cells),
+        len({cell.codebase for cell in cells}),
+    )
+    return _with(fitted, [cell for cell in cells if cell.pruned], 1.0, bounds_only=True)
+
+
+def without(fitted: Fit, cells: Sequence[Cell]) -> Fit:
+    """The fit as it would be without these cells, all of one codebase. The weights of the grid stay."""
+    if not cells:
+        return fitted
+    less = dict(fitted.contexts)
+    for key, (good, bad) in _contexts(cells).items():
+        had = less.get(key, (0.0, 0.0))
+        less[key] = (max(had[0] - good, 0.0), max(had[1] - bad, 0.0))
+    told = sum(cell.n + cell.failed + cell.pruned for cell in cells)
+    left = _with(fitted, cells, -1.0, bounds_only=False)
+    return replace(left, contexts=less, n=fitted.n - told, codebases=fitted.codebases - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A fit as one normal per parameter vector: mean (p), covariance (p × p), and what comes on top of it in a new
+    place: variance between codebases, of a setting, and of what a context does not say. Exact in mean and variance."""
+
+    mean: Array
+    cov: Array
+    between: float  # E (1 − ρ − ψ)τ²
+    setting: float  # E ψτ²/2
+    open: float  # E ρτ²
+
+
+def believed(fits: Sequence[Fit]) -> list[Belief]:
+    """Each fit's grid as one distribution with the same first two moments."""
+    beliefs = []
+    for f in fits:
+        mean, cov = _mixture(f.weight, f.precision, f.shift, f.prior.mean)
+        square = f.weight * f.tau**2
+        beliefs.append(
+            Belief(
+                mean,
+                cov,
+                float((square * (1 - f.rho - f.psi)).sum()),
+                float((square * f.psi).sum()) / 2,
+                float((square * f.rho).sum()),
+            )
+        )
+    return beliefs
+
+
+def vector(settings: Sequence[str], setting: str | None, context: Context) -> list[float]:
+    """The row of the design for one setting in one context: 1, the setting's place, φ."""
+    return [1.0, *(1.0 if name == setting else 0.0 for name in settings), *features(context)]
+
+
+def _design(cells: Sequence[Cell], settings: Sequence[str]) -> Array:
+    import numpy as np
+
+    known: dict[int, tuple[float, ...]] = {}
+    place = {name: 1 + i for i, name in enumerate(settings)}
+    rows = np.zeros((len(cells), 1 + len(settings) + WIDTH))
+    rows[:, 0] = 1.0
+    for i, cell in enumerate(cells):
+        # Cells of one context share the value itself where they came from a store.
+        if id(cell.context) not in known:
+            known[id(cell.context)] = features(cell.context)
+        rows[i, 1 + len(settings) :] = known[id(cell.context)]
+        if cell.setting in place:
+            rows[i, place[cell.setting]] = 1.0
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Observed cells in the order of their codebases: design (n × p), gains, variances, φ·φ, whether the setting has
+    a parameter; `first` marks where each codebase begins."""
+
+    design: Array
+    gain: Array
+    variance: Array
+    said: Array
+    named: Array
+    first: Array
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], design: Array) -> _Measured:
+        import numpy as np
+
+        chosen = [i for i, cell in enumerate(cells) if cell.n]
+        rows = design[chosen]
+        seen = [cells[i] for i in chosen]
+        first = [i for i, cell in enumerate(seen) if i == 0 or cell.codebase != seen[i - 1].codebase]
+        gain, variance = np.array([c.gain for c in seen]), np.array([c.variance for c in seen])
+        return cls.build(rows, gain, variance, np.array(first, dtype=int))
+
+    @classmethod
+    def build(cls, rows: Array, gain: Array, variance: Array, first: Array) -> _Measured:
+        said = (rows[:, -WIDTH:] ** 2).sum(axis=1)
+        named = rows[:, 1:-WIDTH].sum(axis=1) > 0
+        return cls(rows, gain, variance, said, named, first)
+
+
+def _noise(m: _Measured, prior: Prior, tau: float, rho: float, psi: float, trusting: bool = False) -> Array:
+    """Variance of each cell beside μ, u, β and v_k: its own, the setting's, what its context leaves open, and what
+    makes it believable where it contradicts the card (not where `trusting`)."""
+    import numpy as np
+
+    unnamed = np.where(m.named, 0.5, 1.0)
+    noise = m.variance + psi * tau**2 * unnamed + rho * tau**2 * np.maximum(0.0, 1 - m.said)
+    if trusting:
+        return noise
+    expected = prior.sd**2 + tau**2 * (1 - rho - psi * unnamed) + rho * tau**2 * np.minimum(m.said, 1.0)
+    return np.maximum(noise, ((m.gain - prior.mean) / CONFLICT) ** 2 - expected)
+
+
+def _sums(m: _Measured, mean: float, noise: Array, between: float) -> tuple[Array, Array, float]:
+    """Σ HᵀV⁻¹H, Σ HᵀV⁻¹r and −2 log density of r but for the prior's part, V = D + between within a codebase."""
+    import numpy as np
+
+    p = m.design.shape[1]
+    if not len(m.gain):
+        return np.zeros((p, p)), np.zeros(p), 0.0
+    w, r = 1 / noise, m.gain - mean
+    scaled = m.design * w[:, None]
+    total = np.add.reduceat(w, m.first)
+    pull = between / (1 + between * total)
+    h, y = np.add.reduceat(scaled, m.first, axis=0), np.add.reduceat(w * r, m.first)
+    a = scaled.T @ m.design - (h * pull[:, None]).T @ h
+    c = scaled.T @ r - h.T @ (pull * y)
+    fit_ = (w * r * r).sum() - (pull * y * y).sum() + np.log(noise).sum() + np.log1p(between * total).sum()
+    return a, c, float(fit_)
+
+
+def _prior_precision(prior: Prior, settings: int, tau: float, rho: float, psi: float) -> Array:
+    import numpy as np
+
+    tau2 = tau**2
+    return np.array([1 / prior.sd**2] + [2 / (psi * tau2)] * settings + [1 / (rho * tau2)] * WIDTH)
+
+
+def _posterior(
+    m: _Measured, prior: Prior, settings: int, tau: float, rho: float, psi: float
+) -> tuple[Array, Array, float]:
+    import numpy as np
+
+    before = _prior_precision(prior, settings, tau, rho, psi)
+    a, c, fit_ = _sums(m, prior.mean, _noise(m, prior, tau, rho, psi), (1 - rho - psi) * tau**2)
+    a = a + np.diag(before)
+    chol = np.linalg.cholesky(a)
+    half = np.linalg.solve(chol, c)
+    logml = -0.5 * (fit_ + 2 * np.log(np.diag(chol)).sum() - np.log(before).sum() - half @ half)
+    return a, c, float(logml)
+
+
+def _mixture(weight: Array, precision: Array, shift: Array, mean: float) -> tuple[Array, Array]:
+    """Mean and covariance of the parameters over the grid."""
+    import numpy as np
+
+    cov = np.linalg.inv(precision)
+    centre = np.einsum("gij,gj->gi", cov, shift)
+    centre[:, 0] += mean
+    overall = weight @ centre
+    spread = centre - overall
+    return overall, np.einsum("g,gij->ij", weight, cov) + (spread * weight[:, None]).T @ spread
+
+
+def _with(fitted: Fit, cells: Sequence[Cell], sign: float, *, bounds_only: bool) -> Fit:
+    """The fit with what these cells say added (+1) or taken out (−1)."""
+    import numpy as np
+
+    if not cells:
+        return fitted
+    cells = sorted(cells, key=lambda c: c.codebase)
+    design = _design(cells, fitted.settings)
+    measured = _Measured.of(cells, design)
+    bounded = [i for i, cell in enumerate(cells) if cell.pruned]
+    a, c = fitted.precision.copy(), fitted.shift.copy()
+    for g in range(len(fitted.weight)):
+        tau, rho, psi = fitted.tau[g], fitted.rho[g], fitted.psi[g]
+        if not bounds_only and len(measured.gain):
+            noise = _noise(measured, fitted.prior, tau, rho, psi)
+            more, towards, _ = _sums(measured, fitted.prior.mean, noise, (1 - rho - psi) * tau**2)
+            a[g] += sign * more
+            c[g] += sign * towards
+        for i in bounded:
+            precision, centre = _site(cells[i], design[i], fitted, tau, rho, psi)
+            a[g] += sign * precision * np.outer(design[i], design[i])
+            c[g] += sign * precision * (centre - fitted.prior.mean) * design[i]
+    return replace(fitted, precision=a, shift=c)
+
+
+def _site(cell: Cell, row: Array, fitted: Fit, tau: float, rho: float, psi: float) -> tuple[float, float]:
+    """What a bound says of h·b as a normal: its precision and centre."""
+    here = hypothesis.Belief(
+        float(row @ fitted.cavity_mean), math.sqrt(max(float(row @ fitted.cavity_cov @ row), 1e-18))
+    )
+    extra = (1 - rho - psi) * tau**2 + psi * tau**2 + rho * tau**2 * max(0.0, 1 - float(row[-WIDTH:] @ row[-WIDTH:]))
+    after = censored(here, cell.bound, math.sqrt(cell.bound_variance + extra))
+    precision = 1 / after.sd**2 - 1 / here.sd**2
+    if precision <= 1e-9 / here.sd**2:
+        return 0.0, here.mean
+    return precision, (after.mean / after.sd**2 - here.mean / here.sd**2) / precision
+
+
+def place(context: Context) -> tuple[str, int]:
+    """The coarse context that trainability is counted by: family, decade of training rows (−1: unknown)."""
+    given = "".join(c for c in str(context.get("model_family") or "").lower() if c.isalnum())
+    family = next((name for name, names in FAMILIES.items() if given in names), given[:20])
+    rows = context.get("rows")
+    number = isinstance(rows, int | float) and not isinstance(rows, bool) and math.isfinite(rows) and rows >= 1
+    return family, round(math.log10(rows)) if number else -1  # type: ignore[arg-type]
+
+
+def _contexts(cells: Sequence[Cell]) -> dict[tuple[str, int], tuple[float, float]]:
+    counted: dict[tuple[str, int], tuple[float, float]] = {}
+    for cell in cells:
+        good, bad = counted.get(place(cell.context), (0.0, 0.0))
+        counted[place(cell.context)] = (good + cell.n + cell.pruned, bad + cell.failed)
+    return counted
