@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from itertools import combinations
 
 from rea.domain.codebase import Scalar, same
-from rea.domain.codec import canonical, digest, to_plain
+from rea.domain.codec import canonical, digest
 from rea.domain.ids import say
 
 ContextValue = Scalar | tuple[str, ...]
 Context = Mapping[str, ContextValue]
 """Where an experiment took place. Known keys: `codebase` (its name: its own experiments need no transfer),
 `model_family` (text), `symptoms` (names), and the data profile: `rows` (training rows), `positive_rate` (share),
-`fields` (count), `rare_mass` (share of ids seen rarely), `largest_cardinality` (ids), `numeric_share` (share of fields),
-`epochs_to_best`. Any may be missing; anything else is kept and shown, and plays no part in an estimate."""
+`fields` (count), `rare_mass` (share of ids seen rarely), `largest_cardinality` (ids), `numeric_share` (share of
+fields), `epochs_to_best`. Any may be missing; anything else is kept and shown, and plays no part in an estimate."""
 
 UNKNOWN_SE = 0.005  # standard error of a gain (relative) whose own was not kept
 SMALLEST_SE = 1e-6
@@ -108,12 +108,12 @@ class ExperimentRecord:
 
 
 _LOCAL = frozenset({"id", "origin", "trust", "superseded_by"})  # what a store knows of a record beside its content
+_CONTENT = tuple(f.name for f in fields(ExperimentRecord) if f.name not in _LOCAL)
 
 
 def content(record: ExperimentRecord) -> dict[str, object]:
-    """A record as plain JSON values, without what only its store knows of it: what is exported, and hashed."""
-    plain: dict[str, object] = to_plain(record)
-    return {name: value for name, value in plain.items() if name not in _LOCAL}
+    """A record by field, as JSON writes it, without what only its store knows of it: what is exported, and hashed."""
+    return {name: getattr(record, name) for name in _CONTENT}
 
 
 def content_id(record: ExperimentRecord) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from rea.domain.codebase import Scalar
 from rea.domain.hypothesis import Belief
-from rea.domain.insight import Cell, Context, Effect, setting_key
+from rea.domain.insight import Cell, Context, ContextValue, Effect, setting_key
 from rea.domain.technique import Technique
 from rea.insights.censoring import censored
 from rea.insights.features import WIDTH, features
@@ -103,9 +104,11 @@ def trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
     Those of other codebases count as twenty at most: why a treatment fails is often the codebase's own affair.
     """
     good = bad = 0.0
+    symptoms = context.get("symptoms")
+    shown = tuple(symptoms) if isinstance(symptoms, tuple | list) else None
+    told = (context.get("model_family"), context.get("rows"), context.get("positive_rate"), shown)
     for (family, decade), (trained, failed) in known.contexts.items():
-        where: Context = {"model_family": family or None, "rows": 10.0**decade if decade >= 0 else None}
-        weight = similarity(context, where)
+        weight = _likeness(family, decade, *told)
         good, bad = good + weight * trained, bad + weight * failed
     share = min(1.0, MOST_ELSEWHERE / (good + bad)) if good + bad else 0.0
     good, bad = share * good, share * bad
@@ -113,6 +116,21 @@ def trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
         weight = similarity(context, cell.context)
         good, bad = good + weight * (cell.n + cell.pruned), bad + weight * cell.failed
     return _share(TRAINABLE_PRIOR[0] + good, TRAINABLE_PRIOR[1] + bad)
+
+
+@lru_cache(maxsize=4096)
+def _likeness(
+    family: str,
+    decade: int,
+    own_family: ContextValue,
+    rows: ContextValue,
+    rate: ContextValue,
+    symptoms: tuple[str, ...] | None,
+) -> float:
+    """Similarity of a context, by its facts, to a coarse one; the same few are asked for by every technique."""
+    there: Context = {"model_family": family or None, "rows": 10.0**decade if decade >= 0 else None}
+    here: Context = {"model_family": own_family, "rows": rows, "positive_rate": rate, "symptoms": symptoms}
+    return similarity(here, there)
 
 
 def _share(good: float, bad: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from rea.domain.insight import Context, ContextValue
 from rea.domain.technique import Symptom
@@ -54,17 +55,24 @@ def features(context: Context) -> tuple[float, ...]:
     effects between contexts (a linear kernel: Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006,
     section 4.2).
     """
+    shown = context.get("symptoms")
+    symptoms = tuple(map(str, shown)) if isinstance(shown, tuple | list) else (str(shown),)
+    return _features(tuple(map(context.get, FACTS)), context.get("model_family"), symptoms)
+
+
+@lru_cache(maxsize=8192)
+def _features(
+    facts: tuple[ContextValue, ...], model_family: ContextValue, symptoms: tuple[str, ...]
+) -> tuple[float, ...]:
     values = []
-    for name, (read, usual, spread) in FACTS.items():
-        number = _number(context.get(name))
+    for told, (read, usual, spread) in zip(facts, FACTS.values(), strict=True):
+        number = _number(told)
         scaled = read(number) if number is not None else None
         z = 0.0 if scaled is None else min(max((scaled - usual) / spread, -FURTHEST), FURTHEST)
         values.append(z * math.sqrt(FACT_SHARE))
-    family = "".join(c for c in str(context.get("model_family") or "").lower() if c.isalnum())
+    family = "".join(c for c in str(model_family or "").lower() if c.isalnum())
     values += [math.sqrt(FAMILY_SHARE) if family in names else 0.0 for names in FAMILIES.values()]
-    shown = context.get("symptoms")
-    names = set(shown) if isinstance(shown, tuple | list) else {shown}
-    values += [math.sqrt(SYMPTOM_SHARE) if name in names else 0.0 for name in SYMPTOMS]
+    values += [math.sqrt(SYMPTOM_SHARE) if name in symptoms else 0.0 for name in SYMPTOMS]
     return tuple(values)
 
 

@@ -17,8 +17,8 @@ contexts τ and its shares are not assumed: τ has a log-normal prior around wha
 leave τ, and with it every interval, wide. Given a grid point all is normal: precisions add up over codebases, each by a
 Woodbury identity, and a codebase can be taken out of a fit exactly.
 
-Robustness. A cell that lies more than two standard deviations from what card and τ predict is believed less, until it is
-two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree widen it
+Robustness. A cell that lies more than two standard deviations from what is believable (`_believable`) is believed less,
+until it is two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree widen it
 (Birge's ratio). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal first two
 moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
 
@@ -31,7 +31,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +56,10 @@ BETWEEN: Mapping[Level, float] = {Level.FEATURE: 0.005, Level.STRUCTURE: 0.004, 
 LOG_SD = 0.7  # of τ, in natural logarithms: what is known of it before any experiment
 TAUS = tuple(2.0 ** (step / 2) for step in range(-6, 6))  # grid of τ over the level's, 1/8 to 5.7
 SHARES = ((0.1, 0.1), (0.1, 0.4), (0.4, 0.1), (0.4, 0.4), (0.7, 0.1))  # grid of (ρ, ψ)
+UNLIKELY = 4.0  # natural logarithms below the likeliest point, from which on a grid point does not matter
 KEPT = 6  # grid points that a fit keeps, the likeliest
 SETTINGS = 8  # settings with a parameter of their own, those tried in most cells
-TYPICAL = 0.8  # φ·φ of a context that says what it can
+MANY = 8  # codebases from which on they, and not the card, say what is believable
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Fit:
 
     With G grid points and p = 1 + settings + WIDTH: `weight` (G), `tau` (G), `rho` (G), `psi` (G), `precision`
     (G × p × p), `shift` (G × p, precision times the mean's distance from the prior's), `cavity_mean` (p) and
-    `cavity_cov` (p × p): the belief that bounds were turned into normals beside. `contexts` counts experiments that
+    `cavity_cov` (p × p): the belief that bounds were turned into normals beside. `believable` is the variance around the
+    card's mean beyond which a cell is believed less. `contexts` counts experiments that
     could be trained and could not, by (family, decade of rows). `n` counts experiments.
     """
 
@@ -83,6 +85,7 @@ class Fit:
     shift: Array
     cavity_mean: Array
     cavity_cov: Array
+    believable: float
     contexts: Mapping[tuple[str, int], tuple[float, float]]
     n: int
     codebases: int
@@ -98,6 +101,7 @@ class Fit:
             "level": self.level.value,
             "settings": self.settings,
             "grid": len(self.weight),
+            "believable": self.believable,
             "contexts": [[*key, *value] for key, value in sorted(self.contexts.items())],
             "n": self.n,
             "codebases": self.codebases,
@@ -134,6 +138,7 @@ class Fit:
             shift.reshape(g, p),
             mean,
             cov.reshape(p, p),
+            head["believable"],
             {(family, decade): (good, bad) for family, decade, good, bad in head["contexts"]},
             head["n"],
             head["codebases"],
@@ -157,18 +162,29 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     tau, rho, psi = (np.array(column) for column in zip(*grid, strict=True))
     design = _design(cells, settings)
     measured = _Measured.of(cells, design)
+    believable = _believable(measured, technique)
     # The prior of τ is centred so that its mean square is that of its level.
     log_prior = -0.5 * ((np.log(tau / base) + LOG_SD**2) / LOG_SD) ** 2
-    log_weight, precision, shift = np.empty(len(grid)), [], []
-    for g in range(len(grid)):
-        a, c, logml = _posterior(measured, prior, len(settings), tau[g], rho[g], psi[g])
-        precision.append(a)
-        shift.append(c)
-        log_weight[g] = log_prior[g] + logml
-    weight = np.exp(log_weight - log_weight.max())
-    kept = np.sort(np.argsort(-weight, kind="stable")[:KEPT]) if len(cells) else np.arange(len(grid))
-    weight = weight[kept] / weight[kept].sum()
-    a, c = np.array(precision)[kept], np.array(shift)[kept]
+    found: dict[int, tuple[Array, Array, float]] = {}
+
+    def look(places: Iterable[int]) -> None:
+        fresh = [g for g in dict.fromkeys(places) if g not in found]
+        for start in range(0, len(fresh), len(SHARES)):
+            some = fresh[start : start + len(SHARES)]
+            a, c, logml = _posterior(measured, prior, believable, len(settings), tau[some], rho[some], psi[some])
+            found.update({g: (a[i], c[i], float(log_prior[g] + logml[i])) for i, g in enumerate(some)})
+
+    # Every other τ first, then what lies between those that matter: likelihoods over many cells are narrow.
+    step = len(SHARES)
+    look(g for g in range(len(grid)) if g // step % 2 == 0)
+    best = max(weight for _, _, weight in found.values())
+    near = [g for g, (_, _, weight) in found.items() if weight > best - UNLIKELY]
+    look(g + side for g in near for side in (-step, step) if 0 <= g + side < len(grid))
+    best = max(weight for _, _, weight in found.values())
+    kept = sorted(sorted(found, key=lambda g: (-found[g][2], g))[:KEPT])
+    weight = np.exp(np.array([found[g][2] - best for g in kept]))
+    weight = weight / weight.sum()
+    a, c = np.array([found[g][0] for g in kept]), np.array([found[g][1] for g in kept])
     mean, cov = _mixture(weight, a, c, prior.mean)
     fitted = Fit(
         technique.name,
@@ -183,6 +199,7 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
         c,
         mean,
         cov,
+        believable,
         _contexts(cells),
         sum(cell.n + cell.failed + cell.pruned for cell in cells),
         len({cell.codebase for cell in cells}),
@@ -257,14 +274,14 @@ def _design(cells: Sequence[Cell], settings: Sequence[str]) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Observed cells in the order of their codebases: design (n × p), gains, variances, φ·φ, whether the setting has
-    a parameter; `first` marks where each codebase begins."""
+    """Observed cells in the order of their codebases: design (n × p), gains, variances, share of ψτ² that the setting's
+    parameter does not carry, share of ρτ² that the context leaves open; `first` marks where each codebase begins."""
 
     design: Array
     gain: Array
     variance: Array
-    said: Array
-    named: Array
+    unnamed: Array
+    silent: Array
     first: Array
 
     @classmethod
@@ -280,61 +297,80 @@ class _Measured:
 
     @classmethod
     def build(cls, rows: Array, gain: Array, variance: Array, first: Array) -> _Measured:
+        import numpy as np
+
         said = (rows[:, -WIDTH:] ** 2).sum(axis=1)
-        named = rows[:, 1:-WIDTH].sum(axis=1) > 0
-        return cls(rows, gain, variance, said, named, first)
+        unnamed = np.where(rows[:, 1:-WIDTH].sum(axis=1) > 0, 0.5, 1.0)
+        return cls(rows, gain, variance, unnamed, np.maximum(0.0, 1 - said), first)
 
 
-def _noise(m: _Measured, prior: Prior, tau: float, rho: float, psi: float, trusting: bool = False) -> Array:
-    """Variance of each cell beside μ, u, β and v_k: its own, the setting's, what its context leaves open, and what
-    makes it believable where it contradicts the card (not where `trusting`)."""
+def _noise(m: _Measured, prior: Prior, believable: float, tau: Array, rho: Array, psi: Array) -> Array:
+    """Variance (grid × cells) of each cell beside μ, u, β and v_k: its own, the setting's, what its context leaves
+    open; or what makes it believable, where that is more."""
     import numpy as np
 
-    unnamed = np.where(m.named, 0.5, 1.0)
-    noise = m.variance + psi * tau**2 * unnamed + rho * tau**2 * np.maximum(0.0, 1 - m.said)
-    if trusting:
-        return noise
-    expected = prior.sd**2 + tau**2 * (1 - rho - psi * unnamed) + rho * tau**2 * np.minimum(m.said, 1.0)
-    return np.maximum(noise, ((m.gain - prior.mean) / CONFLICT) ** 2 - expected)
+    square = (tau**2)[:, None]
+    noise = m.variance + square * (psi[:, None] * m.unnamed + rho[:, None] * m.silent)
+    return np.asarray(np.maximum(noise, ((m.gain - prior.mean) / CONFLICT) ** 2 - believable))
 
 
-def _sums(m: _Measured, mean: float, noise: Array, between: float) -> tuple[Array, Array, float]:
-    """Σ HᵀV⁻¹H, Σ HᵀV⁻¹r and −2 log density of r but for the prior's part, V = D + between within a codebase."""
+def _believable(m: _Measured, technique: Technique) -> float:
+    """The variance around the card's mean that true effects are believed to have: the card's and its level's; from
+    MANY codebases on that of the bulk of what was measured, by median and median absolute deviation, if that is more.
+
+    So a few toys do not make themselves believable, and what many codebases agree on does, whatever a card says.
+    """
     import numpy as np
 
-    p = m.design.shape[1]
+    prior = technique.effect
+    usual = prior.sd**2 + BETWEEN[technique.level] ** 2
+    if len(m.first) < MANY:
+        return usual
+    middle = float(np.median(m.gain))
+    spread = 1.4826 * float(np.median(np.abs(m.gain - middle)))
+    return max(usual, (middle - prior.mean) ** 2 + spread**2)
+
+
+def _sums(m: _Measured, mean: float, noise: Array, between: Array) -> tuple[Array, Array, Array]:
+    """Per grid point Σ HᵀV⁻¹H, Σ HᵀV⁻¹r, and rᵀV⁻¹r + log det V, for V = diag(noise) + between within a codebase."""
+    import numpy as np
+
+    g, p = len(between), m.design.shape[1]
     if not len(m.gain):
-        return np.zeros((p, p)), np.zeros(p), 0.0
+        return np.zeros((g, p, p)), np.zeros((g, p)), np.zeros(g)
     w, r = 1 / noise, m.gain - mean
-    scaled = m.design * w[:, None]
-    total = np.add.reduceat(w, m.first)
-    pull = between / (1 + between * total)
-    h, y = np.add.reduceat(scaled, m.first, axis=0), np.add.reduceat(w * r, m.first)
-    a = scaled.T @ m.design - (h * pull[:, None]).T @ h
-    c = scaled.T @ r - h.T @ (pull * y)
-    fit_ = (w * r * r).sum() - (pull * y * y).sum() + np.log(noise).sum() + np.log1p(between * total).sum()
-    return a, c, float(fit_)
-
-
-def _prior_precision(prior: Prior, settings: int, tau: float, rho: float, psi: float) -> Array:
-    import numpy as np
-
-    tau2 = tau**2
-    return np.array([1 / prior.sd**2] + [2 / (psi * tau2)] * settings + [1 / (rho * tau2)] * WIDTH)
+    scaled = m.design * w[:, :, None]
+    total = np.add.reduceat(w, m.first, axis=1)
+    pull = between[:, None] / (1 + between[:, None] * total)
+    h, y = np.add.reduceat(scaled, m.first, axis=1), np.add.reduceat(w * r, m.first, axis=1)
+    a = scaled.transpose(0, 2, 1) @ m.design - (h * pull[:, :, None]).transpose(0, 2, 1) @ h
+    c = scaled.transpose(0, 2, 1) @ r - ((pull * y)[:, None, :] @ h)[:, 0]
+    quadratic = (w * r * r).sum(axis=1) - (pull * y * y).sum(axis=1)
+    return a, c, quadratic + np.log(noise).sum(axis=1) + np.log1p(between[:, None] * total).sum(axis=1)
 
 
 def _posterior(
-    m: _Measured, prior: Prior, settings: int, tau: float, rho: float, psi: float
-) -> tuple[Array, Array, float]:
+    m: _Measured, prior: Prior, believable: float, settings: int, tau: Array, rho: Array, psi: Array
+) -> tuple[Array, Array, Array]:
+    """Per grid point the precision, the shift and the log marginal likelihood but for a constant."""
     import numpy as np
 
-    before = _prior_precision(prior, settings, tau, rho, psi)
-    a, c, fit_ = _sums(m, prior.mean, _noise(m, prior, tau, rho, psi), (1 - rho - psi) * tau**2)
-    a = a + np.diag(before)
+    square = (tau**2)[:, None]
+    ones = np.ones(len(tau))[:, None]
+    before = np.hstack(
+        [
+            ones / prior.sd**2,
+            2 / (psi[:, None] * square) * np.ones(settings),
+            1 / (rho[:, None] * square) * np.ones(WIDTH),
+        ]
+    )
+    noise = _noise(m, prior, believable, tau, rho, psi)
+    a, c, fit_ = _sums(m, prior.mean, noise, (1 - rho - psi) * tau**2)
+    a[:, np.arange(a.shape[1]), np.arange(a.shape[1])] += before
     chol = np.linalg.cholesky(a)
-    half = np.linalg.solve(chol, c)
-    logml = -0.5 * (fit_ + 2 * np.log(np.diag(chol)).sum() - np.log(before).sum() - half @ half)
-    return a, c, float(logml)
+    half = np.linalg.solve(chol, c[:, :, None])[:, :, 0]
+    logdet = 2 * np.log(np.diagonal(chol, axis1=1, axis2=2)).sum(axis=1)
+    return a, c, -0.5 * (fit_ + logdet - np.log(before).sum(axis=1) - (half**2).sum(axis=1))
 
 
 def _mixture(weight: Array, precision: Array, shift: Array, mean: float) -> tuple[Array, Array]:
@@ -358,18 +394,18 @@ def _with(fitted: Fit, cells: Sequence[Cell], sign: float, *, bounds_only: bool)
     cells = sorted(cells, key=lambda c: c.codebase)
     design = _design(cells, fitted.settings)
     measured = _Measured.of(cells, design)
-    bounded = [i for i, cell in enumerate(cells) if cell.pruned]
     a, c = fitted.precision.copy(), fitted.shift.copy()
-    for g in range(len(fitted.weight)):
-        tau, rho, psi = fitted.tau[g], fitted.rho[g], fitted.psi[g]
-        if not bounds_only and len(measured.gain):
-            noise = _noise(measured, fitted.prior, tau, rho, psi)
-            more, towards, _ = _sums(measured, fitted.prior.mean, noise, (1 - rho - psi) * tau**2)
-            a[g] += sign * more
-            c[g] += sign * towards
-        for i in bounded:
-            precision, centre = _site(cells[i], design[i], fitted, tau, rho, psi)
-            a[g] += sign * precision * np.outer(design[i], design[i])
+    if not bounds_only and len(measured.gain):
+        tau, rho, psi = fitted.tau, fitted.rho, fitted.psi
+        noise = _noise(measured, fitted.prior, fitted.believable, tau, rho, psi)
+        more, towards, _ = _sums(measured, fitted.prior.mean, noise, (1 - rho - psi) * tau**2)
+        a += sign * more
+        c += sign * towards
+    for i in (i for i, cell in enumerate(cells) if cell.pruned):
+        square = np.outer(design[i], design[i])
+        for g in range(len(fitted.weight)):
+            precision, centre = _site(cells[i], design[i], fitted, fitted.tau[g], fitted.rho[g], fitted.psi[g])
+            a[g] += sign * precision * square
             c[g] += sign * precision * (centre - fitted.prior.mean) * design[i]
     return replace(fitted, precision=a, shift=c)
 

@@ -67,7 +67,7 @@ def next_agenda(
     techniques: Sequence[Technique],
     insights: Insights,
 ) -> Agenda:
-    """The agenda of a later round: the incumbent is diagnosed anew, and what this campaign showed is among the insights.
+    """The agenda of a later round: the incumbent is diagnosed anew; insights hold what this campaign showed.
 
     What engineers vetoed, what failed, and what was tested on this very incumbent does not come back.
     """

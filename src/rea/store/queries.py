@@ -170,8 +170,8 @@ class Queries:
             ids = list(self._connection.execute(found).scalars())
         else:
             match = " OR ".join(f'"{word}"' for word in words)
-            sql = "SELECT rowid FROM experiment_words WHERE experiment_words MATCH :match ORDER BY rank, rowid LIMIT :limit"
-            ids = list(self._connection.execute(text(sql), {"match": match, "limit": limit}).scalars())
+            sql = "SELECT rowid FROM experiment_words WHERE experiment_words MATCH :match ORDER BY rank, rowid LIMIT :n"
+            ids = list(self._connection.execute(text(sql), {"match": match, "n": limit}).scalars())
         rows = {row.id: row for row in self._connection.execute(self._experiments().where(table.c.id.in_(ids)))}
         return [_experiment(rows[id_]) for id_ in ids]
 
