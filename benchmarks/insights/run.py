@@ -1,10 +1,10 @@
-"""The insights database with 100,000 experiments in it: how long a question takes, and whether intervals hold the truth.
+"""The insights database with 100,000 experiments in it: how long a question takes, whether intervals hold the truth.
 
     .venv/bin/python benchmarks/insights [--experiments 100000] [--queries 60]
 
 Makes a store in a temporary folder, fills it with synthetic experiments whose true effects are drawn from the model (a
-technique's mean from its card, settings, context, codebase), imports them from a file, refits, asks for the effect of every
-technique in fresh contexts, and exports everything. Prints a table and writes benchmarks/results/insights.json.
+technique's mean from its card, settings, context, codebase), imports them from a file, refits, asks for the effect of
+every technique in fresh contexts, and exports everything. Prints a table and writes benchmarks/results/insights.json.
 
 A context query is what planning asks for: `recall` from the store, and `effect` of every technique with one setting in
 one context, from a snapshot made anew each time. Coverage is over contexts of codebases that are not in the store, and

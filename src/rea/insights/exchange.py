@@ -1,8 +1,9 @@
 """Experiments as a file that another store can read: JSON lines, or Parquet.
 
-The first line of a JSON-lines file is `{"rea_insights": 1}`, the number of the format; every other one is the content of
-one experiment, as `rea.domain.insight.content` gives it. A Parquet file has one row an experiment, with the same JSON in the
-column `record`, the columns most asked for beside it, and the number of the format in its metadata under `rea_insights`.
+The first line of a JSON-lines file is `{"rea_insights": 1}`, the number of the format; every other one is the content
+of one experiment, as `rea.domain.insight.content` gives it. A Parquet file has one row an experiment, with the same
+JSON in the column `record`, the columns most asked for beside it, and the number of the format in its metadata under
+`rea_insights`.
 What only its store knows of an experiment (id, trust, origin, supersession) is not exported.
 """
 

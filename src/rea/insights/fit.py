@@ -18,12 +18,12 @@ leave τ, and with it every interval, wide. Given a grid point all is normal: pr
 Woodbury identity, and a codebase can be taken out of a fit exactly.
 
 Robustness. A cell that lies more than two standard deviations from what is believable (`_believable`) is believed less,
-until it is two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree widen it
-(Birge's ratio). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal first two
-moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
+until it is two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree
+widen it (Birge's ratio). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal
+first two moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
 
 Selection. A winner's measured gain is too high on average; the posterior mean of this model is not, given the model,
-however it was selected (Efron, J. Amer. Statist. Assoc. 2011; Senn, Biometrics 2008): shrinkage pays the winner's curse.
+however it was selected (Efron, J. Amer. Statist. Assoc. 2011): shrinkage pays the winner's curse.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Fit:
 
     With G grid points and p = 1 + settings + WIDTH: `weight` (G), `tau` (G), `rho` (G), `psi` (G), `precision`
     (G × p × p), `shift` (G × p, precision times the mean's distance from the prior's), `cavity_mean` (p) and
-    `cavity_cov` (p × p): the belief that bounds were turned into normals beside. `believable` is the variance around the
-    card's mean beyond which a cell is believed less. `contexts` counts experiments that
-    could be trained and could not, by (family, decade of rows). `n` counts experiments.
+    `cavity_cov` (p × p): the belief that bounds were turned into normals beside. `believable` is the variance around
+    the card's mean beyond which a cell is believed less. `contexts` counts experiments that could be trained and could
+    not, by (family, decade of rows). `n` counts experiments.
     """
 
     technique: str
@@ -356,14 +356,9 @@ def _posterior(
     import numpy as np
 
     square = (tau**2)[:, None]
-    ones = np.ones(len(tau))[:, None]
-    before = np.hstack(
-        [
-            ones / prior.sd**2,
-            2 / (psi[:, None] * square) * np.ones(settings),
-            1 / (rho[:, None] * square) * np.ones(WIDTH),
-        ]
-    )
+    alone = np.full((len(tau), 1), 1 / prior.sd**2)
+    of_setting, of_context = 2 / (psi[:, None] * square), 1 / (rho[:, None] * square)
+    before = np.hstack([alone, of_setting * np.ones(settings), of_context * np.ones(WIDTH)])
     noise = _noise(m, prior, believable, tau, rho, psi)
     a, c, fit_ = _sums(m, prior.mean, noise, (1 - rho - psi) * tau**2)
     a[:, np.arange(a.shape[1]), np.arange(a.shape[1])] += before

@@ -159,7 +159,7 @@ def _row(record: ExperimentRecord, key: str) -> dict[str, Any]:
 
 def _text(record: ExperimentRecord) -> str:
     """JSON as `encode` writes it, by a shorter way: a record holds nothing but what JSON has."""
-    plain_ = content(record) | {"trust": record.trust}
+    plain_ = {"id": None} | content(record) | {"trust": record.trust}
     found = json.dumps(plain_, ensure_ascii=False)
     return found if found.isascii() else encode(plain_)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, func, select, text
+from sqlalchemy import Connection, Row, Select, Table, func, or_, select, text
 
 from rea.domain import ledger
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
@@ -36,6 +36,7 @@ from rea.store.values import Grant, Rows
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
+SETTERS: Final = 200  # experiments whose texts hold a role, of which those that set it are told
 
 
 class Queries:
@@ -141,6 +142,15 @@ class Queries:
             found += [_experiment(r) for r in self._connection.execute(self._experiments().where(table.c.id == chosen))]
         return found
 
+    def last_context(self, codebase: str, family: str | None) -> Context | None:
+        table = t.experiments
+        wanted = self._experiments(newest=True).where(table.c.codebase == codebase, table.c.origin.is_(None))
+        for row in self._connection.execute(wanted.limit(SETTERS)):
+            context = _experiment(row).context
+            if family is None or str(context.get("model_family", family)).lower() == family.lower():
+                return context
+        return None
+
     def winners(self, limit: int) -> list[ExperimentRecord]:
         table = t.experiments
         best = (
@@ -209,13 +219,35 @@ class Queries:
 
     def pairs(self, techniques: Sequence[str]) -> list[Pair]:
         """Of experiments that are not superseded, both techniques among those named."""
+        return self._pairs(t.pairs.c.a.in_(techniques), t.pairs.c.b.in_(techniques))
+
+    def pairs_with(self, technique: str) -> list[Pair]:
+        return self._pairs(or_(t.pairs.c.a == technique, t.pairs.c.b == technique))
+
+    def setters(self, role: str, limit: int) -> list[ExperimentRecord]:
+        # The text index finds those that hold the role's words; which of them set the role is in the record itself.
+        table, phrase = t.experiments, role.replace("_", " ")
+        if self._connection.dialect.name == "postgresql":
+            vector = func.to_tsvector(text("'english'"), func.coalesce(table.c.words, text("''")))
+            holds = vector.op("@@")(func.phraseto_tsquery(text("'english'"), phrase))
+        else:
+            match = text("SELECT rowid FROM experiment_words WHERE experiment_words MATCH :phrase")
+            holds = table.c.id.in_(match.bindparams(phrase=f'"{phrase}"').columns(table.c.id))
+        counts = (table.c.effect.is_not(None), table.c.kind != "combination", table.c.superseded_by.is_(None))
+        best = select(table.c.id).where(holds, *counts).order_by(table.c.effect.desc(), table.c.id).limit(SETTERS)
+        ids = list(self._connection.execute(best).scalars())
+        rows = {row.id: row for row in self._connection.execute(self._experiments().where(table.c.id.in_(ids)))}
+        found = (_experiment(rows[id_]) for id_ in ids)
+        return [record for record in found if role in record.roles][:limit]
+
+    def _pairs(self, *which: Any) -> list[Pair]:
         table, of = t.pairs, t.experiments
         weight = func.sum(table.c.weight)
         means = [func.sum(table.c.weight * column) / weight for column in (table.c.excess, table.c.smaller)]
         wanted = (
             select(table.c.a, table.c.b, func.count(), weight, *means)
             .join(of, of.c.id == table.c.experiment)
-            .where(table.c.a.in_(techniques), table.c.b.in_(techniques), of.c.superseded_by.is_(None))
+            .where(*which, of.c.superseded_by.is_(None))
             .group_by(table.c.a, table.c.b)
             .order_by(table.c.a, table.c.b)
         )

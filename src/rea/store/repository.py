@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
     from rea.domain.codebase import Codebase
     from rea.domain.hypothesis import Hypothesis
-    from rea.domain.insight import Cell, ExperimentRecord, Pair
+    from rea.domain.insight import Cell, Context, ExperimentRecord, Pair
     from rea.domain.ledger import Balance, Entry
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
@@ -180,6 +180,11 @@ class Store:
         with self._read() as read:
             return read.extremes(technique)
 
+    def last_context(self, codebase: str, family: str | None) -> Context | None:
+        """Where the newest own experiment on this codebase (with this model family) took place; None without one."""
+        with self._read() as read:
+            return read.last_context(codebase, family)
+
     def winners(self, limit: int) -> list[ExperimentRecord]:
         """Settings that gained and belong to no card, best first among them, at most `limit`."""
         with self._read() as read:
@@ -214,6 +219,16 @@ class Store:
         """What combinations showed of pairs of these techniques."""
         with self._read() as read:
             return read.pairs(techniques)
+
+    def pairs_with(self, technique: str) -> list[Pair]:
+        """What combinations showed of one technique beside any other."""
+        with self._read() as read:
+            return read.pairs_with(technique)
+
+    def setters(self, role: str, limit: int) -> list[ExperimentRecord]:
+        """Experiments that set a role and were measured, best first."""
+        with self._read() as read:
+            return read.setters(role, limit)
 
     def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None:
         """Keep fits in the place of older ones. They can be made again at any time from the cells."""

@@ -351,4 +351,4 @@ grants = Table(
 
 for _dialect, _statements in TEXT_INDEX.items():
     for _statement in _statements:
-        event.listen(metadata, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect))
+        event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

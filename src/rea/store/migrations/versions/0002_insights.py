@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -118,7 +120,7 @@ def upgrade() -> None:
         op.execute(statement)
 
 
-def _columns() -> tuple[sa.Column, ...]:
+def _columns() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("digest", sa.Text),
         sa.Column("kind", sa.Text),
