@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rea.domain.codebase import Scalar
@@ -17,6 +18,7 @@ from rea.insights.similarity import similarity
 from rea.insights.snapshot import Insights, Known
 
 TRAINABLE_PRIOR = (9.0, 1.0)  # Beta: ten imagined experiments, of which nine could be trained
+SETTING_SHARE, CONTEXT_SHARE = 0.2, 0.4  # of the variance between contexts, before other codebases tell
 MOST_ELSEWHERE = 20.0  # experiments that failures and successes of other codebases count as at most
 
 
@@ -46,16 +48,7 @@ def effect(
         return Effect(prior.mean, prior.sd, 0, (), _untried(technique, prior), _share(*TRAINABLE_PRIOR))
     key = None if setting is None else setting_key(setting, now or {})
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
-    elsewhere = _elsewhere(known, key, context, prior)
-    seen = [(cell, _noise(cell.variance, cell, known, key, context, technique)) for cell in telling if cell.n]
-    here = elsewhere
-    for cell, noise in seen:
-        if _same(cell, key):
-            here = here.widened(cell.gain, noise)
-    for cell, noise in seen:
-        here = here.updated(cell.gain, noise)
-    for cell in sorted((cell for cell in telling if cell.pruned), key=lambda c: (c.bound, c.bound_variance)):
-        here = censored(here, cell.bound, _noise(cell.bound_variance, cell, known, key, context, technique))
+    here = _here(technique, known, telling, key, context, prior)
     own = sum(cell.n + cell.failed + cell.pruned for cell in telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
     p = trainable(known, telling, context)
@@ -64,38 +57,76 @@ def effect(
     return Effect(here.mean, here.sd, known.n + own, evidence, words, p)
 
 
-def _elsewhere(known: Known, key: str | None, context: Context, prior: Belief) -> Belief:
-    """The belief from other codebases about one more."""
+def _here(
+    technique: Technique, known: Known, telling: Sequence[Cell], key: str | None, context: Context, prior: Belief
+) -> Belief:
+    """The belief of other codebases, updated with what this one's cells show.
+
+    Cells of other settings update what all settings have in common here, each with the doubt of its own setting, and
+    this setting's doubt comes on top; those of this setting then update the whole.
+    """
+    general = _elsewhere(technique, known, key, context, prior)
+    siblings = [cell for cell in telling if not _same(cell, key)]
+    shared = Belief(general.mean, math.sqrt(max(general.variance - general.setting, 1e-12)))
+    for cell in siblings:
+        theirs = _elsewhere(technique, known, cell.setting, cell.context, prior)
+        moved = _moved(technique, known, context, cell.context) + theirs.setting
+        offset = theirs.mean - general.mean
+        if cell.n:
+            shared = shared.updated(cell.gain - offset, math.sqrt(cell.variance + moved))
+        if cell.pruned:
+            shared = censored(shared, cell.bound - offset, math.sqrt(cell.bound_variance + moved))
+    here = Belief(shared.mean, math.hypot(shared.sd, math.sqrt(general.setting)))
+    mine = [(cell, _moved(technique, known, context, cell.context)) for cell in telling if _same(cell, key)]
+    seen = [(cell.gain, math.sqrt(cell.variance + moved)) for cell, moved in mine if cell.n]
+    for gain, error in seen:
+        here = here.widened(gain, error)
+    for gain, error in seen:
+        here = here.updated(gain, error)
+    for cell, moved in sorted(mine, key=lambda entry: (entry[0].bound, entry[0].bound_variance)):
+        if cell.pruned:
+            here = censored(here, cell.bound, math.sqrt(cell.bound_variance + moved))
+    return here
+
+
+@dataclass(frozen=True, slots=True)
+class _General:
+    """What other codebases say of one setting in one context: mean, variance, and the setting's part of it."""
+
+    mean: float
+    variance: float
+    setting: float
+
+
+def _elsewhere(technique: Technique, known: Known, key: str | None, context: Context, prior: Belief) -> _General:
     belief = known.belief
     if belief is None:
-        return prior
+        return _General(prior.mean, prior.sd**2, SETTING_SHARE * BETWEEN[technique.level] ** 2)
     import numpy as np
 
     row = np.array(vector(known.settings, key, context))
     said = float(row[-WIDTH:] @ row[-WIDTH:])
-    unnamed = 1.0 if key in known.settings else 2.0
-    variance = float(row @ belief.cov @ row) + belief.between + unnamed * belief.setting
-    return Belief(float(row @ belief.mean), math.sqrt(variance + belief.open * max(0.0, 1 - said)))
+    named = known.settings.index(key) if key in known.settings else None
+    setting = belief.setting + (belief.setting if named is None else float(belief.cov[1 + named, 1 + named]))
+    new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * max(0.0, 1 - said)
+    return _General(float(row @ belief.mean), float(row @ belief.cov @ row) + belief.between + new, setting)
 
 
 def _same(cell: Cell, key: str | None) -> bool:
     return key is None or cell.setting == key
 
 
-def _noise(variance: float, cell: Cell, known: Known, key: str | None, context: Context, technique: Technique) -> float:
-    """Standard deviation with which an experiment of this codebase speaks of this setting in this context."""
-    level = BETWEEN[technique.level] ** 2
-    setting = known.belief.setting if known.belief is not None else 0.1 * level
-    moved = [mine - theirs for mine, theirs in zip(features(context), features(cell.context), strict=True)]
-    if any(moved):
-        if known.belief is None:
-            variance += 0.3 * level * sum(step * step for step in moved)
-        else:
-            import numpy as np
+def _moved(technique: Technique, known: Known, here: Context, there: Context) -> float:
+    """Variance of an effect between two contexts of one codebase."""
+    steps = [mine - theirs for mine, theirs in zip(features(here), features(there), strict=True)]
+    if not any(steps):
+        return 0.0
+    if known.belief is None:
+        return CONTEXT_SHARE * BETWEEN[technique.level] ** 2 * sum(step * step for step in steps)
+    import numpy as np
 
-            steps = np.array(moved)
-            variance += float(steps @ known.belief.cov[-WIDTH:, -WIDTH:] @ steps)
-    return math.sqrt(variance + (0.0 if _same(cell, key) else 4 * setting))
+    moved = np.array(steps)
+    return float(moved @ known.belief.cov[-WIDTH:, -WIDTH:] @ moved)
 
 
 def trainable(known: Known, own: Sequence[Cell], context: Context) -> float:

@@ -157,12 +157,12 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     cells = sorted(cells, key=lambda c: (c.codebase, c.setting, json.dumps([c.start, c.context], default=str)))
     tried = Counter(cell.setting for cell in cells)
     settings = tuple(sorted(sorted(tried, key=lambda name: (-tried[name], name))[:SETTINGS]))
-    base, prior = BETWEEN[technique.level], technique.effect
+    base = BETWEEN[technique.level]
     grid = [(base * tau, rho, psi) for tau in TAUS for rho, psi in SHARES]
     tau, rho, psi = (np.array(column) for column in zip(*grid, strict=True))
     design = _design(cells, settings)
     measured = _Measured.of(cells, design)
-    believable = _believable(measured, technique)
+    believable, prior = _believable(measured, technique), _prior(measured, technique)
     # The prior of τ is centred so that its mean square is that of its level.
     log_prior = -0.5 * ((np.log(tau / base) + LOG_SD**2) / LOG_SD) ** 2
     found: dict[int, tuple[Array, Array, float]] = {}
@@ -320,15 +320,31 @@ def _believable(m: _Measured, technique: Technique) -> float:
 
     So a few toys do not make themselves believable, and what many codebases agree on does, whatever a card says.
     """
-    import numpy as np
-
     prior = technique.effect
     usual = prior.sd**2 + BETWEEN[technique.level] ** 2
     if len(m.first) < MANY:
         return usual
-    middle = float(np.median(m.gain))
-    spread = 1.4826 * float(np.median(np.abs(m.gain - middle)))
+    middle, spread = _bulk(m)
     return max(usual, (middle - prior.mean) ** 2 + spread**2)
+
+
+def _bulk(m: _Measured) -> tuple[float, float]:
+    """Median of the gains and 1.4826 times their median absolute deviation, the standard deviation were they normal."""
+    import numpy as np
+
+    middle = float(np.median(m.gain))
+    return middle, 1.4826 * float(np.median(np.abs(m.gain - middle)))
+
+
+def _prior(m: _Measured, technique: Technique) -> Prior:
+    """The card's prior, which gives way where the median over MANY codebases or more contradicts it: no card, however
+    narrow, outvotes what many measured."""
+    card = technique.effect
+    if len(m.first) < MANY:
+        return card
+    middle, spread = _bulk(m)
+    wide = hypothesis.Belief(card.mean, card.sd).widened(middle, 1.2533 * spread / math.sqrt(len(m.first)))
+    return Prior(card.mean, wide.sd, card.basis)
 
 
 def _sums(m: _Measured, mean: float, noise: Array, between: Array) -> tuple[Array, Array, Array]:
