@@ -204,7 +204,7 @@ def _ranked(items: Sequence[_T], text: Callable[[_T], str], words: frozenset[str
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[a-z0-9]+", text.lower().replace("_", " "))) - _SMALL_WORDS
+    return frozenset(re.findall(r"[a-z0-9]{2,}", text.lower().replace("_", " "))) - _SMALL_WORDS
 
 
 def _slug(text: str) -> str:
