@@ -849,5 +849,9 @@ def test_the_migrated_schema_is_that_of_the_tables(store: Store) -> None:
 
     from rea.store.tables import metadata
 
+    def ours(_object: Any, name: str | None, *_: Any) -> bool:
+        return not str(name).startswith("experiment_words")  # the index for texts, which is written in plain SQL
+
     with store._engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_object": ours})
+        assert compare_metadata(context, metadata) == []

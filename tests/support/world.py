@@ -38,6 +38,7 @@ from rea.domain.treatment import Treatment
 from rea.executor import actions as a
 from rea.executor.decide import decide, next_state
 from rea.executor.snapshot import Report, Snapshot
+from rea.insights.snapshot import Insights
 from rea.knowledge.cards import load_techniques
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import write_plan
@@ -329,7 +330,7 @@ class World:
     def _do_draftplan(self, _: a.DraftPlan) -> None:
         done = [r for r in self.runs if r.draft.phase is Phase.PROFILE]
         baseline = measure(done, self.codebase.objective, self.codebase.resources)
-        agenda = first_agenda(techniques(), self.codebase, VALUES, done, baseline.noise, ())
+        agenda = first_agenda(techniques(), self.codebase, VALUES, done, baseline.noise, Insights())
         ids = self._add_hypotheses([draft for draft, _ in agenda.drafts])
         self.plan = write_plan(
             self.campaign,
@@ -349,7 +350,7 @@ class World:
         assert self.plan is not None
         evidence = Evidence(self.plan, tuple(self.hypotheses), tuple(self.runs))
         incumbent = evidence.incumbent()
-        agenda = next_agenda(evidence, incumbent, techniques(), ())
+        agenda = next_agenda(evidence, incumbent, techniques(), Insights())
         for h in list(self.hypotheses):
             if h.state is HypothesisState.PROPOSED:
                 self._set_hypothesis(h.id, state=HypothesisState.LEFT_OUT)

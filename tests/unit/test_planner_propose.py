@@ -9,6 +9,7 @@ import pytest
 from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.insight import ExperimentRecord
 from rea.domain.treatment import Treatment
+from rea.insights.snapshot import learn
 from rea.planner.propose import propose
 from support.world import VALUES, techniques, tiny_codebase
 
@@ -34,7 +35,8 @@ def drafts(*records: ExperimentRecord, base: Treatment | None = None) -> dict[tu
     """What is proposed about numeric encodings, by technique and value."""
     on = base or Treatment()
     values = {**VALUES, **on.overrides}
-    found = propose(techniques(), CODEBASE, values, (), records, CONTEXT, base=on).drafts
+    known = learn(records, techniques(), CODEBASE.name)
+    found = propose(techniques(), CODEBASE, values, (), known, CONTEXT, base=on).drafts
     about = [d for d in found if set(d.treatment.overrides) == {ENCODING}]
     return {(str(d.technique), str(d.treatment.overrides[ENCODING])): d for d in about}
 
@@ -66,6 +68,6 @@ def test_half_of_a_step_measured_beside_another_incumbent_is_in_doubt() -> None:
 
 def test_what_won_elsewhere_is_one_observation_however_large() -> None:
     won = record("", 0.16, codebase="toy", roles={"learning_rate": 0.01}, values={})
-    found = propose((), CODEBASE, VALUES, (), [replace(won, technique=None)], CONTEXT).drafts
+    found = propose((), CODEBASE, VALUES, (), learn([replace(won, technique=None)], (), CODEBASE.name), CONTEXT).drafts
     assert [draft.mechanism for draft in found] == ["recalled"]
     assert 0 < found[0].effect.mean < 0.001 and found[0].effect.sd < 0.01

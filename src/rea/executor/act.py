@@ -39,6 +39,7 @@ from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.guard.signing import read_signers
+from rea.insights.snapshot import recall
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, write_plan
 from rea.planner.evidence import Evidence
@@ -222,7 +223,7 @@ def _add(wake: Wake, action: a.Add) -> None:
             if judgement.state is not HypothesisState.TESTING:
                 text = f"{hypothesis.name} {judgement.state.value}: {judgement.reason}"
                 tx.event(wake.campaign, "judged", text, now)
-            record = experiment(rows.campaign, evidence, hypothesis, judgement, now)
+            record = experiment(rows.campaign, evidence, hypothesis, judgement, rows.attempts, now)
             if record is not None:
                 tx.add_experiment(record)
         if action.runs:
@@ -242,16 +243,16 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
         return
     folder = checkout(tools, campaign, Treatment())
     values = baseline_values(codebase, folder)
-    records = tools.store.experiments()
+    techniques = tools.techniques()
     data, complaint = _data_profile(tools, campaign, folder)
     baseline = replace(baseline, data=data)
     agenda = first_agenda(
-        tools.techniques(),
+        techniques,
         codebase,
         values,
         profile,
         baseline.noise,
-        records,
+        recall(tools.store, techniques, codebase.name),
         without=[Part(name) for name in campaign.options.get("without") or ()],
         data=data,
         validation_s=first_validation_s(campaign, baseline, rows.balance.spent),
@@ -307,7 +308,9 @@ def _begin_round(wake: Wake, action: a.BeginRound) -> None:
         return
     evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
     incumbent = evidence.incumbent()
-    agenda = next_agenda(evidence, incumbent, tools.techniques(), tools.store.experiments())
+    techniques = tools.techniques()
+    known = recall(tools.store, techniques, rows.campaign.codebase.name)
+    agenda = next_agenda(evidence, incumbent, techniques, known)
     now = tools.clock()
     with wake.transaction() as tx:
         waiting = [

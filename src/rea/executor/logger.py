@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord
+from rea.domain.run import Attempt
 from rea.domain.runbook import FailureClass
 from rea.domain.states import HypothesisState, RunState
 from rea.planner.compose import context_of
@@ -26,9 +27,17 @@ _NO_LESSON = (FailureClass.TRANSIENT.value, FailureClass.GUARDRAIL.value)  # not
 
 
 def experiment(
-    campaign: Campaign, evidence: Evidence, hypothesis: Hypothesis, judgement: Judgement, now: float
+    campaign: Campaign,
+    evidence: Evidence,
+    hypothesis: Hypothesis,
+    judgement: Judgement,
+    attempts: Sequence[Attempt],
+    now: float,
 ) -> ExperimentRecord | None:
-    """What this judgement teaches; None where it teaches nothing (in test, vetoed, left out, not its own failure)."""
+    """What this judgement teaches; None where it teaches nothing (in test, vetoed, left out, not its own failure).
+
+    Its cost is that of every attempt at its runs, failed ones included.
+    """
     outcome = _OUTCOMES.get(judgement.state)
     if outcome is None:
         return None
@@ -49,11 +58,12 @@ def experiment(
         bound = evidence.bound(draft.full)
         if bound is not None:
             effect, se = bound - evidence.total(draft.base).mean, plan.baseline.noise
+        if not any(run.state is RunState.SUCCEEDED for run in runs):
             outcome = ExperimentOutcome.PRUNED
     roles = {knob.name: knob.role for knob in campaign.codebase.knobs if knob.role}
     baseline = [run.result for run in evidence.runs if run.result and run.draft.treatment.empty]
     values = {**plan.baseline_values, **draft.base.overrides}
-    costs = [run.result.wall_s for run in runs if run.result is not None]
+    own = {run.id for run in runs}
     full = [r.result.wall_s for r in runs if r.state is RunState.SUCCEEDED and r.result is not None]
     parents = {h.id: h for h in evidence.hypotheses}
     together: tuple[str, ...] = ()
@@ -74,12 +84,13 @@ def experiment(
         se=se,
         seeds=len(shared),
         fidelity=1.0 if shared else min((r.result.fidelity for r in runs if r.result), default=1.0),
-        cost_s=sum(costs) * campaign.codebase.resources.devices,
+        cost_s=sum(attempt.device_s or 0.0 for attempt in attempts if attempt.run in own),
         cost_ratio=(sum(full) / len(full)) / plan.baseline.run_s if full else None,
         outcome=outcome.value,
         failure=failures[-1].runbook if failures else None,
         interaction_of=together,
         at=now,
+        kind=draft.kind.value,
         note=f"{draft.title}: {judgement.reason}",
     )
 

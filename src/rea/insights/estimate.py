@@ -1,140 +1,171 @@
-"""What a technique will probably gain in a context, from its card and from experiments."""
+"""What a technique will probably gain in a context: the fitted belief of other codebases, then this one's own tests."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from rea.domain.hypothesis import CONFLICT, Belief
-from rea.domain.insight import Context, Effect, ExperimentOutcome, ExperimentRecord
+from rea.domain.codebase import Scalar
+from rea.domain.hypothesis import Belief
+from rea.domain.insight import Cell, Context, ContextValue, Effect, setting_key
 from rea.domain.technique import Technique
+from rea.insights.censoring import censored
+from rea.insights.features import WIDTH, features
+from rea.insights.fit import BETWEEN, vector
 from rea.insights.similarity import similarity
+from rea.insights.snapshot import Insights, Known
 
 TRAINABLE_PRIOR = (9.0, 1.0)  # Beta: ten imagined experiments, of which nine could be trained
-SMALLEST_SE = 1e-6
+SETTING_SHARE, CONTEXT_SHARE = 0.2, 0.4  # of the variance between contexts, before other codebases tell
+MOST_ELSEWHERE = 20.0  # experiments that failures and successes of other codebases count as at most
+
+
+def effect(
+    technique: Technique,
+    context: Context,
+    insights: Insights,
+    *,
+    setting: Mapping[str, Scalar] | None = None,
+    now: Mapping[str, Scalar] | None = None,
+) -> Effect:
+    """Belief about a technique's relative gain in this context, predictive: with the doubt about one more place in it.
+
+    `setting` is what would be set, by role (the technique in general without one); `now` is where the model stands, by
+    role: of this codebase only experiments count that started from there, because a step that was taken is not there to
+    be gained again.
+
+    Other codebases speak through the hierarchical model of `insights/fit.py`. Experiments of this very codebase then
+    update that belief directly: the same setting by its own error, another setting by what settings differ by as well.
+    One that contradicts the belief by more than two standard deviations widens it first (`Belief.widened`). A pruned
+    one is a bound. Failed ones say nothing of the gain and lower `p_trainable`. Without evidence this is the card's
+    prior, widened by what its level varies by between data sets.
+    """
+    prior = Belief(technique.effect.mean, math.hypot(technique.effect.sd, BETWEEN[technique.level]))
+    known = insights.known.get(technique.name)
+    if known is None:
+        return Effect(prior.mean, prior.sd, 0, (), _untried(technique, prior), _share(*TRAINABLE_PRIOR))
+    key = None if setting is None else setting_key(setting, now or {})
+    telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
+    here = _here(technique, known, telling, key, context, prior)
+    own = sum(cell.n + cell.failed + cell.pruned for cell in telling)
+    failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
+    p = trainable(known, telling, context)
+    evidence = tuple(_line(cell, similarity(context, cell.context)) for cell in telling)
+    words = _words(technique, prior, here, known, own, round(failed), p)
+    return Effect(here.mean, here.sd, known.n + own, evidence, words, p)
+
+
+def _here(
+    technique: Technique, known: Known, telling: Sequence[Cell], key: str | None, context: Context, prior: Belief
+) -> Belief:
+    """The belief of other codebases, updated with what this one's cells show.
+
+    Cells of other settings update what all settings have in common here, each with the doubt of its own setting, and
+    this setting's doubt comes on top; those of this setting then update the whole.
+    """
+    general = _elsewhere(technique, known, key, context, prior)
+    siblings = [cell for cell in telling if not _same(cell, key)]
+    shared = Belief(general.mean, math.sqrt(max(general.variance - general.setting, 1e-12)))
+    for cell in siblings:
+        theirs = _elsewhere(technique, known, cell.setting, cell.context, prior)
+        moved = _moved(technique, known, context, cell.context) + theirs.setting
+        offset = theirs.mean - general.mean
+        if cell.n:
+            shared = shared.updated(cell.gain - offset, math.sqrt(cell.variance + moved))
+        if cell.pruned:
+            shared = censored(shared, cell.bound - offset, math.sqrt(cell.bound_variance + moved))
+    here = Belief(shared.mean, math.hypot(shared.sd, math.sqrt(general.setting)))
+    mine = [(cell, _moved(technique, known, context, cell.context)) for cell in telling if _same(cell, key)]
+    seen = [(cell.gain, math.sqrt(cell.variance + moved)) for cell, moved in mine if cell.n]
+    for gain, error in seen:
+        here = here.widened(gain, error)
+    for gain, error in seen:
+        here = here.updated(gain, error)
+    for cell, moved in sorted(mine, key=lambda entry: (entry[0].bound, entry[0].bound_variance)):
+        if cell.pruned:
+            here = censored(here, cell.bound, math.sqrt(cell.bound_variance + moved))
+    return here
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
-    """An experiment as evidence here: its gain, the standard error of that gain, its similarity in (0, 1]."""
+class _General:
+    """What other codebases say of one setting in one context: mean, variance, and the setting's part of it."""
 
-    effect: float
-    se: float
-    weight: float
-
-
-def effect(technique: Technique, context: Context, records: Iterable[ExperimentRecord]) -> Effect:
-    """Posterior of a technique's relative gain in this context.
-
-    Normal–normal partial pooling. A record's variance is (se² / fidelity + τ²) / similarity: noise of the measurement,
-    variance between contexts, and a power prior (Ibrahim & Chen, Statistical Science 2000) that counts an experiment
-    in another context as a part of one. τ² is the moment estimate of DerSimonian & Laird (Controlled Clinical Trials
-    1986) in its form for arbitrary weights (DerSimonian & Kacker, Contemporary Clinical Trials 2007). The pooled mean
-    is shrunk toward the card's prior, whose precision counts like any other. The variance given is that of the pooled
-    mean plus τ², since this context is one more draw.
-
-    A pruned record is censored: its gain is at most the bound seen (0 where none was kept). Each enters as the
-    likelihood Φ((bound − effect) / noise), whose product with a normal is replaced by the normal of equal mean and
-    variance (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, section 3.9). An experiment of
-    another codebase that contradicts the card by more than two standard deviations is believed less, until it is two:
-    what moves a toy by a sixth says little about a tuned model. One of this codebase widens the card's prior instead
-    (`Belief.widened`). Failed records say
-    nothing of the gain and lower `p_trainable`. Records of combinations and of other techniques are not used.
-
-    Without evidence this is the prior.
-    """
-    own = [r for r in records if r.technique == technique.name and len(r.interaction_of) < 2]
-    prior = Belief(technique.effect.mean, technique.effect.sd)
-    seen = [_weighed(r, prior, context) for r in own if _measured(r)]
-    bounds = [_weighed(r, prior, context) for r in own if r.outcome == ExperimentOutcome.PRUNED]
-    spread = between_variance(seen)
-    wide = prior
-    for r, w in zip(filter(_measured, own), seen, strict=True):
-        if r.codebase == context.get("codebase") and _error(r):
-            wide = wide.widened(w.effect, w.se / math.sqrt(w.weight))
-    pooled = _pool(wide, seen, spread)
-    for bound in sorted(bounds, key=lambda b: (b.effect, b.se, b.weight)):
-        pooled = censored(pooled, bound.effect, math.sqrt((bound.se**2 + spread) / bound.weight))
-    sd = math.sqrt(pooled.sd**2 + spread)
-    evidence = tuple(_line(r, similarity(context, r.context)) for r in own)
-    p = trainable(own, context)
-    words = _words(technique, prior, Belief(pooled.mean, sd), own, spread, p)
-    return Effect(pooled.mean, sd, len(own), evidence, words, p)
+    mean: float
+    variance: float
+    setting: float
 
 
-def between_variance(seen: Sequence[Weighed]) -> float:
-    """τ², the variance of effects between contexts, by moments with weights similarity / se²; 0 for fewer than two."""
-    if len(seen) < 2:
+def _elsewhere(technique: Technique, known: Known, key: str | None, context: Context, prior: Belief) -> _General:
+    belief = known.belief
+    if belief is None:
+        return _General(prior.mean, prior.sd**2, SETTING_SHARE * BETWEEN[technique.level] ** 2)
+    import numpy as np
+
+    row = np.array(vector(known.settings, key, context))
+    said = float(row[-WIDTH:] @ row[-WIDTH:])
+    named = known.settings.index(key) if key in known.settings else None
+    setting = belief.setting + (belief.setting if named is None else float(belief.cov[1 + named, 1 + named]))
+    new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * max(0.0, 1 - said)
+    return _General(float(row @ belief.mean), float(row @ belief.cov @ row) + belief.between + new, setting)
+
+
+def _same(cell: Cell, key: str | None) -> bool:
+    return key is None or cell.setting == key
+
+
+def _moved(technique: Technique, known: Known, here: Context, there: Context) -> float:
+    """Variance of an effect between two contexts of one codebase."""
+    steps = [mine - theirs for mine, theirs in zip(features(here), features(there), strict=True)]
+    if not any(steps):
         return 0.0
-    weights = [w.weight / w.se**2 for w in seen]
-    total = sum(weights)
-    mean = sum(a * w.effect for a, w in zip(weights, seen, strict=True)) / total
-    q = sum(a * (w.effect - mean) ** 2 for a, w in zip(weights, seen, strict=True))
-    expected = sum(a * w.se**2 * (1 - a / total) for a, w in zip(weights, seen, strict=True))
-    scale = total - sum(a * a for a in weights) / total
-    return max(0.0, (q - expected) / scale) if scale > 0 else 0.0
+    if known.belief is None:
+        return CONTEXT_SHARE * BETWEEN[technique.level] ** 2 * sum(step * step for step in steps)
+    import numpy as np
+
+    moved = np.array(steps)
+    return float(moved @ known.belief.cov[-WIDTH:, -WIDTH:] @ moved)
 
 
-def censored(belief: Belief, bound: float, noise: float) -> Belief:
-    """A normal belief after learning that the value, seen through normal noise, is at most `bound`."""
-    variance = belief.sd**2
-    width = math.sqrt(variance + noise**2)
-    z = (bound - belief.mean) / width
-    ratio = _mills(z)
-    mean = belief.mean - variance / width * ratio
-    shrink = variance**2 / width**2 * ratio * (z + ratio)
-    return Belief(mean, math.sqrt(max(variance - shrink, 1e-6 * variance)))
+def trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
+    """Probability that the technique can be trained here: a Beta(9, 1) prior and experiments weighted by similarity.
+
+    Those of other codebases count as twenty at most: why a treatment fails is often the codebase's own affair.
+    """
+    good = bad = 0.0
+    symptoms = context.get("symptoms")
+    shown = tuple(symptoms) if isinstance(symptoms, tuple | list) else None
+    told = (context.get("model_family"), context.get("rows"), context.get("positive_rate"), shown)
+    for (family, decade), (trained, failed) in known.contexts.items():
+        weight = _likeness(family, decade, *told)
+        good, bad = good + weight * trained, bad + weight * failed
+    share = min(1.0, MOST_ELSEWHERE / (good + bad)) if good + bad else 0.0
+    good, bad = share * good, share * bad
+    for cell in own:
+        weight = similarity(context, cell.context)
+        good, bad = good + weight * (cell.n + cell.pruned), bad + weight * cell.failed
+    return _share(TRAINABLE_PRIOR[0] + good, TRAINABLE_PRIOR[1] + bad)
 
 
-def trainable(records: Iterable[ExperimentRecord], context: Context) -> float:
-    """Probability that the treatment can be trained here: a Beta(9, 1) prior and experiments weighted by similarity."""
-    good, bad = TRAINABLE_PRIOR
-    for record in records:
-        weight = similarity(context, record.context)
-        if record.outcome == ExperimentOutcome.FAILED:
-            bad += weight
-        else:
-            good += weight
+@lru_cache(maxsize=4096)
+def _likeness(
+    family: str,
+    decade: int,
+    own_family: ContextValue,
+    rows: ContextValue,
+    rate: ContextValue,
+    symptoms: tuple[str, ...] | None,
+) -> float:
+    """Similarity of a context, by its facts, to a coarse one; the same few are asked for by every technique."""
+    there: Context = {"model_family": family or None, "rows": 10.0**decade if decade >= 0 else None}
+    here: Context = {"model_family": own_family, "rows": rows, "positive_rate": rate, "symptoms": symptoms}
+    return similarity(here, there)
+
+
+def _share(good: float, bad: float) -> float:
     return good / (good + bad)
-
-
-def _measured(record: ExperimentRecord) -> bool:
-    closed = record.outcome not in (ExperimentOutcome.PRUNED, ExperimentOutcome.FAILED)
-    return closed and record.effect is not None and math.isfinite(record.effect)
-
-
-def _error(record: ExperimentRecord) -> float | None:
-    known = record.se is not None and math.isfinite(record.se) and record.se > 0
-    return record.se if known else None
-
-
-def _weighed(record: ExperimentRecord, prior: Belief, context: Context) -> Weighed:
-    """A record without a standard error counts as one whose error is the prior's own spread."""
-    se = max(_error(record) or prior.sd, SMALLEST_SE)
-    share = min(max(record.fidelity, 0.01), 1.0)
-    gain = record.effect if record.effect is not None and math.isfinite(record.effect) else 0.0
-    variance = se**2 / share
-    if _measured(record) and record.codebase != context.get("codebase"):
-        variance = max(variance, ((gain - prior.mean) / CONFLICT) ** 2 - prior.sd**2)
-    return Weighed(gain, math.sqrt(variance), similarity(context, record.context))
-
-
-def _pool(prior: Belief, seen: Sequence[Weighed], spread: float) -> Belief:
-    precision = 1 / prior.sd**2
-    total = prior.mean * precision
-    for w in seen:
-        share = w.weight / (w.se**2 + spread)
-        precision += share
-        total += share * w.effect
-    return Belief(total / precision, math.sqrt(1 / precision))
-
-
-def _mills(z: float) -> float:
-    """φ(z) / Φ(z), by its asymptote where Φ underflows."""
-    if z < -30:
-        return -z - 1 / z
-    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / (0.5 * math.erfc(-z / math.sqrt(2)))
 
 
 def percent(value: float) -> str:
@@ -142,41 +173,39 @@ def percent(value: float) -> str:
     return f"{value * 100:+.2f} %"
 
 
-def _line(record: ExperimentRecord, weight: float) -> str:
-    where = f"{record.codebase}, campaign {record.campaign}, round {record.round}"
-    seeds = f"{record.seeds} seed{'' if record.seeds == 1 else 's'}"
-    likeness = f"similarity {weight:.2f}"
-    if record.outcome == ExperimentOutcome.FAILED:
-        return f"{where}: could not be trained ({record.failure or 'no reason kept'}); {likeness}"
-    if record.outcome == ExperimentOutcome.PRUNED:
-        bound = "0" if record.effect is None else percent(record.effect)
-        return f"{where}: stopped at {record.fidelity:.0%} of the run, at most {bound}; {likeness}"
-    if record.effect is None:
-        return f"{where}: {record.outcome}, no number kept; {likeness}"
-    error = "" if record.se is None else f" ± {record.se * 100:.2f} %"
-    return f"{where}: {percent(record.effect)}{error}, {record.outcome} over {seeds}; {likeness}"
+def _line(cell: Cell, likeness: float) -> str:
+    parts = []
+    if cell.n:
+        times = "once" if cell.n == 1 else f"{cell.n} times"
+        parts.append(f"measured {times}, {percent(cell.gain)} ± {math.sqrt(cell.variance) * 100:.2f} %")
+    if cell.pruned:
+        parts.append(f"stopped early {cell.pruned}×, at most {percent(cell.bound)}")
+    if cell.failed:
+        parts.append(f"could not be trained {cell.failed}×")
+    return f"{cell.codebase}, {cell.setting or 'as it is'}: {'; '.join(parts)}; similarity {likeness:.2f}"
+
+
+def _untried(technique: Technique, prior: Belief) -> str:
+    expected = f"{percent(prior.mean)} ± {technique.effect.sd * 100:.2f} %"
+    return f"{technique.title}: no experiments yet; the card expects {expected}"
 
 
 def _words(
-    technique: Technique,
-    prior: Belief,
-    posterior: Belief,
-    own: Sequence[ExperimentRecord],
-    spread: float,
-    p_trainable: float,
+    technique: Technique, prior: Belief, posterior: Belief, known: Known, own: int, failed: int, p_trainable: float
 ) -> str:
-    expected = f"{percent(prior.mean)} ± {prior.sd * 100:.2f} %"
-    if not own:
-        return f"{technique.title}: no experiments yet; the card expects {expected}"
-    n = len(own)
+    n = known.n + own
+    if n == 0:
+        return _untried(technique, prior)
+    expected = f"{percent(prior.mean)} ± {technique.effect.sd * 100:.2f} %"
     found = f"{percent(posterior.mean)} ± {posterior.sd * 100:.2f} %"
-    places = len({r.codebase for r in own})
+    places = known.codebases + (1 if own else 0)
     text = (
         f"{technique.title}: {n} experiment{'' if n == 1 else 's'} on {places} codebase{'' if places == 1 else 's'} "
         f"move{'s' if n == 1 else ''} the card's {expected} to {found} here"
     )
-    if spread > 0:
-        text += f"; it varies between contexts by ± {math.sqrt(spread) * 100:.2f} %"
-    if failed := sum(r.outcome == ExperimentOutcome.FAILED for r in own):
+    if known.belief is not None:
+        spread = math.sqrt(known.belief.between + known.belief.open + 2 * known.belief.setting)
+        text += f"; it varies between contexts by ± {spread * 100:.2f} %"
+    if failed:
         text += f"; {failed} of {n} could not be trained (probability that one can: {p_trainable:.0%})"
     return text

@@ -3,65 +3,81 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from rea.domain.insight import Effect, ExperimentOutcome, ExperimentRecord
-from rea.insights.estimate import SMALLEST_SE, percent
+from rea.domain.hypothesis import Belief
+from rea.domain.insight import PLACE_SHARE, SMALLEST_EXCESS, Pair
+from rea.insights.estimate import percent
+from rea.insights.snapshot import Insights
+
+# What of the smaller gain is lost beside the larger one, before any combination was measured: half where the cards
+# overlap or work by one mechanism, a tenth elsewhere (mean, standard deviation over pairs). Judgements; both classes
+# are updated with every pair of theirs that was measured.
+LOST = {True: Belief(0.5, 0.3), False: Belief(0.1, 0.2)}
 
 
-def interaction(a: str, b: str, records: Iterable[ExperimentRecord]) -> Effect | None:
-    """The gain of two techniques together minus the sum of their gains alone, or None where it was never measured.
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """A belief about what two techniques gain together beyond the sum of their gains, relative; negative is
+    sub-additive. `n` combinations of exactly these two were measured."""
 
-    Every experiment on exactly this pair is compared with the single experiments of the same campaign (of the same
-    codebase where the campaign has none); measurements are averaged with weights 1/se², as errors of the three gains
-    add up. Negative is sub-additive. A record without a standard error counts as ± 1 %. The order of the two does not
-    matter.
+    mean: float
+    sd: float
+    n: int
+    words: str
+
+
+def interaction(a: str, b: str, insights: Insights, gains: tuple[float, float]) -> Interaction:
+    """What techniques `a` and `b`, believed to gain `gains` alone, will gain together beyond the sum.
+
+    Of the smaller gain a share is lost: a prior by class (overlapping cards or not), updated with all other measured
+    pairs of that class, and varying from pair to pair by a third. What this very pair showed then updates it as one
+    more place (normal partial pooling throughout; a place varies by PLACE_SHARE of the smaller gain). The order of
+    the two does not matter.
     """
-    a, b = sorted((a, b))
-    known = [r for r in records if _usable(r)]
-    measured: list[tuple[float, float, str]] = []
-    for pair in known:
-        if len(pair.interaction_of) == 2 and set(pair.interaction_of) == {a, b}:
-            left, right = _alone(a, pair, known), _alone(b, pair, known)
-            if left is not None and right is not None:
-                gain, variance = _number(pair)
-                difference = gain - left[0] - right[0]
-                error = math.sqrt(variance + left[1] + right[1])
-                where = f"{pair.codebase}, campaign {pair.campaign}, round {pair.round}"
-                parts = f"together {percent(gain)}, alone {percent(left[0])} and {percent(right[0])}"
-                measured.append((difference, error, f"{where}: {parts}"))
-    if not measured:
-        return None
-    precision = sum(1 / error**2 for _, error, _ in measured)
-    mean = sum(difference / error**2 for difference, error, _ in measured) / precision
-    sd = math.sqrt(1 / precision)
-    kind = "add up" if abs(mean) < 2 * sd else "give less together than apart" if mean < 0 else "help each other"
-    n = len(measured)
-    words = f"{a} and {b} {kind}: {percent(mean)} ± {sd * 100:.2f} % beside the sum, measured {_times(n)}"
-    return Effect(mean, sd, len(measured), tuple(line for _, _, line in measured), words)
+    if a > b:
+        a, b, gains = b, a, (gains[1], gains[0])
+    like = (a, b) in insights.alike
+    lost = lost_share(insights, like, beside=(a, b))
+    smaller = max(0.0, min(gains))
+    larger = max(abs(gains[0]), abs(gains[1]))
+    doubt = math.hypot(lost.sd * smaller, PLACE_SHARE * smaller, 0.1 * larger, SMALLEST_EXCESS)
+    prior = Belief(-lost.mean * smaller, doubt)
+    pair = next((p for p in insights.pairs if (p.a, p.b) == (a, b)), None)
+    if pair is None:
+        kind = "overlap by their cards" if like else "were never combined"
+        return Interaction(
+            prior.mean, prior.sd, 0, f"{a} and {b} {kind}: {percent(prior.mean)} beside the sum expected"
+        )
+    error = math.sqrt(1 / pair.weight)
+    found = prior.widened(pair.excess, error).updated(pair.excess, error)
+    # One more place varies as the others do.
+    sd = math.hypot(found.sd, PLACE_SHARE * smaller)
+    return Interaction(found.mean, sd, pair.n, measured_words(pair))
 
 
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"
+def lost_share(insights: Insights, like: bool, beside: tuple[str, str] | None = None) -> Belief:
+    """The share of the smaller gain that pairs of a class lose, from all that were measured but the one named."""
+    share = LOST[like]
+    for pair in insights.pairs:
+        own = (pair.a, pair.b)
+        if own == beside or (own in insights.alike) != like or pair.smaller <= SMALLEST_EXCESS:
+            continue
+        error = math.hypot(math.sqrt(1 / pair.weight) / pair.smaller, LOST[like].sd)
+        seen = min(max(-pair.excess / pair.smaller, -1.0), 2.0)
+        share = share.updated(seen, error)
+    return share
 
 
-def _usable(record: ExperimentRecord) -> bool:
-    closed = record.outcome not in (ExperimentOutcome.PRUNED, ExperimentOutcome.FAILED)
-    return closed and record.effect is not None and math.isfinite(record.effect)
-
-
-def _alone(name: str, pair: ExperimentRecord, known: Sequence[ExperimentRecord]) -> tuple[float, float] | None:
-    """Mean gain and its variance of a single technique, where the pair was measured."""
-    singles = [r for r in known if r.technique == name and len(r.interaction_of) < 2 and r.codebase == pair.codebase]
-    singles = [r for r in singles if r.campaign == pair.campaign] or singles
-    if not singles:
-        return None
-    numbers = [_number(r) for r in singles]
-    precision = sum(1 / variance for _, variance in numbers)
-    return sum(gain / variance for gain, variance in numbers) / precision, 1 / precision
-
-
-def _number(record: ExperimentRecord) -> tuple[float, float]:
-    """Gain and variance."""
-    se = record.se if record.se is not None and record.se > 0 else 0.01
-    return float(record.effect or 0.0), max(se, SMALLEST_SE) ** 2
+def measured_words(pair: Pair) -> str:
+    """What combinations of a pair showed, in a sentence without its full stop."""
+    sd = math.sqrt(1 / pair.weight)
+    kind = (
+        "add up"
+        if abs(pair.excess) < 2 * sd
+        else "give less together than apart"
+        if pair.excess < 0
+        else "help each other"
+    )
+    times = "once" if pair.n == 1 else f"{pair.n} times"
+    return f"{pair.a} and {pair.b} {kind}: {percent(pair.excess)} ± {sd * 100:.2f} % beside the sum, measured {times}"

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.data import DataProfile
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
-from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import Finding, LeftOut, Part
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
+from rea.insights.snapshot import Insights
 from rea.planner.diagnose import diagnose
 from rea.planner.evidence import Evidence
 from rea.planner.profile import series
@@ -104,7 +104,7 @@ def first_agenda(
     values: Mapping[str, Scalar],
     profile: Sequence[Run],
     noise: float,
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
     *,
     data: DataProfile | None = None,
     validation_s: float | None = None,
@@ -116,16 +116,16 @@ def first_agenda(
     """
     results = [r.result for r in profile if r.state is RunState.SUCCEEDED and r.result is not None]
     known = Known(data, validation_s, tuple(without))
-    return _agenda(techniques, codebase, codebase.objective, values, results, noise, records, Treatment(), known)
+    return _agenda(techniques, codebase, codebase.objective, values, results, noise, insights, Treatment(), known)
 
 
 def next_agenda(
     evidence: Evidence,
     incumbent: Hypothesis | None,
     techniques: Sequence[Technique],
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
 ) -> Agenda:
-    """The agenda of a later round: the incumbent is diagnosed anew, and what this campaign showed is among `records`.
+    """The agenda of a later round: the incumbent is diagnosed anew; insights hold what this campaign showed.
 
     What engineers vetoed, what failed, and what was tested on this very incumbent does not come back.
     """
@@ -137,7 +137,7 @@ def next_agenda(
     noise = plan.baseline.noise
     phase = plan.phase(1 + max((h.round for h in evidence.hypotheses), default=0), Phase.VALIDATION)
     known = Known(plan.baseline.data, phase.budget_s if phase is not None else None, plan.rules.without)
-    agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, records, base, known)
+    agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, insights, base, known)
     gone = (HypothesisState.VETOED, HypothesisState.FAILED)
     barred = {h.draft.treatment.key() for h in evidence.hypotheses if h.state in gone}
     tried = {h.draft.full.key() for h in evidence.hypotheses if h.state is not HypothesisState.PROPOSED}
@@ -169,7 +169,7 @@ def _agenda(
     values: Mapping[str, Scalar],
     results: Sequence[RunResult],
     noise: float,
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
     base: Treatment,
     known: Known,
 ) -> Agenda:
@@ -179,9 +179,9 @@ def _agenda(
     blind = Part.DIAGNOSIS in known.without
     symptoms = () if blind else diagnose(results, objective, noise, data=known.data, run_share=share)
     context = context_of(codebase, values, symptoms, results, known.data)
-    records = () if Part.INSIGHTS in known.without else records
+    insights = Insights() if Part.INSIGHTS in known.without else insights
     techniques = () if Part.TECHNIQUES in known.without else techniques
-    proposals = propose(techniques, codebase, values, symptoms, records, context, base=base)
+    proposals = propose(techniques, codebase, values, symptoms, insights, context, base=base)
     drafts, groundless = _grounded(proposals.drafts, codebase, known.data)
     drafts, told = _untold(drafts, codebase, objective, results)
     return Agenda(symptoms, rank(drafts, noise), (*proposals.left_out, *groundless, *told), proposals.needs_code)

@@ -8,20 +8,18 @@ from dataclasses import dataclass
 
 from rea.domain.codebase import Codebase, Scalar, same
 from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
-from rea.domain.insight import Context, ExperimentOutcome, ExperimentRecord
+from rea.domain.insight import Context, setting_key
 from rea.domain.plan import Finding, LeftOut
 from rea.domain.technique import Level, Technique
 from rea.domain.treatment import Treatment
 from rea.insights.estimate import effect
+from rea.insights.fit import BETWEEN
+from rea.insights.snapshot import Insights
 from rea.knowledge.expression import express, needs
 
 # A technique aimed at a symptom the baseline shows is expected to gain more than its prior, and one aimed at symptoms
 # it does not show waits longer. Of one technique's alternatives the later ones wait longer, too.
 MATCHED, UNMATCHED, ALTERNATIVE = 1.0, 0.4, 0.6
-# How much a technique's effect varies from data set to data set, beside what its card says (relative NE, standard
-# deviation). Estimates: over BARS' sets the spread within one model's own grid runs from 0.0006 AUC (Criteo) to 0.009
-# (MovieLens), about 0.1 % to 1.6 % of NE, and what a feature or a structure is worth depends most on the data.
-BETWEEN_SETS = {Level.FEATURE: 0.005, Level.STRUCTURE: 0.004, Level.RECIPE: 0.003, Level.LOSS: 0.002}
 ALTERNATIVES_PER_TECHNIQUE = 2
 AGAIN = 0.25  # share of an effect that is left to gain where the incumbent has a setting of the same knobs already
 STEP = 0.5  # doubt about a step measured in this codebase beside another incumbent, as a share of its size
@@ -40,7 +38,7 @@ def propose(
     codebase: Codebase,
     values: Mapping[str, Scalar],
     symptoms: Sequence[Finding],
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
     context: Context,
     *,
     base: Treatment | None = None,
@@ -68,8 +66,8 @@ def propose(
         if not alternatives:
             left_out.append(LeftOut(technique.title, "the baseline has it already, or no allowed value differs"))
             continue
-        drafts += _from_technique(technique, alternatives, codebase, values, shown, records, context, on)
-    drafts += _recalled(codebase, values, records, context, on)
+        drafts += _from_technique(technique, alternatives, codebase, values, shown, insights, context, on)
+    drafts += _recalled(codebase, values, insights, context, on)
     return Proposals(tuple(drafts), tuple(left_out), tuple(needs_code))
 
 
@@ -79,7 +77,7 @@ def _from_technique(
     codebase: Codebase,
     values: Mapping[str, Scalar],
     shown: Mapping[str, Finding],
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
     context: Context,
     base: Treatment,
 ) -> list[HypothesisDraft]:
@@ -91,13 +89,14 @@ def _from_technique(
         aim = UNMATCHED
     drafts = []
     for rank, treatment in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
-        telling = _telling(technique, treatment, codebase, values, records)
-        known = effect(technique, context, telling)
+        setting, now = _by_role(treatment.overrides, codebase), _by_role(values, codebase)
+        known = effect(technique, context, insights, setting=setting, now=now)
         # What experiments in a like context showed already includes how well the technique is aimed.
         fit = 1.0 + (max(aim, 1.0) - 1.0) / (1.0 + known.n)
         if any(name in base.overrides for name in treatment.overrides):
             fit *= AGAIN
-        sd = math.hypot(known.sd, _transfer(technique, treatment, codebase, known.mean, telling))
+        # The very same step of this codebase was measured beside another incumbent: half of its size is in doubt.
+        sd = math.hypot(known.sd, STEP * known.mean) if _tested(technique, setting, now, insights) else known.sd
         reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
         basis = technique.effect.basis.rstrip(". ")
         sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
@@ -125,67 +124,28 @@ def _from_technique(
     return drafts
 
 
-def _telling(
-    technique: Technique,
-    treatment: Treatment,
-    codebase: Codebase,
-    values: Mapping[str, Scalar],
-    records: Sequence[ExperimentRecord],
-) -> list[ExperimentRecord]:
-    """The experiments that speak of this setting: those with the same values by role; without any, the technique's.
-
-    Two settings of one technique may differ as much as two techniques, in one codebase as across them. Of this very
-    codebase only those count that started from where it stands now: a step that was taken already is not there to be
-    gained again.
-    """
-    now = {knob.role: values.get(knob.name) for knob in codebase.knobs if knob.role}
-    own = [
-        r
-        for r in records
-        if r.technique == technique.name
-        and (r.codebase != codebase.name or all(same(r.values.get(role), now.get(role)) for role in r.roles))
-    ]
-    return [r for r in own if _alike(r, treatment, codebase)] or own
+def _by_role(settings: Mapping[str, Scalar], codebase: Codebase) -> dict[str, Scalar]:
+    roles = {knob.name: knob.role for knob in codebase.knobs if knob.role}
+    return {roles[name]: value for name, value in settings.items() if name in roles}
 
 
-def _alike(record: ExperimentRecord, treatment: Treatment, codebase: Codebase) -> bool:
-    """Whether an experiment set the same roles to the same values."""
-    roles = {knob.name: knob.role for knob in codebase.knobs}
-    wanted = {roles.get(name): value for name, value in treatment.overrides.items()}
-    return record.roles.keys() == wanted.keys() and all(same(v, wanted[k]) for k, v in record.roles.items())
-
-
-def _transfer(
-    technique: Technique,
-    treatment: Treatment,
-    codebase: Codebase,
-    mean: float,
-    telling: Sequence[ExperimentRecord],
-) -> float:
-    """Standard deviation of what a known effect may differ by here.
-
-    The very same step of this codebase was measured beside another incumbent: half of its size is in doubt. Anything
-    else is of another data set, or another step.
-    """
-    own = any(r.codebase == codebase.name and _alike(r, treatment, codebase) for r in telling)
-    return STEP * abs(mean) if own else BETWEEN_SETS[technique.level]
+def _tested(technique: Technique, setting: Mapping[str, Scalar], now: Mapping[str, Scalar], insights: Insights) -> bool:
+    """Whether this codebase has tested this setting from where it stands now."""
+    known = insights.known.get(technique.name)
+    key = setting_key(setting, now)
+    return known is not None and any(cell.setting == key and cell.starts_from(now) for cell in known.own)
 
 
 def _recalled(
     codebase: Codebase,
     values: Mapping[str, Scalar],
-    records: Sequence[ExperimentRecord],
+    insights: Insights,
     context: Context,
     base: Treatment,
 ) -> list[HypothesisDraft]:
     """Settings that won elsewhere and that no card describes, for example tuned values, expressed on these knobs."""
     drafts: list[HypothesisDraft] = []
-    winners = [
-        r
-        for r in records
-        if r.technique is None and not r.interaction_of and r.outcome == ExperimentOutcome.SUPPORTED and r.effect
-    ]
-    for record in sorted(winners, key=lambda r: -(r.effect or 0.0)):
+    for record in sorted(insights.winners, key=lambda r: -(r.effect or 0.0)):
         overrides: dict[str, Scalar] = {}
         for role, value in record.roles.items():
             knob = codebase.by_role(role)
@@ -197,16 +157,16 @@ def _recalled(
             if overrides:
                 gain = record.effect or 0.0
                 # What won elsewhere is one observation of what it does here, as uncertain as it is large.
-                doubt = math.hypot(record.se or 0.0, gain if record.codebase != codebase.name else STEP * gain)
-                prior = Belief(0.0, BETWEEN_SETS[Level.RECIPE])
+                doubt = math.hypot(record.error, gain if record.codebase != codebase.name else STEP * gain)
+                prior = Belief(0.0, BETWEEN[Level.RECIPE])
                 drafts.append(
                     HypothesisDraft(
                         title=f"What won on {record.codebase}: {Treatment(overrides).describe()}",
-                        because=f"C-{record.campaign} measured {gain:+.2%} with it",
+                        because=f"{record.name} measured {gain:+.2%} with it",
                         treatment=Treatment(overrides),
                         effect=prior.updated(gain, doubt) if doubt > 0 else prior,
                         mechanism="recalled",
-                        sources=(Source(SourceKind.INSIGHTS, f"H-{record.hypothesis} of C-{record.campaign}"),),
+                        sources=(Source(SourceKind.INSIGHTS, record.name),),
                         base=base,
                     )
                 )

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 SCRIPTS = Path(__file__).parent / "migrations"
-REVISIONS: tuple[str, ...] = (
-    "0001_first",
-)  # oldest first; known without reading the scripts, so that opening is cheap
+# Oldest first; known without reading the scripts, so that opening is cheap.
+REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights")
 _POSTGRESQL_LOCK: Final = 0x7265615F  # any fixed number: "rea_"
 
 # One row (revision, uid) where the store is set up. Asked first of every store, so it must stay cheap and constant.
@@ -58,6 +57,7 @@ def migrate(address: Address, engine: Engine) -> str:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})")
             if _revision(connection, address) != REVISIONS[-1]:
                 _upgrade(connection)
+                _derive(connection)
             return _uid(connection)
 
 
@@ -137,6 +137,13 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, "head")
+
+
+def _derive(connection: Connection) -> None:
+    """Fill what this release keeps beside the records of experiments that an older one wrote."""
+    from rea.store.experiments import derive
+
+    derive(connection)
 
 
 def _uid(connection: Connection) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Select, Table, func, or_, select, text
 
 from rea.domain import ledger
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
 from rea.domain.claim import Claim
-from rea.domain.codebase import Codebase
+from rea.domain.codebase import Codebase, Scalar
 from rea.domain.errors import NotFoundError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
-from rea.domain.insight import ExperimentRecord
+from rea.domain.insight import UNKNOWN_SE, Cell, Context, ExperimentOutcome, ExperimentRecord, Pair
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
 from rea.domain.states import (
@@ -36,6 +36,7 @@ from rea.store.values import Grant, Rows
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
+SETTERS: Final = 200  # experiments whose texts hold a role, of which those that set it are told
 
 
 class Queries:
@@ -112,8 +113,152 @@ class Queries:
         return None if row is None else Approval(row.plan, row.digest, row.signer, row.signature, row.at)
 
     def experiments(self) -> list[ExperimentRecord]:
-        rows = self._connection.execute(select(t.experiments).order_by(t.experiments.c.id))
-        return [_experiment(row) for row in rows]
+        return [_experiment(row) for row in self._connection.execute(self._experiments())]
+
+    def experiment_page(self, after_id: int, limit: int) -> list[ExperimentRecord]:
+        wanted = self._experiments().where(t.experiments.c.id > after_id).limit(limit)
+        return [_experiment(row) for row in self._connection.execute(wanted)]
+
+    def experiments_of(
+        self,
+        technique: str,
+        limit: int,
+        codebase: str | None = None,
+    ) -> list[ExperimentRecord]:
+        table = t.experiments
+        wanted = self._experiments(newest=True).where(table.c.technique == technique)
+        if codebase is not None:
+            wanted = wanted.where(table.c.codebase == codebase)
+        return [_experiment(row) for row in self._connection.execute(wanted.limit(limit))]
+
+    def extremes(self, technique: str) -> list[ExperimentRecord]:
+        table = t.experiments
+        error = func.coalesce(table.c.se, UNKNOWN_SE)
+        closed = table.c.outcome.not_in((ExperimentOutcome.FAILED.value, ExperimentOutcome.PRUNED.value))
+        counts = (table.c.technique == technique, table.c.effect.is_not(None), table.c.superseded_by.is_(None), closed)
+        found = []
+        for order in ((table.c.effect - 2 * error).desc(), (table.c.effect + 2 * error).asc()):
+            chosen = select(table.c.id).where(*counts).order_by(order, table.c.id).limit(1).scalar_subquery()
+            found += [_experiment(r) for r in self._connection.execute(self._experiments().where(table.c.id == chosen))]
+        return found
+
+    def last_context(self, codebase: str, family: str | None) -> Context | None:
+        table = t.experiments
+        wanted = self._experiments(newest=True).where(table.c.codebase == codebase, table.c.origin.is_(None))
+        for row in self._connection.execute(wanted.limit(SETTERS)):
+            context = _experiment(row).context
+            if family is None or str(context.get("model_family", family)).lower() == family.lower():
+                return context
+        return None
+
+    def winners(self, limit: int) -> list[ExperimentRecord]:
+        table = t.experiments
+        best = (
+            select(table.c.id)
+            .where(
+                table.c.technique.is_(None),
+                table.c.outcome == ExperimentOutcome.SUPPORTED.value,
+                table.c.effect > 0,
+                table.c.superseded_by.is_(None),
+                table.c.kind != "combination",
+            )
+            .order_by(table.c.effect.desc(), table.c.id)
+            .limit(limit)
+        )
+        wanted = self._experiments().where(table.c.id.in_(best))
+        return [_experiment(row) for row in self._connection.execute(wanted)]
+
+    def find_experiments(self, words: Sequence[str], limit: int) -> list[ExperimentRecord]:
+        if not words:
+            return []
+        table = t.experiments
+        if self._connection.dialect.name == "postgresql":
+            vector = func.to_tsvector(text("'english'"), func.coalesce(table.c.words, text("''")))
+            asked = func.to_tsquery(text("'english'"), " | ".join(words))
+            found = select(table.c.id).where(vector.op("@@")(asked))
+            found = found.order_by(func.ts_rank(vector, asked).desc(), table.c.id).limit(limit)
+            ids = list(self._connection.execute(found).scalars())
+        else:
+            match = " OR ".join(f'"{word}"' for word in words)
+            sql = "SELECT rowid FROM experiment_words WHERE experiment_words MATCH :match ORDER BY rank, rowid LIMIT :n"
+            ids = list(self._connection.execute(text(sql), {"match": match, "n": limit}).scalars())
+        rows = {row.id: row for row in self._connection.execute(self._experiments().where(table.c.id.in_(ids)))}
+        return [_experiment(rows[id_]) for id_ in ids]
+
+    def counts(self) -> dict[str, int]:
+        wanted = select(t.cells.c.technique, func.sum(t.cells.c.n + t.cells.c.failed + t.cells.c.pruned))
+        return {name: int(count) for name, count in self._connection.execute(wanted.group_by(t.cells.c.technique))}
+
+    def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]:
+        table = t.cells
+        wanted = select(table)
+        if techniques is not None:
+            wanted = wanted.where(table.c.technique.in_(techniques))
+        if codebase is not None:
+            wanted = wanted.where(table.c.codebase == codebase)
+        # One context is that of many cells and one start of many more: each text is read once.
+        rows = self._connection.execute(wanted.order_by(table.c.key)).all()
+        keys = sorted({row.context for row in rows})
+        contexts: dict[str, Context] = {}
+        for start in range(0, len(keys), 500):
+            some = select(t.contexts).where(t.contexts.c.key.in_(keys[start : start + 500]))
+            contexts |= {row.key: read_context(row.context) for row in self._connection.execute(some)}
+        starts = {text_: decode(dict[str, Scalar], text_) for text_ in {row.start for row in rows}}
+        return [
+            Cell(row.technique, row.setting, starts[row.start], row.codebase, contexts[row.context], *row[6:])
+            for row in rows
+        ]
+
+    def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
+        wanted = select(t.evidence).where(t.evidence.c.technique.in_(techniques))
+        return {row.technique: row.revision for row in self._connection.execute(wanted)}
+
+    def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]:
+        wanted = select(t.fits).where(t.fits.c.technique.in_(techniques))
+        return {row.technique: (row.revision, row.card, row.fit) for row in self._connection.execute(wanted)}
+
+    def pairs(self, techniques: Sequence[str]) -> list[Pair]:
+        """Of experiments that are not superseded, both techniques among those named."""
+        return self._pairs(t.pairs.c.a.in_(techniques), t.pairs.c.b.in_(techniques))
+
+    def pairs_with(self, technique: str) -> list[Pair]:
+        return self._pairs(or_(t.pairs.c.a == technique, t.pairs.c.b == technique))
+
+    def setters(self, role: str, limit: int) -> list[ExperimentRecord]:
+        # The text index finds those that hold the role's words; which of them set the role is in the record itself.
+        table, phrase = t.experiments, role.replace("_", " ")
+        if self._connection.dialect.name == "postgresql":
+            vector = func.to_tsvector(text("'english'"), func.coalesce(table.c.words, text("''")))
+            holds = vector.op("@@")(func.phraseto_tsquery(text("'english'"), phrase))
+        else:
+            match = text("SELECT rowid FROM experiment_words WHERE experiment_words MATCH :phrase")
+            holds = table.c.id.in_(match.bindparams(phrase=f'"{phrase}"').columns(table.c.id))
+        counts = (table.c.effect.is_not(None), table.c.kind != "combination", table.c.superseded_by.is_(None))
+        best = select(table.c.id).where(holds, *counts).order_by(table.c.effect.desc(), table.c.id).limit(SETTERS)
+        ids = list(self._connection.execute(best).scalars())
+        rows = {row.id: row for row in self._connection.execute(self._experiments().where(table.c.id.in_(ids)))}
+        found = (_experiment(rows[id_]) for id_ in ids)
+        return [record for record in found if role in record.roles][:limit]
+
+    def _pairs(self, *which: Any) -> list[Pair]:
+        table, of = t.pairs, t.experiments
+        weight = func.sum(table.c.weight)
+        means = [func.sum(table.c.weight * column) / weight for column in (table.c.excess, table.c.smaller)]
+        wanted = (
+            select(table.c.a, table.c.b, func.count(), weight, *means)
+            .join(of, of.c.id == table.c.experiment)
+            .where(*which, of.c.superseded_by.is_(None))
+            .group_by(table.c.a, table.c.b)
+            .order_by(table.c.a, table.c.b)
+        )
+        return [Pair(*row) for row in self._connection.execute(wanted)]
+
+    def _experiments(self, newest: bool = False) -> Select[Any]:
+        table, of = t.experiments, t.imports
+        columns = (table.c.id, table.c.campaign, table.c.hypothesis, table.c.record, table.c.superseded_by)
+        wanted = select(*columns, of.c.file, of.c.by, of.c.at, of.c.trust)
+        wanted = wanted.join(of, of.c.id == table.c.origin, isouter=True)
+        return wanted.order_by(table.c.id.desc() if newest else table.c.id)
 
     def grants(self, campaign: int) -> list[Grant]:
         table = t.grants
@@ -287,9 +432,17 @@ def _plan(row: Row[Any]) -> PlanRecord:
 
 
 def _experiment(row: Row[Any]) -> ExperimentRecord:
-    where = f"{say('H', row.hypothesis)} of {say('C', row.campaign)}"
+    where = f"{say('H', row.hypothesis)} of {say('C', row.campaign)}" if row.campaign is not None else f"{row.file}"
     cells = _Cells(row, f"{say('E', row.id)}, the experiment of {where},")
-    return replace(cells.value("record", ExperimentRecord), id=row.id)
+    record = replace(cells.value("record", ExperimentRecord), id=row.id, superseded_by=row.superseded_by)
+    if row.file is None:
+        return record
+    return replace(record, origin=f"{row.file}, imported by {row.by}", trust=row.trust)
+
+
+def read_context(text_: str) -> Context:
+    plain: dict[str, Any] = decode(dict[str, Any], text_)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
 
 
 def _check_references(rows: Rows) -> None:

@@ -6,8 +6,9 @@ that a wake that finds nothing costs next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
     from rea.domain.codebase import Codebase
     from rea.domain.hypothesis import Hypothesis
-    from rea.domain.insight import ExperimentRecord
+    from rea.domain.insight import Cell, Context, ExperimentRecord, Pair
     from rea.domain.ledger import Balance, Entry
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
@@ -157,6 +158,114 @@ class Store:
         """Of all campaigns, oldest first."""
         with self._read() as read:
             return read.experiments()
+
+    def each_experiment(self, page: int = 2000) -> Iterator[ExperimentRecord]:
+        """Of all campaigns and imports, oldest first, `page` at a time; what is added meanwhile may come, too."""
+        last = 0
+        while True:
+            with self._read() as read:
+                records = read.experiment_page(last, page)
+            yield from records
+            if len(records) < page:
+                return
+            last = records[-1].id or last
+
+    def experiments_of(self, technique: str, limit: int, codebase: str | None = None) -> list[ExperimentRecord]:
+        """At most `limit` experiments on one technique, newest first."""
+        with self._read() as read:
+            return read.experiments_of(technique, limit, codebase)
+
+    def extremes(self, technique: str) -> list[ExperimentRecord]:
+        """The experiment that says most for a technique and the one that says most against it, two errors allowed."""
+        with self._read() as read:
+            return read.extremes(technique)
+
+    def last_context(self, codebase: str, family: str | None) -> Context | None:
+        """Where the newest own experiment on this codebase (with this model family) took place; None without one."""
+        with self._read() as read:
+            return read.last_context(codebase, family)
+
+    def winners(self, limit: int) -> list[ExperimentRecord]:
+        """Settings that gained and belong to no card, best first among them, at most `limit`."""
+        with self._read() as read:
+            return read.winners(limit)
+
+    def find_experiments(self, words: Sequence[str], limit: int) -> list[ExperimentRecord]:
+        """Experiments whose texts hold some of the words (letters and digits), best match first."""
+        with self._read() as read:
+            return read.find_experiments(words, limit)
+
+    def counts(self) -> dict[str, int]:
+        """How many experiments there are on each technique, superseded ones left out."""
+        with self._read() as read:
+            return read.counts()
+
+    def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]:
+        """Sufficient statistics of these techniques (of all with None), of one codebase where it is named."""
+        with self._read() as read:
+            return read.cells(techniques, codebase)
+
+    def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
+        """How often the evidence on each of these techniques has changed; one nobody tried is not in it."""
+        with self._read() as read:
+            return read.revisions(techniques)
+
+    def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]:
+        """The kept fits: by technique the revision of its evidence, the digest of its card's part, the fit."""
+        with self._read() as read:
+            return read.fits(techniques)
+
+    def pairs(self, techniques: Sequence[str]) -> list[Pair]:
+        """What combinations showed of pairs of these techniques."""
+        with self._read() as read:
+            return read.pairs(techniques)
+
+    def pairs_with(self, technique: str) -> list[Pair]:
+        """What combinations showed of one technique beside any other."""
+        with self._read() as read:
+            return read.pairs_with(technique)
+
+    def setters(self, role: str, limit: int) -> list[ExperimentRecord]:
+        """Experiments that set a role and were measured, best first."""
+        with self._read() as read:
+            return read.setters(role, limit)
+
+    def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None:
+        """Keep fits in the place of older ones. They can be made again at any time from the cells."""
+        from sqlalchemy import delete, insert
+
+        from rea.store.tables import fits as table
+
+        rows = [
+            {"technique": name, "revision": revision, "card": card, "fit": fit}
+            for name, (revision, card, fit) in sorted(fits.items())
+        ]
+        if not rows:
+            return
+        with explained(self._address.where), writing(self._engine) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("LOCK TABLE fits IN SHARE ROW EXCLUSIVE MODE")
+            connection.execute(delete(table).where(table.c.technique.in_(list(fits))))
+            connection.execute(insert(table), rows)
+
+    def import_experiments(
+        self, records: Sequence[ExperimentRecord], *, file: str, by: str, at: float, trust: float
+    ) -> int:
+        """Keep experiments of elsewhere, all or none; gives how many were not here yet, by their content.
+
+        Each counts as `trust` in (0, 1] of an experiment of this store; `file` and `by` say where it came from.
+        """
+        from sqlalchemy import insert
+
+        from rea.store.decode import plain
+        from rea.store.experiments import keep
+        from rea.store.tables import imports
+
+        with explained(self._address.where), writing(self._engine) as connection:
+            values = {"file": plain(file), "by": plain(by), "at": at, "trust": trust}
+            origin = connection.execute(insert(imports).values(**values).returning(imports.c.id)).scalar_one()
+            local = [replace(record, trust=trust, id=None, superseded_by=None, origin="") for record in records]
+            return len(keep(connection, local, own=False, origin=origin))
 
     def grants(self, campaign: int) -> list[Grant]:
         with self._read() as read:

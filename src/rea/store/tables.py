@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import (
+    DDL,
     REAL,
     BigInteger,
     CheckConstraint,
@@ -19,10 +20,12 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -205,24 +208,136 @@ approvals = Table(
     sqlite_strict=True,
 )
 
+# What experiments showed. `record` holds all of one; the columns are what the database selects, sums or joins by.
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("file", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Number, nullable=False),
+    Column("trust", Number, nullable=False),  # in (0, 1], of every experiment in the file
+    CheckConstraint("trust > 0 AND trust <= 1", name="imports_trust_share"),
+    sqlite_strict=True,
+)
+
+contexts = Table(
+    "contexts",
+    metadata,
+    Column("key", Text, primary_key=True),  # digest of the text
+    Column("context", Text, nullable=False),  # JSON: Context
+    sqlite_strict=True,
+)
+
+# Sufficient statistics of the experiments that agree in all of the first five: see rea.domain.insight.Cell.
+cells = Table(
+    "cells",
+    metadata,
+    Column("key", Text, primary_key=True),  # digest of the five
+    Column("technique", Text, nullable=False),
+    Column("setting", Text, nullable=False),
+    Column("start", Text, nullable=False),  # JSON: dict[str, Scalar]
+    Column("codebase", Text, nullable=False),
+    Column("context", Text, ForeignKey("contexts.key"), nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("weight", Number, nullable=False),
+    Column("moment", Number, nullable=False),
+    Column("square", Number, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("pruned", Integer, nullable=False),
+    Column("bound", Number, nullable=False),
+    Column("bound_variance", Number, nullable=False),
+    Index("cells_of_technique", "technique"),
+    Index("cells_of_codebase", "codebase", "technique"),
+    sqlite_strict=True,
+)
+
+# How often the cells of a technique have changed, so that a fit knows whether it is of today.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("technique", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    sqlite_strict=True,
+)
+
+fits = Table(
+    "fits",
+    metadata,
+    Column("technique", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),  # of the evidence it was made from
+    Column("card", Text, nullable=False),  # digest of what it takes from the card
+    Column("fit", LargeBinary, nullable=False),  # rea.insights.fit.Fit.to_bytes
+    sqlite_strict=True,
+)
+
 experiments = Table(
     "experiments",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
-    Column("hypothesis", Id, ForeignKey("hypotheses.id"), nullable=False),
+    Column("campaign", Id, ForeignKey("campaigns.id")),  # NULL: imported
+    Column("hypothesis", Id, ForeignKey("hypotheses.id")),
     Column("round", Integer, nullable=False),
     Column("codebase", Text, nullable=False),
     Column("technique", Text),
     Column("outcome", Text, nullable=False),  # supported refuted inconclusive failed pruned
     Column("at", Number, nullable=False),
     Column("record", Text, nullable=False),  # JSON: ExperimentRecord
+    Column("digest", Text),  # content_id; NULL until the columns below are derived from the record
+    Column("kind", Text),
+    Column("effect", Number),
+    Column("se", Number),
+    Column("precision", Number),
+    Column("trust", Number),
+    Column("origin", Id, ForeignKey("imports.id")),  # NULL: of a campaign of this store
+    Column("subject", Text),
+    Column("superseded_by", Id),
+    Column("cell", Text),
+    Column("words", Text),  # what a search by text looks at
     UniqueConstraint("campaign", "hypothesis", "round", name="experiments_once"),
     one_of("experiments", "outcome", ExperimentOutcome),
     Index("experiments_of_technique", "technique", "outcome"),
     Index("experiments_of_codebase", "codebase", "at"),
+    Index("experiments_of_cell", "cell"),
+    Index("experiments_of_subject", "subject"),
+    Index("experiments_by_digest", "digest", unique=True),
     sqlite_strict=True,
 )
+
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("experiment", Id, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("a", Text, primary_key=True),
+    Column("b", Text, primary_key=True),
+    Column("codebase", Text, nullable=False),
+    Column("excess", Number, nullable=False),
+    Column("se", Number, nullable=False),
+    Column("smaller", Number, nullable=False),
+    Column("share", Integer, nullable=False),
+    Column("weight", Number, nullable=False),  # 1 / Excess.variance
+    Index("pairs_of_two", "a", "b"),
+    sqlite_strict=True,
+)
+
+# Search by text: an FTS5 index that triggers keep beside the table (https://www.sqlite.org/fts5.html, section 4.4.3),
+# and on PostgreSQL an index over tsvector.
+TEXT_INDEX: Final = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE experiment_words USING fts5("
+        "words, content='experiments', content_rowid='id', tokenize='porter unicode61')",
+        "CREATE TRIGGER experiment_words_added AFTER INSERT ON experiments BEGIN "
+        "INSERT INTO experiment_words (rowid, words) VALUES (new.id, new.words); END",
+        "CREATE TRIGGER experiment_words_removed AFTER DELETE ON experiments BEGIN "
+        "INSERT INTO experiment_words (experiment_words, rowid, words) VALUES ('delete', old.id, old.words); END",
+        "CREATE TRIGGER experiment_words_changed AFTER UPDATE OF words ON experiments BEGIN "
+        "INSERT INTO experiment_words (experiment_words, rowid, words) VALUES ('delete', old.id, old.words); "
+        "INSERT INTO experiment_words (rowid, words) VALUES (new.id, new.words); END",
+    ),
+    "postgresql": (
+        "CREATE INDEX experiment_words ON experiments USING gin (to_tsvector('english', coalesce(words, '')))",
+    ),
+}
 
 grants = Table(
     "grants",
@@ -233,3 +348,7 @@ grants = Table(
     Column("at", Number, nullable=False),
     sqlite_strict=True,
 )
+
+for _dialect, _statements in TEXT_INDEX.items():
+    for _statement in _statements:
+        event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Table, insert, select, update
@@ -32,6 +31,7 @@ from rea.domain.states import (
     RunState,
     check_transition,
 )
+from rea.store import experiments
 from rea.store import tables as t
 from rea.store.decode import encode, plain
 from rea.store.queries import Queries
@@ -430,17 +430,11 @@ class Transaction(Queries):
                 table.c.round == record.round,
             )
         ).scalar()
-        values = {
-            "codebase": plain(record.codebase),
-            "technique": None if record.technique is None else plain(record.technique),
-            "outcome": record.outcome,
-            "at": record.at,
-            "record": encode(replace(record, id=None)),
-        }
         if known is not None:
-            self._update(table, known, values)
+            experiments.revise(self._connection, known, record)
             return known
-        return self._insert(table, campaign=record.campaign, hypothesis=record.hypothesis, round=record.round, **values)
+        (id_,) = experiments.keep(self._connection, [record], own=True)
+        return id_
 
     # shared
 

@@ -1,0 +1,168 @@
+"""What is known, as one small value: fitted beliefs that the planner is handed in place of the records behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rea.domain.insight import (
+    Cell,
+    Excess,
+    ExperimentOutcome,
+    ExperimentRecord,
+    Pair,
+    excesses,
+    gather,
+    pair_up,
+)
+from rea.domain.technique import Technique
+from rea.insights.fit import Belief, Fit, believed, card_key, fit, without
+
+WINNERS = 40  # settings without a card that are handed on, those that gained most
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of one technique from the viewpoint of one codebase.
+
+    `belief` is the posterior from all other codebases (None where nobody else tried it), `settings` the names its
+    parameters have; `n` experiments on `codebases` codebases stand behind it, `contexts` counts (could be trained,
+    could not) by coarse context. `own` are the cells of this codebase, which a belief here is updated with.
+    """
+
+    belief: Belief | None
+    settings: tuple[str, ...]
+    n: int
+    codebases: int
+    contexts: Mapping[tuple[str, int], tuple[float, float]]
+    own: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Insights:
+    """A snapshot for planning in one codebase: by technique what is known, interactions of pairs, settings that won
+    elsewhere and belong to no card. A value, a few hundred kilobytes however many experiments are behind it; it can be
+    pickled. The empty one knows nothing."""
+
+    codebase: str = ""
+    known: Mapping[str, Known] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
+    winners: tuple[ExperimentRecord, ...] = ()
+    alike: frozenset[tuple[str, str]] = frozenset()  # pairs whose cards overlap or work by one mechanism, a < b
+
+
+class Source(Protocol):
+    """What a store offers to make a snapshot from."""
+
+    def revisions(self, techniques: Sequence[str]) -> dict[str, int]: ...
+    def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]: ...
+    def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None: ...
+    def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]: ...
+    def pairs(self, techniques: Sequence[str]) -> list[Pair]: ...
+    def winners(self, limit: int) -> list[ExperimentRecord]: ...
+
+
+def recall(source: Source, techniques: Sequence[Technique], codebase: str) -> Insights:
+    """What the store knows of these techniques, for planning in `codebase`.
+
+    Techniques whose evidence or card changed since they were last fitted are fitted again and kept; every other
+    question is answered from the kept fits.
+    """
+    names = [technique.name for technique in techniques]
+    fitted = refresh(source, techniques)
+    own = _grouped(source.cells(codebase=codebase))
+    known = _view(fitted, {name: own.get(name, ()) for name in names})
+    return Insights(codebase, known, tuple(source.pairs(names)), tuple(source.winners(WINNERS)), alike(techniques))
+
+
+def refresh(source: Source, techniques: Sequence[Technique]) -> dict[str, Fit]:
+    """The fits of every technique that was ever tried, by name, made anew where their evidence or card has changed."""
+    names = [technique.name for technique in techniques]
+    revisions = source.revisions(names)
+    if not revisions:
+        return {}
+    kept = source.fits(list(revisions))
+    fitted: dict[str, Fit] = {}
+    stale = []
+    for technique in techniques:
+        if technique.name not in revisions:
+            continue
+        revision, card, data = kept.get(technique.name, (-1, "", b""))
+        fresh = revision == revisions[technique.name] and card == card_key(technique)
+        found = Fit.from_bytes(data) if fresh else None
+        if found is None:
+            stale.append(technique)
+        else:
+            fitted[technique.name] = found
+    if stale:
+        cells = _grouped(source.cells([technique.name for technique in stale]))
+        made = {t.name: fit(t, cells.get(t.name, ())) for t in stale}
+        # The cells were read after the revisions: a fit may be newer than it says, and is then made once more.
+        source.keep_fits({t.name: (revisions[t.name], card_key(t), made[t.name].to_bytes()) for t in stale})
+        fitted |= made
+    return fitted
+
+
+def learn(records: Iterable[ExperimentRecord], techniques: Sequence[Technique], codebase: str) -> Insights:
+    """The same from records in memory."""
+    records = list(records)
+    cells = _grouped(gather(records))
+    fitted: dict[str, Fit] = {}
+    if cells:
+        fitted = {t.name: fit(t, cells[t.name]) for t in techniques if t.name in cells}
+    own = {name: tuple(c for c in cells.get(name, ()) if c.codebase == codebase) for name in fitted}
+    names = {technique.name for technique in techniques}
+    pairs = [pair for pair in pair_up(_excesses(records)) if pair.a in names and pair.b in names]
+    won = [r for r in records if r.technique is None and not r.interaction_of and r.superseded_by is None]
+    won = [r for r in won if r.outcome == ExperimentOutcome.SUPPORTED and (r.effect or 0.0) > 0]
+    won.sort(key=lambda r: -(r.effect or 0.0))
+    return Insights(codebase, _view(fitted, own), tuple(pairs), tuple(won[:WINNERS]), alike(techniques))
+
+
+def _view(fitted: Mapping[str, Fit], own: Mapping[str, Sequence[Cell]]) -> dict[str, Known]:
+    if not fitted:
+        return {}
+    others = {name: without(found, own.get(name, ())) for name, found in fitted.items()}
+    told = {name: found for name, found in others.items() if found.n > 0}
+    beliefs = dict(zip(told, believed(list(told.values())), strict=True))
+    return {
+        name: Known(beliefs.get(name), f.settings, f.n, f.codebases, f.contexts, tuple(own.get(name, ())))
+        for name, f in others.items()
+    }
+
+
+def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.technique, []).append(cell)
+    return {name: tuple(group) for name, group in groups.items()}
+
+
+def _excesses(records: Sequence[ExperimentRecord]) -> Iterable[Excess]:
+    for record in records:
+        if len(record.interaction_of) >= 2 and record.superseded_by is None:
+            yield from excesses(record, _alone(record, records))
+
+
+def _alone(pair: ExperimentRecord, records: Sequence[ExperimentRecord]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name in set(pair.interaction_of):
+        of = [r for r in records if r.technique == name and r.single and r.measured and r.codebase == pair.codebase]
+        of = [r for r in of if (r.campaign, r.origin) == (pair.campaign, pair.origin)] or of
+        if of:
+            weight = sum(r.precision for r in of)
+            found[name] = (sum(r.precision * (r.effect or 0.0) for r in of) / weight, 1 / weight)
+    return found
+
+
+def alike(techniques: Sequence[Technique]) -> frozenset[tuple[str, str]]:
+    """Pairs (a < b) whose cards overlap, or that work by the same mechanism."""
+    found = set()
+    for one in techniques:
+        for other in techniques:
+            if one.name < other.name and (
+                one.mechanism == other.mechanism or other.name in one.overlaps or one.name in other.overlaps
+            ):
+                found.add((one.name, other.name))
+    return frozenset(found)

@@ -1,0 +1,305 @@
+"""Keeping experiments: the rows, and the sufficient statistics, interactions and revisions derived from them.
+
+Everything here runs inside one write transaction. Derived rows are recomputed from the experiments they are about,
+never added up, so that they cannot drift from them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+
+from rea.domain.codec import canonical, digest
+from rea.domain.insight import (
+    ExperimentOutcome,
+    ExperimentRecord,
+    bound_of,
+    content,
+    content_id,
+    context_key,
+    excesses,
+    setting_key,
+    subject,
+    superseded,
+)
+from rea.store import tables as t
+from rea.store.decode import decode, encode, plain
+
+T = TypeVar("T")
+CHUNK: Final = 500  # values in one IN (…), well below what any database takes
+_POSTGRESQL_LOCK: Final = 0x7265615E
+_FAILED, _PRUNED = ExperimentOutcome.FAILED.value, ExperimentOutcome.PRUNED.value
+
+_SUM: Final = f"""
+UPDATE cells SET (n, weight, moment, square, failed, pruned, bound, bound_variance) = (
+  SELECT count(*) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}') AND effect IS NOT NULL),
+         coalesce(sum(precision) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}') AND effect IS NOT NULL), 0.0),
+         coalesce(sum(precision * effect) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}')), 0.0),
+         coalesce(sum(precision * effect * effect) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}')), 0.0),
+         count(*) FILTER (WHERE outcome = '{_FAILED}'),
+         count(*) FILTER (WHERE outcome = '{_PRUNED}'),
+         coalesce(avg(effect) FILTER (WHERE outcome = '{_PRUNED}'), 0.0),
+         coalesce(avg(1.0 / precision) FILTER (WHERE outcome = '{_PRUNED}'), 0.0)
+  FROM experiments WHERE experiments.cell = cells.key AND experiments.superseded_by IS NULL)
+WHERE key IN :keys
+"""
+
+
+def keep(
+    connection: Connection, records: Sequence[ExperimentRecord], *, own: bool, origin: int | None = None
+) -> list[int]:
+    """Insert experiments and everything derived; the ids of those that were not there already, by their content.
+
+    `own` ones are of a campaign of this store; others are imported, with `origin` the id of their import.
+    """
+    _alone(connection)
+    digests = [content_id(record) for record in records]
+    known = set(_column(connection, t.experiments.c.digest, t.experiments.c.digest, digests))
+    fresh = []
+    for key, record in zip(digests, records, strict=True):
+        if key not in known:
+            known.add(key)
+            fresh.append((key, record))
+    if not fresh:
+        return []
+    rows = []
+    for key, record in fresh:
+        row = _row(record, key)
+        # Imported records keep the numbers of where they come from in their text alone.
+        rows.append(row | {"campaign": record.campaign if own else None, "origin": origin})
+        rows[-1]["hypothesis"] = record.hypothesis if own else None
+    connection.execute(insert(t.experiments), rows)
+    found = {
+        row.digest: row.id
+        for some in _chunks([key for key, _ in fresh])
+        for row in connection.execute(
+            select(t.experiments.c.digest, t.experiments.c.id).where(t.experiments.c.digest.in_(some))
+        )
+    }
+    ids = [found[key] for key, _ in fresh]
+    _settle(connection, list(zip(ids, (record for _, record in fresh), strict=True)))
+    return ids
+
+
+def revise(connection: Connection, id_: int, record: ExperimentRecord) -> None:
+    """Put another record in an experiment's place."""
+    _alone(connection)
+    before = connection.execute(
+        select(t.experiments.c.cell, t.experiments.c.technique, t.experiments.c.subject).where(
+            t.experiments.c.id == id_
+        )
+    ).one()
+    row = _row(record, content_id(record)) | {"superseded_by": None}
+    twin = connection.execute(
+        select(t.experiments.c.id).where(t.experiments.c.digest == row["digest"], t.experiments.c.id != id_)
+    ).scalar()
+    if twin is not None:
+        row["digest"] = None  # the very same was imported before; one of the two carries the name
+    connection.execute(update(t.experiments).where(t.experiments.c.id == id_).values(**row))
+    connection.execute(delete(t.pairs).where(t.pairs.c.experiment == id_))
+    _settle(connection, [(id_, record)], {before.cell} - {None}, {before.technique} - {None}, {before.subject} - {None})
+
+
+def derive(connection: Connection) -> None:
+    """Fill the derived columns and rows of experiments that have none yet: those an older release wrote."""
+    table = t.experiments
+    waiting = connection.execute(
+        select(table.c.id, table.c.record).where(table.c.digest.is_(None)).order_by(table.c.id)
+    )
+    rows = [(row.id, decode(ExperimentRecord, row.record)) for row in waiting.all()]
+    if not rows:
+        return
+    _alone(connection)
+    seen: set[str] = set()
+    values = []
+    for id_, record in rows:
+        row = _row(record, content_id(record))
+        row["digest"] = None if row["digest"] in seen else row["digest"]
+        seen.add(content_id(record))
+        values.append({"_id": id_} | row)
+    names = [name for name in values[0] if name != "_id"]
+    connection.execute(
+        update(table).where(table.c.id == bindparam("_id")).values({name: bindparam(name) for name in names}), values
+    )
+    _settle(connection, rows)
+
+
+def _alone(connection: Connection) -> None:
+    """One writer of insights at a time: a cell is a sum over rows that two writers would each see a part of."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})")
+
+
+def _row(record: ExperimentRecord, key: str) -> dict[str, Any]:
+    pruned = record.outcome == _PRUNED
+    gain = bound_of(record) if pruned else record.effect if record.measured else None
+    known = record.se is not None and math.isfinite(record.se) and record.se > 0
+    return {
+        "round": record.round,
+        "codebase": plain(record.codebase),
+        "technique": None if record.technique is None else plain(record.technique),
+        "outcome": record.outcome,
+        "at": record.at,
+        "record": _text(record),
+        "digest": key,
+        "kind": record.kind,
+        "effect": gain,
+        "se": record.se if known else None,
+        "precision": record.precision,
+        "trust": record.trust,
+        "subject": subject(record),
+        "cell": cell_key(record) if record.single else None,
+        "words": plain(_words(record)),
+    }
+
+
+def _text(record: ExperimentRecord) -> str:
+    """JSON as `encode` writes it, by a shorter way: a record holds nothing but what JSON has."""
+    plain_ = {"id": None} | content(record) | {"trust": record.trust}
+    found = json.dumps(plain_, ensure_ascii=False)
+    return found if found.isascii() else encode(plain_)
+
+
+def cell_key(record: ExperimentRecord) -> str:
+    parts = [record.technique, setting_key(record.roles, record.values), record.codebase, canonical(record.start)]
+    return digest("\0".join([*map(str, parts), context_key(record.context)]))[:24]
+
+
+def _words(record: ExperimentRecord) -> str:
+    settings = " ".join(f"{role} {value}" for role, value in record.roles.items())
+    parts = [record.technique or "", " ".join(record.interaction_of), settings, record.note, record.failure or ""]
+    family, symptoms = record.context.get("model_family"), record.context.get("symptoms")
+    where = [record.codebase, str(family or ""), " ".join(symptoms) if isinstance(symptoms, tuple) else ""]
+    return " ".join(part for part in (*parts, *where) if part).replace("_", " ").replace("-", " ")
+
+
+def _settle(
+    connection: Connection,
+    fresh: Sequence[tuple[int, ExperimentRecord]],
+    touched: Iterable[str] = (),
+    techniques: Iterable[str] = (),
+    subjects: Iterable[str] = (),
+) -> None:
+    """Make everything derived agree with the rows: contexts, cells, what is superseded, pairs, revisions."""
+    singles = [record for _, record in fresh if record.single]
+    contexts = {context_key(r.context): r.context for r in singles}
+    _insert_new(connection, t.contexts, [{"key": digest(k)[:24], "context": k} for k in contexts])
+    empty = {"n": 0, "weight": 0.0, "moment": 0.0, "square": 0.0, "failed": 0, "pruned": 0}
+    empty |= {"bound": 0.0, "bound_variance": 0.0}
+    cells = {
+        cell_key(r): {
+            "technique": plain(str(r.technique)),
+            "setting": plain(setting_key(r.roles, r.values)),
+            "start": encode(r.start),
+            "codebase": plain(r.codebase),
+            "context": digest(context_key(r.context))[:24],
+        }
+        for r in singles
+    }
+    _insert_new(connection, t.cells, [{"key": key} | value | empty for key, value in cells.items()])
+    moved = _supersede(connection, {subject(record) for _, record in fresh} | set(subjects))
+    keys = sorted(set(cells) | set(touched) | moved)
+    summing = text(_SUM).bindparams(bindparam("keys", expanding=True))
+    for some in _chunks(keys):
+        connection.execute(summing, {"keys": some})
+        connection.execute(
+            delete(t.cells).where(t.cells.c.key.in_(some), t.cells.c.n + t.cells.c.failed + t.cells.c.pruned == 0)
+        )
+    changed = {str(r.technique) for r in singles} | set(techniques)
+    changed |= set(_column(connection, t.cells.c.technique, t.cells.c.key, sorted(moved)))
+    _insert_new(connection, t.evidence, [{"technique": plain(name), "revision": 0} for name in sorted(changed)])
+    for some in _chunks(sorted(changed)):
+        raised = {"revision": t.evidence.c.revision + 1}
+        connection.execute(update(t.evidence).where(t.evidence.c.technique.in_(some)).values(raised))
+    found = [row for id_, record in fresh for row in _pairs(connection, id_, record)]
+    if found:
+        connection.execute(insert(t.pairs), found)
+
+
+def _supersede(connection: Connection, subjects: set[str]) -> set[str]:
+    """Write down who supersedes whom among tests of the same things; the cells that lose or regain a row."""
+    table = t.experiments
+    columns = (table.c.subject, table.c.id, table.c.at, table.c.se, table.c.effect, table.c.outcome)
+    groups: dict[str, list[Any]] = {}
+    for some in _chunks(sorted(subjects)):
+        wanted = select(*columns, table.c.superseded_by, table.c.cell).where(table.c.subject.in_(some))
+        for row in connection.execute(wanted):
+            groups.setdefault(row.subject, []).append(row)
+    moved, changes = set(), []
+    for rows in groups.values():
+        if len(rows) < 2:
+            continue
+        closed = [
+            (r.id, r.at, r.se if r.outcome not in (_FAILED, _PRUNED) and r.effect is not None else None) for r in rows
+        ]
+        by = superseded(closed)
+        for row in rows:
+            if row.superseded_by != by.get(row.id):
+                changes.append({"_id": row.id, "_by": by.get(row.id)})
+                moved |= {row.cell} - {None}
+    if changes:
+        statement = update(table).where(table.c.id == bindparam("_id")).values(superseded_by=bindparam("_by"))
+        connection.execute(statement, changes)
+    return moved
+
+
+def _pairs(connection: Connection, id_: int, record: ExperimentRecord) -> Iterator[dict[str, Any]]:
+    """What a combination showed of each pair in it, beside the same techniques alone in the same codebase."""
+    if len(record.interaction_of) < 2 or not record.measured:
+        return
+    alone = {name: _alone_gain(connection, name, record) for name in set(record.interaction_of)}
+    for one in excesses(record, {name: found for name, found in alone.items() if found is not None}):
+        yield {
+            "experiment": id_,
+            "a": plain(one.a),
+            "b": plain(one.b),
+            "codebase": plain(record.codebase),
+            "excess": one.excess,
+            "se": one.se,
+            "smaller": one.smaller,
+            "share": one.share,
+            "weight": 1 / one.variance,
+        }
+
+
+def _alone_gain(connection: Connection, name: str, record: ExperimentRecord) -> tuple[float, float] | None:
+    """Mean gain of a technique alone and its variance: of the same campaign, else of the same codebase."""
+    table = t.experiments
+    measured = (table.c.technique == name, table.c.codebase == plain(record.codebase), table.c.effect.is_not(None))
+    closed = table.c.outcome.not_in((_FAILED, _PRUNED))
+    columns = (table.c.effect, table.c.precision, table.c.campaign, table.c.origin)
+    rows = connection.execute(select(*columns).where(*measured, closed, table.c.kind == "single")).all()
+    near = [row for row in rows if row.origin is None and row.campaign == record.campaign and not record.origin]
+    chosen = near or rows
+    if not chosen:
+        return None
+    weight = sum(row.precision for row in chosen)
+    return sum(row.effect * row.precision for row in chosen) / weight, 1 / weight
+
+
+def _insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows whose key is not there yet."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as dialect_insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert as dialect_insert  # type: ignore[assignment]
+    connection.execute(dialect_insert(table).on_conflict_do_nothing(), rows)
+
+
+def _column(connection: Connection, wanted: Any, column: Any, values: Sequence[Any]) -> list[Any]:
+    return [
+        value
+        for some in _chunks(values)
+        for value in connection.execute(select(wanted).where(column.in_(some))).scalars()
+    ]
+
+
+def _chunks(values: Sequence[T]) -> Iterator[list[T]]:
+    for start in range(0, len(values), CHUNK):
+        yield list(values[start : start + CHUNK])
