@@ -24,6 +24,9 @@ def merge(drafts: Sequence[HypothesisDraft]) -> tuple[HypothesisDraft, ...]:
     merged = []
     for group in groups.values():
         lead = max(group, key=score)
+        if len(group) == 1:
+            merged.append(lead)
+            continue
         sources: dict[Source, None] = {}
         citations: dict[str, None] = {}
         for draft in [lead, *group]:
@@ -36,13 +39,24 @@ def merge(drafts: Sequence[HypothesisDraft]) -> tuple[HypothesisDraft, ...]:
 
 def rank(drafts: Sequence[HypothesisDraft]) -> tuple[tuple[HypothesisDraft, float], ...]:
     """Merge, then order greedily by score, discounting every further hypothesis of a mechanism already chosen."""
-    waiting = list(merge(drafts))
-    seen: dict[str, int] = {}
+    # Of one mechanism the best left is always the next one: only the heads compete.
+    queues: dict[str, list[tuple[float, str, HypothesisDraft]]] = {}
+    for draft in merge(drafts):
+        queues.setdefault(draft.mechanism, []).append((score(draft), draft.full.key(), draft))
+    for queue in queues.values():
+        queue.sort(key=lambda item: item[:2])
+    seen = dict.fromkeys(queues, 0)
+
+    def worth(mechanism: str) -> tuple[float, str]:
+        plain, key, _ = queues[mechanism][-1]
+        return plain * (DIVERSITY ** seen[mechanism] if plain > 0 else 1.0), key
+
     ordered: list[tuple[HypothesisDraft, float]] = []
-    while waiting:
-        scored = [(score(d) * (DIVERSITY ** seen.get(d.mechanism, 0) if score(d) > 0 else 1.0), d) for d in waiting]
-        value, best = max(scored, key=lambda pair: (pair[0], pair[1].full.key()))
-        ordered.append((best, value))
-        waiting.remove(best)
-        seen[best.mechanism] = seen.get(best.mechanism, 0) + 1
+    while queues:
+        first = max(queues, key=worth)
+        value = worth(first)[0]
+        ordered.append((queues[first].pop()[2], value))
+        seen[first] += 1
+        if not queues[first]:
+            del queues[first]
     return tuple(ordered)
