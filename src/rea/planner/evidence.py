@@ -170,6 +170,8 @@ class Evidence:
         """
         if hypothesis.state in (HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT):
             return False
+        if hypothesis.draft.full.key() not in self._by_treatment:
+            return False
         trained = bool(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
         return trained and not self._outside(hypothesis)
 

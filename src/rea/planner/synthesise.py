@@ -39,24 +39,14 @@ def merge(drafts: Sequence[HypothesisDraft]) -> tuple[HypothesisDraft, ...]:
 
 def rank(drafts: Sequence[HypothesisDraft]) -> tuple[tuple[HypothesisDraft, float], ...]:
     """Merge, then order greedily by score, discounting every further hypothesis of a mechanism already chosen."""
-    # Of one mechanism the best left is always the next one: only the heads compete.
-    queues: dict[str, list[tuple[float, str, HypothesisDraft]]] = {}
+    mechanisms: dict[str, list[HypothesisDraft]] = {}
     for draft in merge(drafts):
-        queues.setdefault(draft.mechanism, []).append((score(draft), draft.full.key(), draft))
-    for queue in queues.values():
-        queue.sort(key=lambda item: item[:2])
-    seen = dict.fromkeys(queues, 0)
-
-    def worth(mechanism: str) -> tuple[float, str]:
-        plain, key, _ = queues[mechanism][-1]
-        return plain * (DIVERSITY ** seen[mechanism] if plain > 0 else 1.0), key
-
-    ordered: list[tuple[HypothesisDraft, float]] = []
-    while queues:
-        first = max(queues, key=worth)
-        value = worth(first)[0]
-        ordered.append((queues[first].pop()[2], value))
-        seen[first] += 1
-        if not queues[first]:
-            del queues[first]
-    return tuple(ordered)
+        mechanisms.setdefault(draft.mechanism, []).append(draft)
+    # Within a mechanism the discounted scores fall in the order of the plain ones, so one sort is the greedy order.
+    scored = []
+    for group in mechanisms.values():
+        plain = sorted(((score(draft), draft.full.key(), draft) for draft in group), key=lambda item: item[:2])
+        for place, (value, key, draft) in enumerate(reversed(plain)):
+            scored.append((value * (DIVERSITY**place if value > 0 else 1.0), key, draft))
+    scored.sort(key=lambda item: item[:2], reverse=True)
+    return tuple((draft, value) for value, _, draft in scored)
