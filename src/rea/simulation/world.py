@@ -1,33 +1,31 @@
-"""A world without processes: campaigns driven by `decide` alone, over values in memory and a clock that jumps.
+"""A world without processes: a campaign driven by `decide` alone, over values in memory and a clock that jumps.
 
-It does what a wake does with each action (store, launcher, trainer and evaluator in one), checks every transition and
-the budget as the store does, and makes results from a response that the test gives: treatment → true relative gain.
+It does what `executor.act` does with each action, for store and launcher in one, and checks every transition and the
+ledger as the store does. What a training shows comes from a simulated trainer.
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from rea.codebase.config import parse
 from rea.domain.campaign import Campaign
-from rea.domain.codebase import Codebase, Scalar
-from rea.domain.hypothesis import Hypothesis
+from rea.domain.errors import ReaError
+from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
+from rea.domain.insight import ExperimentRecord
 from rea.domain.jobs import Capacity
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse, balance
 from rea.domain.plan import Plan, PlannedHypothesis
-from rea.domain.run import Attempt, Failure, Reading, Run, RunDraft, RunResult
+from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
+from rea.domain.runbook import TIME_LIMIT, Charge
 from rea.domain.runbook import Action as RunbookAction
-from rea.domain.runbook import Charge
 from rea.domain.states import (
     AttemptState,
     CampaignState,
     HypothesisState,
+    PauseReason,
     Phase,
     RunState,
     check_transition,
@@ -36,74 +34,47 @@ from rea.domain.states import (
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import decide, next_state
+from rea.executor.decide import decide, held, next_state
+from rea.executor.logger import experiment
 from rea.executor.snapshot import Report, Snapshot
-from rea.knowledge.cards import load_techniques
 from rea.planner.advance import repair
 from rea.planner.compose import first_agenda, next_agenda
 from rea.planner.draft import write_plan
 from rea.planner.evidence import Evidence
-from rea.planner.layout import RETRY_CAP
+from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
 from rea.planner.profile import measure
+from rea.simulation.trainer import Trainer
 
-TINY = Path(__file__).parent / "tinyranker"
-VALUES: dict[str, Scalar] = {
-    "optim.lr": 0.003,
-    "optim.schedule": "constant",
-    "optim.warmup": 0.0,
-    "optim.embedding_l2": 0.0,
-    "optim.ema_decay": 0.0,
-    "model.normalization": "none",
-    "model.dropout": 0.0,
-    "model.embedding_dim": 8,
-    "features.numeric_encoding": "raw",
-    "loss.label_smoothing": 0.0,
-    "train.batch_size": 1024,
-}
-NE = 0.8
-FLOOR = 0.7
-BLOCKS = 20
-
-
-@cache
-def tiny_codebase(slots: int = 1, walltime_s: float = 1200.0) -> Codebase:
-    found = parse((TINY / "rea.toml").read_text(), TINY)
-    resources = replace(found.resources, walltime_s=walltime_s)
-    return replace(found, launcher=replace(found.launcher, slots=slots), resources=resources)
-
-
-@cache
-def techniques() -> tuple[Technique, ...]:
-    return load_techniques()
-
-
-Response = Callable[[Treatment], float]
+EPOCH = 1e6  # Unix seconds at which every world begins
 
 
 @dataclass
 class World:
-    """`noise` is the relative sd of one run's metric, `rows` that of a treatment's gain on one split (finite rows).
+    """One campaign on one simulated codebase, from its profile to its end. Times are seconds, budgets device-seconds.
 
-    `breaks` tells what goes wrong with an attempt (run, number of the attempt), or None.
+    `budget` is a plan command's ("40r"); `records` are the insights of earlier campaigns, to which this one adds its
+    own. `breaks` tells what goes wrong with an attempt (run, number of the attempt), or None; left out, the trainer
+    tells it. `watch` is called after every change. Raises ReaError where a campaign breaks its word: a state that
+    cannot follow, a ledger above its approval, no end in sight.
     """
 
-    seed: int
-    response: Response
-    noise: float = 0.001
-    rows: float = 0.0005
-    run_s: float = 60.0
+    trainer: Trainer
+    techniques: Sequence[Technique]
     slots: int = 1
     budget: str = "40r"
     rounds: int | None = None
+    profile_runs: int = 3
     options: dict[str, Any] = field(default_factory=dict)
-    breaks: Callable[[Run, int], Report | None] = lambda run, number: None
+    records: Sequence[ExperimentRecord] = ()
+    breaks: Callable[[Run, int], Report | None] | None = None
+    watch: Callable[[World], None] = lambda world: None
     most_steps: int = 20_000
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
-        self.now = 1e6
-        self.codebase = tiny_codebase(self.slots)
-        options = {"budget": self.budget, "profile_runs": 3, "rounds": self.rounds, **self.options}
+        self.now = EPOCH
+        codebase = self.trainer.codebase
+        self.codebase = replace(codebase, launcher=replace(codebase.launcher, slots=self.slots))
+        options = {"budget": self.budget, "profile_runs": self.profile_runs, "rounds": self.rounds, **self.options}
         self.campaign = Campaign(
             1, "simulated", self.codebase, "c0ffee", CampaignState.PROFILING, 1, Phase.PROFILE, self.now, {}, options
         )
@@ -113,31 +84,33 @@ class World:
         self.runs: list[Run] = []
         self.attempts: list[Attempt] = []
         self.entries: list[Entry] = []
+        self.experiments = {(r.campaign, r.hypothesis, r.round): r for r in self.records}
         self.ends: dict[int, float] = {}  # attempt → when its job ends
         self.cancelled: set[int] = set()
         self.events: list[str] = []
         self.submitted_unsigned = 0
         self.revealed = 0
         self.warned = False
+        self._ledger: Balance | None = None
+        self._results: dict[int, tuple[RunResult, bool]] = {}  # run → what training it shows
 
     # ------------------------------------------------------------ the course of a campaign
 
     def profile(self) -> World:
         limit = self.codebase.resources.walltime_s
-        self._approve(4 * limit * self.codebase.resources.devices)
+        self._approve((self.profile_runs + 1) * limit * self.codebase.resources.devices)
         self._add_runs(
             [
                 RunDraft(f"baseline/seed-{s}", None, 0, Phase.PROFILE, Treatment(), s, 1.0, limit, limit)
-                for s in (1, 2, 3)
+                for s in range(1, self.profile_runs + 1)
             ]
         )
         self._until(lambda: self.campaign.state is not CampaignState.PROFILING)
         return self
 
     def sign(self) -> World:
-        assert self.plan is not None
         self._campaign(state=CampaignState.APPROVED)
-        self._approve(self.plan.budget_s)
+        self._approve(self._plan().budget_s)
         self.signed = True
         return self
 
@@ -159,17 +132,17 @@ class World:
             if condition():
                 return
             self.step()
-        raise AssertionError(f"no rest after {self.most_steps} steps: {self.campaign.phase}, {self.events[-5:]}")
+        raise ReaError(f"no rest after {self.most_steps} steps: {self.campaign.phase}, {self.events[-5:]}")
 
     def step(self) -> tuple[a.Action, ...]:
         """One snapshot, one decision, its actions; asleep, the clock jumps to what comes next."""
         taken = decide(self.snapshot(), self.now)
-        assert taken, "decide said nothing"
         for action in taken:
             if isinstance(action, a.Sleep):
                 self._sleep(action)
                 break
             self.apply(action)
+            self.watch(self)
             if isinstance(action, a.Pause):
                 break
         return taken
@@ -177,7 +150,8 @@ class World:
     def _sleep(self, action: a.Sleep) -> None:
         times = [end for id_, end in self.ends.items() if self._attempt(id_).state is not AttemptState.ENDED]
         times += [action.until] if action.until is not None else []
-        assert times or self.campaign.state is not CampaignState.RUNNING, "asleep for ever"
+        if not times and self.campaign.state is CampaignState.RUNNING:
+            raise ReaError(f"{self.campaign.title} sleeps for ever in {self.campaign.phase}: {self.events[-5:]}")
         if times:
             self.now = max(self.now, min(times))
 
@@ -185,7 +159,9 @@ class World:
 
     @property
     def balance(self) -> Balance:
-        return balance(self.entries)
+        if self._ledger is None:
+            self._ledger = balance(self.entries)
+        return self._ledger
 
     def snapshot(self) -> Snapshot:
         open_ = [x for x in self.attempts if x.state is not AttemptState.ENDED]
@@ -206,80 +182,58 @@ class World:
         )
 
     def _report(self, attempt: Attempt) -> Report:
-        run = self._run(attempt.run)
-        times = {"device_s": self.duration(attempt), "started_at": attempt.intended_at, "ended_at": self.now}
+        """What is left of an attempt whose job has ended."""
+        return replace(
+            self._outcome(attempt),
+            device_s=(self.now - attempt.intended_at if attempt.id in self.cancelled else self.duration(attempt))
+            * self.codebase.resources.devices,
+            started_at=attempt.intended_at,
+            ended_at=self.now,
+        )
+
+    def _outcome(self, attempt: Attempt) -> Report:
         if attempt.id in self.cancelled:
-            return Report("cancelled", **{**times, "device_s": self.now - attempt.intended_at})
-        broken = self.breaks(run, attempt.number)
+            return Report("cancelled")
+        run, wall_s = self._run(attempt.run), self.duration(attempt)
+        broken = (self.breaks or self.trainer.broken)(run, attempt.number)
         if broken is not None:
-            return replace(broken, **times)
-        if times["device_s"] >= attempt.reserved_s:
-            failure = Failure("time-limit", "R", "The run did not end within its wall time")
-            return Report("timeout", failure=failure, action=RunbookAction.DROP, **times)
+            return broken
+        if wall_s * self.codebase.resources.devices >= attempt.reserved_s:
+            failure = Failure(TIME_LIMIT, "R", "The run did not end within its wall time")
+            return Report("timeout", failure=failure, action=RunbookAction.DROP)
         if run.draft.phase is Phase.REVEAL:
-            return Report("succeeded", result=self._revealed(), **times)
-        result, pruned = self.trained(run, times["device_s"])
-        if pruned:
-            times["device_s"] *= result.fidelity
-        return Report("stopped" if pruned else "succeeded", result=result, pruned=pruned, **times)
-
-    # ------------------------------------------------------------ what training would give
-
-    def _gauss(self, *about: object) -> float:
-        return random.Random(f"{self.seed}/{about}").gauss(0.0, 1.0)
-
-    def value(self, treatment: Treatment, seed: int, split: str) -> float:
-        gain = self.response(treatment)
-        if not treatment.empty:
-            gain += self.rows * self._gauss("rows", treatment.key(), split)
-        luck = self._gauss("shared", seed) + self._gauss(treatment.key(), seed)
-        return NE * (1 - gain) * (1 + self.noise * luck / math.sqrt(2))
-
-    def blocks(self, treatment: Treatment, seed: int, split: str) -> tuple[float, ...]:
-        """Losses of blocks of rows that sum to the metric and vary as finite rows make a gain vary."""
-        value, spread = self.value(treatment, seed, split), self.rows * math.sqrt(BLOCKS)
-        parts = [
-            1 + 0.05 * self._gauss("block", i, split) + spread * self._gauss("block", i, treatment.key(), split)
-            for i in range(BLOCKS)
-        ]
-        return tuple(value * part / sum(parts) for part in parts)
-
-    def trained(self, run: Run, wall_s: float) -> tuple[RunResult, bool]:
-        draft = run.draft
-        final = self.value(draft.treatment, draft.seed, "valid")
-        curve: list[Reading] = []
-        pruned = False
-        for epoch in range(1, 6):
-            value = final + 0.05 * (math.exp(-epoch) - math.exp(-5)) * NE
-            curve.append(Reading(epoch, {"epoch": epoch, "ne": value, "train_ne": value * (1 - 0.02 * epoch)}))
-            limits = [limit for x, limit in draft.stop_limits if x <= epoch]
-            if limits and value > limits[-1]:
-                pruned = True
-                break
-        fidelity = len(curve) / 5 if pruned else 1.0
-        metrics = {"ne": curve[-1].metrics["ne"], "calibration": 1.0, "irreducible_ne": FLOOR}
-        losses = () if pruned else self.blocks(draft.treatment, draft.seed, "valid")
-        return RunResult(metrics, tuple(curve), "epoch", wall_s, wall_s, 2**20, fidelity, True, 0, losses), pruned
+            return Report("succeeded", result=self._revealed())
+        result, pruned = self._trained(attempt)
+        result = replace(result, wall_s=wall_s, cpu_s=wall_s)
+        return Report("stopped" if pruned else "succeeded", result=result, pruned=pruned)
 
     def _revealed(self) -> RunResult:
         self.revealed += 1
-        lines: dict[str, dict[str, object]] = {}
-        for run in self.runs:
-            if run.draft.phase is Phase.CONFIRMATION and run.state is RunState.SUCCEEDED:
-                treatment, seed = run.draft.treatment, run.draft.seed
-                losses = list(self.blocks(treatment, seed, "test"))
-                line = {"ne": self.value(treatment, seed, "test"), "calibration": 1.0, "irreducible_ne": FLOOR}
-                lines[str(run.id)] = {**line, "blocks": {"loss": losses}}
+        sealed = self.codebase.objective.sealed or ""
+        lines = {
+            str(run.id): self.trainer.line(run.draft.treatment, run.draft.seed, sealed)
+            for run in self.runs
+            if run.draft.phase is Phase.CONFIRMATION and run.state is RunState.SUCCEEDED
+        }
         return RunResult({}, (), "epoch", 1.0, 1.0, 2**20, sealed=lines)
 
     def duration(self, attempt: Attempt) -> float:
-        draft = self._run(attempt.run).draft
-        if draft.phase is Phase.REVEAL:
-            return 5.0
-        factor = 1.0 + 0.03 * self._gauss("time", attempt.run, attempt.number)
-        hypothesis = next((h for h in self.hypotheses if h.id == draft.hypothesis), None)
-        cost = hypothesis.draft.cost_factor if hypothesis is not None else 1.0
-        return min(self.run_s * cost * factor, attempt.reserved_s)
+        """Wall seconds after which the attempt's job ends, if nobody cancels it; a stopped run ends early."""
+        run = self._run(attempt.run)
+        limit = attempt.reserved_s / self.codebase.resources.devices
+        if run.draft.phase is Phase.REVEAL:
+            return min(limit, 0.1 * self.trainer.nature.run_s)
+        hypothesis = next((h for h in self.hypotheses if h.id == run.draft.hypothesis), None)
+        factor = hypothesis.draft.cost_factor if hypothesis is not None else 1.0
+        whole = self.trainer.seconds(run, attempt.number, factor)
+        if whole < limit and run.draft.stop_limits:
+            whole *= self._trained(attempt)[0].fidelity
+        return min(whole, limit)
+
+    def _trained(self, attempt: Attempt) -> tuple[RunResult, bool]:
+        if attempt.run not in self._results:
+            self._results[attempt.run] = self.trainer.trained(self._run(attempt.run))
+        return self._results[attempt.run]
 
     # ------------------------------------------------------------ what a wake does
 
@@ -300,58 +254,90 @@ class World:
         self.ends[id_] = self.now + self.duration(attempt)
 
     def _do_record(self, action: a.Record) -> None:
-        report, attempt = action.report, self._attempt(action.attempt)
+        attempt = self._attempt(action.attempt)
+        if attempt.state is AttemptState.ENDED:
+            return
         run = self._run(attempt.run)
-        state = next_state(run, report, RETRY_CAP, attempt.number)
+        earlier = [x for x in self.attempts if x.run == run.id and x.id != attempt.id]
+        report = held(run, action.report, RETRY_CAP, self.runs, self.attempts)
+        state = next_state(run, report, RETRY_CAP, len(earlier) + 1)
+        if self.campaign.state is CampaignState.STOPPED and state is RunState.PLANNED:
+            state = RunState.CANCELLED
+        infrastructure = any(x.failure is not None and x.failure.kind == "T" for x in earlier)
+        purse = Purse.CONTINGENCY if infrastructure else Purse.MAIN
+        used = min(report.device_s, attempt.reserved_s)
         self._set_attempt(
             attempt.id,
             state=AttemptState.ENDED,
             outcome=report.outcome,
             failure=report.failure,
-            device_s=report.device_s,
+            device_s=used,
+            started_at=report.started_at,
+            ended_at=report.ended_at,
         )
-        self._enter(Entry(EntryKind.SETTLE, min(report.device_s, attempt.reserved_s), self.now, attempt.id, Purse.MAIN))
+        self._enter(Entry(EntryKind.SETTLE, used, self.now, attempt.id, purse))
         wait = self.now + report.wait_s if state is RunState.PLANNED else run.not_before
         self._set_run(run.id, state=state, result=report.result, failure=report.failure, not_before=wait)
+        if report.failure is None:
+            return
+        if report.action is RunbookAction.HOLD and self.campaign.state is CampaignState.RUNNING:
+            self._do_pause(a.Pause(PauseReason.GUARDRAIL, report.failure.message))
         broken = next((h for h in self.hypotheses if h.id == run.draft.hypothesis), None)
         fixable = report.repair and self.campaign.phase is Phase.VALIDATION and report.charge is Charge.HYPOTHESIS
-        if broken is not None and report.failure is not None and fixable and "repaired" not in broken.draft.title:
+        if broken is not None and fixable and "repaired" not in broken.draft.title:
             self._add_hypotheses([repair(broken, report.repair, report.failure.message)])
 
     def _do_add(self, action: a.Add) -> None:
+        evidence = self.evidence()
         self._add_hypotheses(action.hypotheses)
         for judged in action.judgements:
             found = self._hypothesis(judged.hypothesis)
-            if not is_terminal(found.state):
-                self._set_hypothesis(found.id, state=judged.state, belief=judged.belief, reason=judged.reason)
+            if is_terminal(found.state):
+                continue
+            self._set_hypothesis(
+                found.id, state=judged.state, belief=judged.belief or found.belief, reason=judged.reason
+            )
+            record = experiment(self.campaign, evidence, found, judged, self.now)
+            if record is not None:
+                self.experiments[record.campaign, record.hypothesis, record.round] = record
         self._add_runs(action.runs)
 
     def _do_draftplan(self, _: a.DraftPlan) -> None:
         done = [r for r in self.runs if r.draft.phase is Phase.PROFILE]
-        baseline = measure(done, self.codebase.objective, self.codebase.resources)
-        agenda = first_agenda(techniques(), self.codebase, VALUES, done, baseline.noise, ())
-        ids = self._add_hypotheses([draft for draft, _ in agenda.drafts])
-        self.plan = write_plan(
-            self.campaign,
-            codebase_digest="",
-            signers_digest="",
-            baseline=baseline,
-            baseline_values=VALUES,
-            symptoms=agenda.symptoms,
-            hypotheses=[PlannedHypothesis(i, d, s) for i, (d, s) in zip(ids, agenda.drafts, strict=True)],
-            left_out=agenda.left_out,
-            needs_code=agenda.needs_code,
-            profile_s=self.balance.spent,
-        )
+        try:
+            baseline = measure(done, self.codebase.objective, self.codebase.resources)
+        except ReaError as error:
+            self._do_fail(a.Fail(str(error)))
+            return
+        values, records = self.trainer.values, tuple(self.experiments.values())
+        agenda = first_agenda(self.techniques, self.codebase, values, done, baseline.noise, records)
+        ids = [len(self.hypotheses) + n for n in range(1, len(agenda.drafts) + 1)]
+        try:
+            plan = write_plan(
+                self.campaign,
+                codebase_digest="",
+                signers_digest="",
+                baseline=baseline,
+                baseline_values=values,
+                symptoms=agenda.symptoms,
+                hypotheses=[PlannedHypothesis(i, d, s) for i, (d, s) in zip(ids, agenda.drafts, strict=True)],
+                left_out=agenda.left_out,
+                needs_code=agenda.needs_code,
+                profile_s=self.balance.spent,
+            )
+        except BudgetTooSmallError as error:
+            self._do_pause(a.Pause(PauseReason.BUDGET, error.message))
+            return
+        self._add_hypotheses([draft for draft, _ in agenda.drafts])
+        self.plan = plan
         self._campaign(state=CampaignState.DRAFTED)
 
     def _do_beginround(self, action: a.BeginRound) -> None:
-        assert self.plan is not None
-        evidence = Evidence(self.plan, tuple(self.hypotheses), tuple(self.runs))
+        evidence = self.evidence()
         incumbent = evidence.incumbent()
-        agenda = next_agenda(evidence, incumbent, techniques(), ())
+        agenda = next_agenda(evidence, incumbent, self.techniques, tuple(self.experiments.values()))
         for h in list(self.hypotheses):
-            if h.state is HypothesisState.PROPOSED:
+            if h.state is HypothesisState.PROPOSED and h.draft.kind is HypothesisKind.SINGLE:
                 self._set_hypothesis(h.id, state=HypothesisState.LEFT_OUT)
         self._campaign(
             round=action.round, phase=Phase.VALIDATION, incumbent=incumbent.id if incumbent is not None else None
@@ -373,6 +359,7 @@ class World:
             verdict=action.verdict,
             claim=action.claim,
             reason=action.why,
+            ended_at=self.now,
         )
 
     def _do_pause(self, action: a.Pause) -> None:
@@ -392,6 +379,15 @@ class World:
 
     # ------------------------------------------------------------ rows
 
+    def evidence(self) -> Evidence:
+        """What the campaign's runs say of its hypotheses now. Raises ReaError before there is a plan."""
+        return Evidence(self._plan(), tuple(self.hypotheses), tuple(self.runs))
+
+    def _plan(self) -> Plan:
+        if self.plan is None:
+            raise ReaError(f"{self.campaign.title} has no plan", hint="let its profile end first: `profile()`")
+        return self.plan
+
     def veto(self, hypothesis: int) -> None:
         self._set_hypothesis(hypothesis, state=HypothesisState.VETOED, reason="vetoed")
 
@@ -400,7 +396,7 @@ class World:
             check_transition("the campaign", self.campaign.state, changes["state"])
         self.campaign = replace(self.campaign, **changes)
 
-    def _add_hypotheses(self, drafts: Any) -> list[int]:
+    def _add_hypotheses(self, drafts: Iterable[HypothesisDraft]) -> list[int]:
         ids = []
         for draft in drafts:
             key, round_ = draft.full.key(), self.campaign.round
@@ -411,7 +407,7 @@ class World:
             ids.append(known.id)
         return ids
 
-    def _add_runs(self, drafts: Any) -> None:
+    def _add_runs(self, drafts: Iterable[RunDraft]) -> None:
         keys = {run.draft.key for run in self.runs}
         for draft in drafts:
             if draft.key not in keys:
@@ -443,5 +439,7 @@ class World:
 
     def _enter(self, entry: Entry) -> None:
         self.entries.append(entry)
+        self._ledger = None
         now = self.balance
-        assert now.spent + now.reserved <= now.approved + 1e-6, (entry, now)
+        if now.spent + now.reserved > now.approved + 1e-6:
+            raise ReaError(f"{entry} takes the ledger above what was approved: {now}")
