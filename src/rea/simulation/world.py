@@ -223,12 +223,17 @@ class World:
         limit = attempt.reserved_s / self.codebase.resources.devices
         if run.draft.phase is Phase.REVEAL:
             return min(limit, 0.1 * self.trainer.nature.run_s)
-        hypothesis = next((h for h in self.hypotheses if h.id == run.draft.hypothesis), None)
-        factor = hypothesis.draft.cost_factor if hypothesis is not None else 1.0
+        factor = 1.0 if run.draft.hypothesis is None else self._cost(self._hypothesis(run.draft.hypothesis))
         whole = self.trainer.seconds(run, attempt.number, factor)
         if whole < limit and run.draft.stop_limits:
             whole *= self._trained(attempt)[0].fidelity
         return min(whole, limit)
+
+    def _cost(self, hypothesis: Hypothesis) -> float:
+        """Training time over the baseline's, as the cards say it: its own factor on top of its base's."""
+        base = hypothesis.draft.base.key()
+        on = next((h for h in self.hypotheses if h.id < hypothesis.id and h.draft.full.key() == base), None)
+        return hypothesis.draft.cost_factor * (1.0 if on is None else self._cost(on))
 
     def _trained(self, attempt: Attempt) -> tuple[RunResult, bool]:
         if attempt.run not in self._results:
