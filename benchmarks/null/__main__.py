@@ -4,7 +4,7 @@
 
 Simulated campaigns (rea.simulation) on the reference codebase's knobs, of a fixed list of seeds: as many where no
 treatment matters as where a few do. Prints tables and writes benchmarks/results/null.json and calibration.json. With
---store, only the calibration of that store's campaigns is computed, and kept beside the simulated one.
+--store, only the reliability of that store's predictions is computed, and kept beside the simulated one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
         metavar="FILE",
         help="keep every campaign's row there as JSON lines; what it holds is not run again",
     )
-    parser.add_argument("--store", metavar="URL", help="calibration of this store's campaigns; nothing is simulated")
+    parser.add_argument("--store", metavar="URL", help="reliability of this store's predictions; nothing is simulated")
     chosen = parser.parse_args()
     if chosen.campaigns < 1 or chosen.jobs < 1:
         parser.error("--campaigns and --jobs are at least 1")
@@ -51,7 +51,7 @@ def main() -> None:
             raise SystemExit(str(error)) from error
         kept = json.loads(path.read_text()) if (path := RESULTS / "calibration.json").exists() else {}
         write("calibration", {**kept, "store": {**found, **machine()}})
-        show_calibration({"prior, measured": found["prior_measured"], "finalists, fresh seeds": found["finalists"]})
+        show_reliability({"prior, measured": found["prior_measured"], "finalists, fresh seeds": found["finalists"]})
         return
     began = time.time()
     rows = simulated(chosen.campaigns, chosen.jobs, chosen.rows)
@@ -66,7 +66,7 @@ def main() -> None:
     write("calibration", {**kept, "gains": predicted, "null": idle, **machine()})
     show(nothing, gains, cost)
     lines = {f"{kind}, {which}": found for kind, group in predicted.items() for which, found in group.items()}
-    show_calibration(lines)
+    show_reliability(lines)
 
 
 def simulated(count: int, jobs: int, keep: Path | None) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def show(nothing: Mapping[str, Any], gains: Mapping[str, Any], cost: Mapping[str
     print(f"\n{cost['cpu_s']:.0f} CPU seconds; not launched though worth it: {gains['why_not']}\n")
 
 
-def show_calibration(found: Mapping[str, Mapping[str, Any] | None]) -> None:
+def show_reliability(found: Mapping[str, Mapping[str, Any] | None]) -> None:
     print("| predictions | count | inside 50 % | 80 % | 95 % | bias | spread |")
     print("| :-- | --: | --: | --: | --: | --: | --: |")
     for name, row in found.items():

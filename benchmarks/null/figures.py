@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rea.domain.states import HypothesisState, Phase
-from rea.insights.calibration import LEVELS, Prediction, calibration
+from rea.insights.reliability import LEVELS, Prediction, reliability
 from rea.planner.evidence import Evidence
 
 Row = Mapping[str, Any]
@@ -122,8 +122,8 @@ def from_store(url: str) -> dict[str, Any]:
 
 
 def told(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
-    """A calibration as plain values."""
-    found = calibration(predictions)
+    """A reliability as plain values."""
+    found = reliability(predictions)
     if found is None:
         return None
     inside = {f"{level:.0%}": found.inside[level] for level in LEVELS}

@@ -314,8 +314,8 @@ def test_the_burn_down_ends_where_the_ledger_ends() -> None:
 
 
 def test_the_words_count_what_fell_inside_each_predicted_interval() -> None:
-    found = facts(WHOLE).reliability
-    assert found.calibration is not None and found.calibration.count == len(found.shown)
+    found = facts(WHOLE).predictions
+    assert found.reliability is not None and found.reliability.count == len(found.shown)
     half_widths = {0.5: 0.674, 0.8: 1.282, 0.95: 1.960}
     for level, width in half_widths.items():
         inside = sum(abs(p.observed - p.mean) <= width * math.hypot(p.sd, p.error) for _, p in found.shown)
@@ -325,24 +325,24 @@ def test_the_words_count_what_fell_inside_each_predicted_interval() -> None:
 
 def test_only_a_prediction_made_before_its_test_counts() -> None:
     """Whoever proposes a treatment that was trained already has seen what it gains."""
-    item, prediction = facts(WHOLE).reliability.shown[0]
+    item, prediction = facts(WHOLE).predictions.shown[0]
     first = item.hypothesis
     knowing = replace(first, id=999, draft=replace(first.draft, effect=Belief(prediction.observed, 1e-6)))
     copied = [run for run in WHOLE.runs if run.draft.hypothesis == first.id]
     runs = (*WHOLE.runs, *(replace(r, id=r.id + 900, draft=replace(r.draft, hypothesis=999)) for r in copied))
-    again = facts(replace(WHOLE, hypotheses=(*WHOLE.hypotheses, knowing), runs=runs)).reliability
-    assert again.calibration == facts(WHOLE).reliability.calibration
+    again = facts(replace(WHOLE, hypotheses=(*WHOLE.hypotheses, knowing), runs=runs)).predictions
+    assert again.reliability == facts(WHOLE).predictions.reliability
     untested = replace(first, id=998, draft=replace(first.draft, treatment=Treatment({"optim.lr": 0.0123})))
-    assert facts(replace(WHOLE, hypotheses=(*WHOLE.hypotheses, untested))).reliability == facts(WHOLE).reliability
+    assert facts(replace(WHOLE, hypotheses=(*WHOLE.hypotheses, untested))).predictions == facts(WHOLE).predictions
 
 
 def test_the_chart_marks_predictions_that_failed() -> None:
-    shown = facts(WHOLE).reliability.shown
+    shown = facts(WHOLE).predictions.shown
     item, _ = shown[0]
     first = item.hypothesis
     sure = replace(first, draft=replace(first.draft, effect=Belief(0.5, 1e-6)))
     view = replace(WHOLE, hypotheses=tuple(sure if h.id == first.id else h for h in WHOLE.hypotheses))
     part = html.render(view).split('id="predictions"')[1].split("</section>")[0]
-    failed = sum(not p.inside(0.95) for _, p in facts(view).reliability.shown)
+    failed = sum(not p.inside(0.95) for _, p in facts(view).predictions.shown)
     assert failed and part.count('class="dot second" cx') == failed + 1  # and one in the legend
     check_page(html.render(view))

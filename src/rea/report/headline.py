@@ -8,7 +8,7 @@ from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
 from rea.domain.states import CampaignState, Verdict, is_terminal
 from rea.report import text
-from rea.report.measured import Reliability
+from rea.report.measured import Predictions
 from rea.report.view import View
 
 
@@ -150,9 +150,9 @@ def _phase(campaign: Campaign) -> str:
     return f"{campaign.phase.value}, round {campaign.round}"
 
 
-def reliability_words(reliability: Reliability) -> str:
+def prediction_words(predictions: Predictions) -> str:
     """How the predictions fared, in words; empty where none was tested."""
-    found = reliability.calibration
+    found = predictions.reliability
     if found is None:
         return ""
     counts = [
@@ -163,6 +163,6 @@ def reliability_words(reliability: Reliability) -> str:
         f"{text.listing(counts)}; on average the observed effect differs from the predicted one by "
         f"{text.percent(found.bias)}."
     )
-    if reliability.stopped:
-        words += f" {reliability.stopped} more stopped early and showed only a bound."
+    if predictions.stopped:
+        words += f" {predictions.stopped} more stopped early and showed only a bound."
     return words

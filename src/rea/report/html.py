@@ -15,7 +15,7 @@ from rea.domain.ids import say
 from rea.domain.states import AttemptState, Phase
 from rea.report import charts, text
 from rea.report.facts import Aside, Facts, facts, metric_rows, run_counts, seed_rows
-from rea.report.headline import interval, reliability_words, standing
+from rea.report.headline import interval, prediction_words, standing
 from rea.report.measured import Evidence, Point
 from rea.report.style import CSS
 from rea.report.view import View
@@ -382,7 +382,7 @@ def _symptoms(view: View, found: Facts) -> str:
 
 
 def _predictions(view: View, found: Facts) -> str:
-    shown = found.reliability.shown
+    shown = found.predictions.shown
     if not shown:
         return ""
     marks = []
@@ -392,7 +392,7 @@ def _predictions(view: View, found: Facts) -> str:
         words = f"{name}: predicted {expected}, observed {observed}"
         inside = p.inside(charts.WIDEST)
         marks.append(charts.Predicted(name, p.mean * 100, p.sd * 100, p.observed * 100, p.error * 100, inside, words))
-    summary = reliability_words(found.reliability)
+    summary = prediction_words(found.predictions)
     svg = charts.predicted(marks, "gain, %", summary)
     caption = (
         "Each hypothesis' effect over the model it starts from, as predicted before its first run and as its runs then "

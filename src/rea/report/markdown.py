@@ -12,7 +12,7 @@ from rea.domain.claim import Claim
 from rea.domain.ids import say
 from rea.report import text
 from rea.report.facts import Facts, facts, metric_rows, run_counts, seed_rows
-from rea.report.headline import interval, reliability_words, standing
+from rea.report.headline import interval, prediction_words, standing
 from rea.report.view import View
 
 _ROWS = 20
@@ -193,7 +193,7 @@ def _symptoms(view: View, found: Facts) -> list[str]:
 
 
 def _predictions(view: View, found: Facts) -> list[str]:
-    return [reliability_words(found.reliability)] if found.reliability.shown else []
+    return [prediction_words(found.predictions)] if found.predictions.shown else []
 
 
 def _failures(view: View, found: Facts) -> list[str]:

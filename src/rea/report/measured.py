@@ -13,7 +13,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.run import Attempt, Run
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
-from rea.insights.calibration import Calibration, Prediction, calibration
+from rea.insights.reliability import Prediction, Reliability, reliability
 from rea.report.view import View
 
 _BASELINE = Treatment().key()
@@ -57,7 +57,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
+class Predictions:
     """How the predictions fared that were made before their test.
 
     `shown` pairs each with the evidence of its hypothesis; `stopped` counts those of which only a bound was seen,
@@ -65,7 +65,7 @@ class Reliability:
     """
 
     shown: tuple[tuple[Evidence, Prediction], ...]
-    calibration: Calibration | None
+    reliability: Reliability | None
     stopped: int
 
 
@@ -116,14 +116,14 @@ class Measured:
     points: tuple[Point, ...]
     best: tuple[tuple[float, float], ...]
     evidence: tuple[Evidence, ...]
-    reliability: Reliability
+    predictions: Predictions
 
 
 def measure(view: View) -> Measured:
     values = _values(view)
     points = _points(view, values, _spent_at_end(view.attempts))
     evidence = _evidence(view, values)
-    return Measured(_noise(view), points, _best(points), evidence, _reliability(evidence))
+    return Measured(_noise(view), points, _best(points), evidence, _predictions(evidence))
 
 
 def _points(view: View, values: Mapping[tuple[str, int], float], ended: Mapping[int, float]) -> tuple[Point, ...]:
@@ -226,7 +226,7 @@ def _mean_and_error(gains: list[float], noise: float | None) -> tuple[float, flo
     return fmean(gains), (noise if noise is not None else stdev(gains)) / math.sqrt(len(gains))
 
 
-def _reliability(evidence: Iterable[Evidence]) -> Reliability:
+def _predictions(evidence: Iterable[Evidence]) -> Predictions:
     """Of what trains the same model twice, only the first was predicted: the second knew the first one's runs."""
     shown, stopped = [], 0
     known: set[str] = set()
@@ -239,4 +239,4 @@ def _reliability(evidence: Iterable[Evidence]) -> Reliability:
             stopped += 1
         elif math.isfinite(prior.mean) and math.isfinite(prior.sd):
             shown.append((item, Prediction(prior.mean, prior.sd, *item.observed)))
-    return Reliability(tuple(shown), calibration([prediction for _, prediction in shown]), stopped)
+    return Predictions(tuple(shown), reliability([prediction for _, prediction in shown]), stopped)

@@ -43,7 +43,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Reliability:
     """`inside` is the share of measurements inside the interval of each level, `bias` the mean of observed − predicted
     (a relative effect), `spread` the root mean square of the surprises: 1 where the standard deviations are right."""
 
@@ -54,7 +54,7 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def calibration(predictions: Sequence[Prediction], bins: int = 5) -> Calibration | None:
+def reliability(predictions: Sequence[Prediction], bins: int = 5) -> Reliability | None:
     """How predictions fared, with the reliability figures of Murphy & Winkler (1977) for means: groups of equal size
     by predicted mean. None of none; what is not finite does not count."""
     usable = [p for p in predictions if all(map(math.isfinite, (p.mean, p.sd, p.observed, p.error)))]
@@ -67,7 +67,7 @@ def calibration(predictions: Sequence[Prediction], bins: int = 5) -> Calibration
     ordered = sorted(usable, key=lambda p: p.mean)
     cuts = [round(index * count / bins) for index in range(bins + 1)]
     groups = [ordered[low:high] for low, high in itertools.pairwise(cuts) if high > low]
-    return Calibration(count, inside, bias, spread, tuple(_bin(group) for group in groups))
+    return Reliability(count, inside, bias, spread, tuple(_bin(group) for group in groups))
 
 
 def _bin(group: Sequence[Prediction]) -> Bin:
