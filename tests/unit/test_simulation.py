@@ -180,6 +180,12 @@ def test_the_stop_rule_ends_a_run_where_its_curve_crosses_the_limit():
     assert pruned and result.fidelity == len(result.curve) / 5 < 1 and not result.block_loss
 
 
+def test_an_objective_that_cannot_be_simulated_is_refused_by_name():
+    auc = replace(CODE, objective=replace(CODE.objective, metric="auc", direction="maximize"))
+    with pytest.raises(ReaError, match="maximize auc"):
+        Trainer(Nature(null), auc, VALUES, 0)
+
+
 # ---------------------------------------------------------------- responses
 
 

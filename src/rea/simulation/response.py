@@ -111,7 +111,7 @@ def sparse(
                     continue
                 carriers.setdefault(name, technique)
                 now = values.get(name)
-                if knob.numeric and _number(value) and _number(now):
+                if knob.numeric and is_number(value) and is_number(now):
                     start, step = position(knob, float(now or 0)), position(knob, float(value or 0))
                     best = start + (step - start) * (offset if gain > 0 else 1.0)
                     # So much at the optimum that the card's own step gains what was drawn.
@@ -122,7 +122,7 @@ def sparse(
                 break
     for knob in codebase.knobs:
         now = values.get(knob.name)
-        if knob.numeric and _number(now) and knob.name not in optima and chance.random() < share:
+        if knob.numeric and is_number(now) and knob.name not in optima and chance.random() < share:
             start = position(knob, float(now or 0))
             offset = chance.gauss(0.0, TUNED_OFFSET) or TUNED_OFFSET
             optima[knob.name] = Optimum(start, start + offset, abs(chance.gauss(0.0, TUNED_PEAK)))
@@ -152,5 +152,6 @@ def _kinship(one: Technique | None, other: Technique | None) -> str:
     return "mechanism" if one.mechanism == other.mechanism else "any"
 
 
-def _number(value: Scalar) -> bool:
+def is_number(value: Scalar) -> bool:
+    """Whether a setting has a position; a switch has none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,13 +14,14 @@ from enum import StrEnum
 from functools import cached_property
 
 from rea.domain.codebase import Codebase, Scalar
+from rea.domain.errors import ReaError
 from rea.domain.run import Failure, Reading, Run, RunResult
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.runbook import Charge
 from rea.domain.states import Phase
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
-from rea.simulation.response import Response, position
+from rea.simulation.response import Response, is_number, position
 
 BLOCKS = 20
 OF_RUN = 0.3  # share of the rows' variance that every run draws for itself
@@ -30,6 +31,10 @@ COST_SPREAD = 0.08  # relative sd of a treatment's cost around what its card say
 TIME_SPREAD = 0.03  # relative sd of one run's time
 
 
+CALIBRATION, CALIBRATION_SPREAD = (
+    "calibration",
+    0.002,
+)  # the guardrail metric of click models, and its spread over seeds
 MOST_LOST = 5  # attempts of one run that infrastructure may end before its runbook gives it up
 
 
@@ -67,12 +72,26 @@ class Nature:
 
 @dataclass(frozen=True)
 class Trainer:
-    """The trainer of one simulated codebase; everything it gives is deterministic in `seed` and its arguments."""
+    """The trainer of one simulated codebase; everything it gives is deterministic in `seed` and its arguments.
+
+    `values` is what the baseline sets, by knob. Raises ReaError for an objective whose metrics it cannot print.
+    """
 
     nature: Nature
     codebase: Codebase
     values: dict[str, Scalar]
     seed: int
+
+    def __post_init__(self) -> None:
+        objective = self.codebase.objective
+        strange = [rail.metric for rail in objective.guardrails if rail.metric not in (objective.metric, CALIBRATION)]
+        if objective.direction != "minimize" or strange:
+            raise ReaError(
+                f"a simulated trainer prints a loss and {CALIBRATION}; the objective of {self.codebase.name} is to"
+                f" {objective.direction} {objective.metric}"
+                + (f", with guardrails on {', '.join(strange)}" if strange else ""),
+                hint="simulate a codebase whose metric is to be minimised, without other guardrails",
+            )
 
     @cached_property
     def _lucks(self) -> dict[tuple[str, str, str], tuple[float, ...]]:
@@ -103,7 +122,7 @@ class Trainer:
     def _drawn_luck(self, name: str, value: Scalar, split: str) -> tuple[float, ...]:
         root = math.sqrt(BLOCKS)
         knob, now = self.codebase.knob(name), self.values.get(name)
-        smooth = knob is not None and knob.numeric and _number(value) and _number(now)
+        smooth = knob is not None and knob.numeric and is_number(value) and is_number(now)
         if not smooth or knob is None:
             chance = self._chance("rows", name, value, split)
             return tuple(root * chance.gauss(0.0, 1.0) for _ in range(BLOCKS))
@@ -160,12 +179,17 @@ class Trainer:
     def line(self, treatment: Treatment, seed: int, split: str) -> dict[str, object]:
         """The evaluator's line for one run on one split."""
         losses = self.blocks(treatment, seed, split)
-        metrics = {"ne": sum(losses), "calibration": 1.0 + 0.002 * self._normal("calibration", treatment.key(), seed)}
-        return {**metrics, "irreducible_ne": self.nature.floor, "blocks": {"loss": list(losses)}}
+        return {**self._metrics(sum(losses), treatment, seed), "blocks": {"loss": list(losses)}}
+
+    def _metrics(self, value: float, treatment: Treatment, seed: int) -> dict[str, float]:
+        metric = self.codebase.objective.metric
+        calibration = 1.0 + CALIBRATION_SPREAD * self._normal("calibration", treatment.key(), seed)
+        return {metric: value, CALIBRATION: calibration, f"irreducible_{metric}": self.nature.floor}
 
     def trained(self, run: Run) -> tuple[RunResult, bool]:
         """What a run shows on the visible split, and whether the stop rule ended it early. Times are the caller's."""
         draft, objective = run.draft, self.codebase.objective
+        metric = objective.metric
         losses = self.blocks(draft.treatment, draft.seed, objective.split)
         final = sum(losses)
         curve: list[Reading] = []
@@ -175,17 +199,14 @@ class Trainer:
             value = final + self.nature.baseline * self._above(draft.treatment, draft.seed, epoch)
             best = min(best, value)
             behind = gap * epoch / self.nature.epochs
-            curve.append(Reading(epoch, {"epoch": epoch, "ne": value, "train_ne": value * (1 - behind)}))
+            curve.append(Reading(epoch, {"epoch": epoch, metric: value, f"train_{metric}": value * (1 - behind)}))
             limits = [limit for x, limit in draft.stop_limits if x <= epoch]
             if limits and best > limits[-1]:
                 pruned = True
                 break
         fidelity = len(curve) / self.nature.epochs if pruned else 1.0
-        metrics = {
-            "ne": curve[-1].metrics["ne"] if pruned else final,
-            "calibration": 1.0 + 0.002 * self._normal("calibration", draft.treatment.key(), draft.seed),
-            "irreducible_ne": self.nature.floor,
-        }
+        shown = curve[-1].metrics[metric] if pruned else final
+        metrics = self._metrics(shown, draft.treatment, draft.seed)
         seen = () if pruned else losses
         return RunResult(metrics, tuple(curve), "epoch", 0.0, 0.0, 2**20, fidelity, True, 0, seen), pruned
 
@@ -233,7 +254,3 @@ class Trainer:
                 charge=Charge.CONTINGENCY,
             )
         return None
-
-
-def _number(value: Scalar) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,7 +1,8 @@
 """A world without processes: a campaign driven by `decide` alone, over values in memory and a clock that jumps.
 
 It does what `executor.act` does with each action, for store and launcher in one, and checks every transition and the
-ledger as the store does. What a training shows comes from a simulated trainer.
+ledger as the store does. What a training shows comes from a simulated trainer. A submission is always answered, so
+nothing is ever submitted anew.
 """
 
 from __future__ import annotations
