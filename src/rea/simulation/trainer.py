@@ -30,11 +30,8 @@ WAVE_LENGTH = 0.5  # in units of `position`
 COST_SPREAD = 0.08  # relative sd of a treatment's cost around what its card says
 TIME_SPREAD = 0.03  # relative sd of one run's time
 
-
-CALIBRATION, CALIBRATION_SPREAD = (
-    "calibration",
-    0.002,
-)  # the guardrail metric of click models, and its spread over seeds
+CALIBRATION = "calibration"  # the guardrail metric of click models
+CALIBRATION_SPREAD = 0.002  # its standard deviation over seeds
 MOST_LOST = 5  # attempts of one run that infrastructure may end before its runbook gives it up
 
 
