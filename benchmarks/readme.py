@@ -14,7 +14,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    for name, table in (("campaigns", campaigns), ("speed", speed)):
+    for name, table in (("campaigns", campaigns), ("null", null), ("speed", speed)):
         path = RESULTS / f"{name}.json"
         body = table(json.loads(path.read_text())) if path.exists() else "No figures yet."
         begin, end = f"<!-- results:begin {name}.json -->", f"<!-- results:end {name}.json -->"
@@ -33,6 +33,27 @@ def campaigns(found: dict[str, Any]) -> str:
         cells = [f"`{name}`", row["budget"], verdict, gain, interval, *(f"{value / 60:.1f}" for value in seconds)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def null(found: dict[str, Any]) -> str:
+    def share(one: dict[str, Any]) -> str:
+        return "–" if one["share"] is None else f"{one['share']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
+
+    def error(one: dict[str, Any]) -> str:
+        return "–" if one["se"] is None else f"{one['mean']:+.3%} ± {one['se']:.3%}"
+
+    sides = (found["null"], found["gains"])
+    lines = ["| simulated campaigns | nothing matters | a few treatments matter |", "| :-- | --: | --: |"]
+    rows = [
+        ("campaigns", *(str(side["campaigns"]) for side in sides)),
+        ("launches proposed", *(share(side["launch_rate"]) for side in sides)),
+        ("launched, where one setting gains twice the minimum", "–", share(found["gains"]["launch_power"])),
+        ("launches whose true gain is below the minimum", "–", share(found["gains"]["launches_below_minimum"])),
+        ("true gain inside the sealed claim's 95 % interval", *(share(side["coverage"]["sealed"]) for side in sides)),
+        ("sealed claim minus truth", *(error(side["winners_curse"]["sealed"]) for side in sides)),
+        ("what the search believed minus truth", *(error(side["winners_curse"]["search"]) for side in sides)),
+    ]
+    return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])
 
 
 def speed(found: dict[str, Any]) -> str:

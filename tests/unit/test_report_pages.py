@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from report_samples import HOSTILE, sample_plan, sample_view
 from rea.domain.hypothesis import Belief
 from rea.domain.run import Failure
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
+from rea.domain.treatment import Treatment
 from rea.planner.draft import funded
 from rea.report import html, markdown, plan_text, text
 from rea.report.facts import facts
@@ -306,3 +308,41 @@ def test_the_burn_down_ends_where_the_ledger_ends() -> None:
         (found.cost.balance.approved, found.cost.balance.spent, found.cost.balance.reserved)
     )
     assert all(burn.spent + burn.reserved <= burn.approved for burn in found.burn)
+
+
+# ---------------------------------------------------------------- predictions
+
+
+def test_the_words_count_what_fell_inside_each_predicted_interval() -> None:
+    found = facts(WHOLE).predictions
+    assert found.reliability is not None and found.reliability.count == len(found.shown)
+    half_widths = {0.5: 0.674, 0.8: 1.282, 0.95: 1.960}
+    for level, width in half_widths.items():
+        inside = sum(abs(p.observed - p.mean) <= width * math.hypot(p.sd, p.error) for _, p in found.shown)
+        for page in (html.render(WHOLE), markdown.render(WHOLE)):
+            assert f"{inside} inside the {text.share(level)} one" in page
+
+
+def test_only_a_prediction_made_before_its_test_counts() -> None:
+    """Whoever proposes a treatment that was trained already has seen what it gains."""
+    item, prediction = facts(WHOLE).predictions.shown[0]
+    first = item.hypothesis
+    knowing = replace(first, id=999, draft=replace(first.draft, effect=Belief(prediction.observed, 1e-6)))
+    copied = [run for run in WHOLE.runs if run.draft.hypothesis == first.id]
+    runs = (*WHOLE.runs, *(replace(r, id=r.id + 900, draft=replace(r.draft, hypothesis=999)) for r in copied))
+    again = facts(replace(WHOLE, hypotheses=(*WHOLE.hypotheses, knowing), runs=runs)).predictions
+    assert again.reliability == facts(WHOLE).predictions.reliability
+    untested = replace(first, id=998, draft=replace(first.draft, treatment=Treatment({"optim.lr": 0.0123})))
+    assert facts(replace(WHOLE, hypotheses=(*WHOLE.hypotheses, untested))).predictions == facts(WHOLE).predictions
+
+
+def test_the_chart_marks_predictions_that_failed() -> None:
+    shown = facts(WHOLE).predictions.shown
+    item, _ = shown[0]
+    first = item.hypothesis
+    sure = replace(first, draft=replace(first.draft, effect=Belief(0.5, 1e-6)))
+    view = replace(WHOLE, hypotheses=tuple(sure if h.id == first.id else h for h in WHOLE.hypotheses))
+    part = html.render(view).split('id="predictions"')[1].split("</section>")[0]
+    failed = sum(not p.inside(0.95) for _, p in facts(view).predictions.shown)
+    assert failed and part.count('class="dot second" cx') == failed + 1  # and one in the legend
+    check_page(html.render(view))

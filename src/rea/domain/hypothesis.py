@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from rea.domain.ids import say
 from rea.domain.states import HypothesisState
@@ -66,7 +67,7 @@ class HypothesisKind(StrEnum):
     EXPLOITATION = "exploitation"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HypothesisDraft:
     """A hypothesis before it has an id.
 
@@ -93,7 +94,7 @@ class HypothesisDraft:
     conflicts: tuple[str, ...] = ()
     retune: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def full(self) -> Treatment:
         """What is trained: the treatment on top of its base."""
         return self.treatment.on(self.base)

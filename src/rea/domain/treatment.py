@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rea.domain.codebase import Scalar, same
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Treatment:
     """Overrides of knobs (by knob name) and/or a code patch (unified diff). Empty means the baseline."""
 
@@ -22,6 +23,11 @@ class Treatment:
 
     def key(self) -> str:
         """A canonical text: two treatments with the same key train the same model."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
+        # A decision looks thousands of runs and hypotheses up by it.
         return json.dumps({"overrides": dict(self.overrides), "patch": self.patch}, sort_keys=True)
 
     def on(self, base: Treatment) -> Treatment:

@@ -24,7 +24,10 @@ UNKNOWN = Belief(0.0, 0.01)  # of a treatment that no hypothesis claims anything
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs of one campaign, indexed by what they trained and by seed. Gains are relative, positive is better."""
+    """The runs of one campaign, indexed by what they trained and by seed. Gains are relative, positive is better.
+
+    What was worked out once is kept: one decision asks for the same gains and totals hundreds of times.
+    """
 
     plan: Plan
     hypotheses: tuple[Hypothesis, ...]
@@ -49,6 +52,18 @@ class Evidence:
     def hypothesis_of(self, treatment: Treatment) -> Hypothesis | None:
         return self._by_full.get(treatment.key())
 
+    @cached_property
+    def _gains(self) -> dict[tuple[str, tuple[int, ...] | None], Mapping[int, float]]:
+        return {}
+
+    @cached_property
+    def _broken(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _bounds(self) -> dict[str, float | None]:
+        return {}
+
     def values(self, treatment: Treatment) -> dict[int, float]:
         """The objective on the visible split by seed, from runs whose result counts."""
         metric = self.plan.codebase.objective.metric
@@ -62,18 +77,28 @@ class Evidence:
     def baseline(self) -> Mapping[int, float]:
         return self.values(Treatment())
 
-    def gains(self, treatment: Treatment, seeds: Iterable[int] | None = None) -> dict[int, float]:
+    def gains(self, treatment: Treatment, seeds: Iterable[int] | None = None) -> Mapping[int, float]:
         """Relative gain over the baseline, paired by seed."""
-        wanted = None if seeds is None else set(seeds)
-        objective = self.plan.codebase.objective
-        return {
-            seed: objective.gain(self.baseline[seed], value)
-            for seed, value in self.values(treatment).items()
-            if seed in self.baseline and (wanted is None or seed in wanted)
-        }
+        wanted = None if seeds is None else tuple(seeds)
+        known = self._gains.get((treatment.key(), wanted))
+        if known is None:
+            objective = self.plan.codebase.objective
+            known = {
+                seed: objective.gain(self.baseline[seed], value)
+                for seed, value in self.values(treatment).items()
+                if seed in self.baseline and (wanted is None or seed in wanted)
+            }
+            self._gains[treatment.key(), wanted] = known
+        return known
 
     def bound(self, treatment: Treatment) -> float | None:
         """Of a treatment whose runs were all pruned: its gain where it was stopped, which is below zero."""
+        key = treatment.key()
+        if key not in self._bounds:
+            self._bounds[key] = self._bound(treatment)
+        return self._bounds[key]
+
+    def _bound(self, treatment: Treatment) -> float | None:
         objective = self.plan.codebase.objective
         seen = []
         for run in self.of(treatment):
@@ -228,11 +253,19 @@ class Evidence:
         """
         if hypothesis.state in (HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT):
             return False
+        if hypothesis.draft.full.key() not in self._by_treatment:
+            return False
         trained = bool(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
         return trained and not self._outside(hypothesis)
 
     def _outside(self, hypothesis: Hypothesis) -> str:
         """The guardrails it breaks, in words; empty where all hold."""
+        key = hypothesis.draft.full.key()
+        if key not in self._broken:
+            self._broken[key] = self._breaks(hypothesis)
+        return self._broken[key]
+
+    def _breaks(self, hypothesis: Hypothesis) -> str:
         count = len(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
         metrics, spread = self.metrics(hypothesis.draft.full), self.plan.baseline.spread
         baseline = self.plan.baseline.metrics
@@ -245,6 +278,10 @@ class Evidence:
 
     def ranking(self) -> tuple[tuple[Hypothesis, Belief], ...]:
         """Eligible hypotheses, best believed total gain first."""
+        return self._ranking
+
+    @cached_property
+    def _ranking(self) -> tuple[tuple[Hypothesis, Belief], ...]:
         scored = [(h, self.total(h.draft.full)) for h in self.hypotheses if self.eligible(h)]
         return tuple(sorted(scored, key=lambda pair: (-pair[1].mean, pair[0].id)))
 

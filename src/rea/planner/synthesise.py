@@ -29,6 +29,9 @@ def merge(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[HypothesisDr
     merged = []
     for group in groups.values():
         lead = max(group, key=lambda draft: score(draft, noise))
+        if len(group) == 1:
+            merged.append(lead)
+            continue
         sources: dict[Source, None] = {}
         citations: dict[str, None] = {}
         for draft in [lead, *group]:
@@ -41,13 +44,14 @@ def merge(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[HypothesisDr
 
 def rank(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[tuple[HypothesisDraft, float], ...]:
     """Merge, then order greedily by score, discounting every further hypothesis of a mechanism already chosen."""
-    waiting = {draft.full.key(): draft for draft in merge(drafts, noise)}
-    worth = {key: score(draft, noise) for key, draft in waiting.items()}
-    seen: dict[str, int] = {}
-    ordered: list[tuple[HypothesisDraft, float]] = []
-    while waiting:
-        value, best = max((worth[key] * DIVERSITY ** seen.get(d.mechanism, 0), key) for key, d in waiting.items())
-        draft = waiting.pop(best)
-        ordered.append((draft, value))
-        seen[draft.mechanism] = seen.get(draft.mechanism, 0) + 1
-    return tuple(ordered)
+    mechanisms: dict[str, list[HypothesisDraft]] = {}
+    for draft in merge(drafts, noise):
+        mechanisms.setdefault(draft.mechanism, []).append(draft)
+    # Within a mechanism the discounted scores fall in the order of the plain ones, so one sort is the greedy order.
+    scored = []
+    for group in mechanisms.values():
+        plain = sorted(((score(draft, noise), draft.full.key(), draft) for draft in group), key=lambda item: item[:2])
+        for place, (value, key, draft) in enumerate(reversed(plain)):
+            scored.append((value * DIVERSITY**place, key, draft))
+    scored.sort(key=lambda item: item[:2], reverse=True)
+    return tuple((draft, value) for value, _, draft in scored)

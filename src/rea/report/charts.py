@@ -14,6 +14,7 @@ from html import escape
 from rea.report.text import clean
 
 WIDTH = 880
+WIDEST = 0.95  # probability of the interval outside which a prediction is drawn as having failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,19 @@ class Whisker:
     low: float
     mean: float
     high: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """An effect as predicted and as observed, each with its standard deviation; `inside` the WIDEST interval or not."""
+
+    name: str
+    mean: float
+    sd: float
+    observed: float
+    error: float
+    inside: bool
     words: str
 
 
@@ -200,27 +214,28 @@ def gantt(spans: Sequence[Span], end: float, x_label: str, words: str) -> str:
     return _svg(bottom + 44, words, out)
 
 
-def predicted(marks: Sequence[tuple[str, float, float, float, float, str]], label: str, words: str) -> str:
-    """Observed against predicted effects: (name, predicted, its sd, observed, its error, words), in per cent."""
-    marks = [mark for mark in marks if _finite(*mark[1:5])]
+def predicted(marks: Sequence[Predicted], label: str, words: str) -> str:
+    """Observed against predicted effects, with the line on which a prediction comes true."""
+    marks = [mark for mark in marks if _finite(mark.mean, mark.sd, mark.observed, mark.error)]
     if not marks:
         return ""
-    low = min(0.0, *(min(p - sd, o - se) for _, p, sd, o, se, _ in marks))
-    high = max(0.0, *(max(p + sd, o + se) for _, p, sd, o, se, _ in marks))
+    low = min(0.0, *(min(mark.mean - mark.sd, mark.observed - mark.error) for mark in marks))
+    high = max(0.0, *(max(mark.mean + mark.sd, mark.observed + mark.error) for mark in marks))
     pad = (high - low) * 0.08 or 0.1
     x, y = Scale(low - pad, high + pad, 66, 486), Scale(low - pad, high + pad, 396, 16)
     marked = ticks(x.low, x.high, 6)
     out = [_grid_x(x, marked, 16, 396, f"predicted {label}"), _grid_y(y, marked, 66, 486, f"observed {label}")]
     out += [_line(x(0), 16, x(0), 396, "zero"), _line(66, y(0), 486, y(0), "zero")]
     out.append(_line(x(x.low), y(x.low), x(x.high), y(x.high), "limit"))
-    dots = [(x(p), y(o)) for _, p, _, o, _, _ in marks]
+    dots = [(x(mark.mean), y(mark.observed)) for mark in marks]
     taken: list[tuple[float, float]] = []
-    for name, p, sd, o, se, said in marks:
-        body = _line(x(p - sd), y(o), x(p + sd), y(o), "whisker second")
-        body += _line(x(p), y(o - se), x(p), y(o + se), "whisker first")
-        body += f'<circle class="dot first" cx="{_n(x(p))}" cy="{_n(y(o))}" r="4.5" />'
-        left, top = _free_place(x(p), y(o), dots, taken)
-        out.append(_titled(body + _text(left, top, name, "lab"), said))
+    for mark, (across, up) in zip(marks, dots, strict=True):
+        body = _line(x(mark.mean - mark.sd), up, x(mark.mean + mark.sd), up, "whisker second")
+        body += _line(across, y(mark.observed - mark.error), across, y(mark.observed + mark.error), "whisker first")
+        style = "dot first" if mark.inside else "dot second"
+        body += f'<circle class="{style}" cx="{_n(across)}" cy="{_n(up)}" r="4.5" />'
+        left, top = _free_place(across, up, dots, taken)
+        out.append(_titled(body + _text(left, top, mark.name, "lab"), mark.words))
     return _svg(440, words, out, width=506)
 
 

@@ -16,7 +16,7 @@ from rea.domain.states import AttemptState, HypothesisState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.report import text
 from rea.report.headline import Headline, claims, headline
-from rea.report.measured import Evidence, Point, Reliability, measure
+from rea.report.measured import Evidence, Point, Predictions, measure
 from rea.report.view import View
 
 
@@ -101,7 +101,7 @@ class Facts:
     evidence: tuple[Evidence, ...]
     burn: tuple[Burn, ...]
     bars: tuple[Bar, ...]
-    reliability: Reliability
+    predictions: Predictions
     troubles: tuple[Trouble, ...]
     left_out: tuple[Aside, ...]
     needs_code: tuple[Aside, ...]
@@ -124,7 +124,7 @@ def facts(view: View) -> Facts:
         evidence=measured.evidence,
         burn=_burn(view),
         bars=_bars(view),
-        reliability=measured.reliability,
+        predictions=measured.predictions,
         troubles=_troubles(view),
         left_out=_left_out(view),
         needs_code=tuple(Aside(item.title, item.reason) for item in view.plan.needs_code) if view.plan else (),

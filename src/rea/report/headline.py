@@ -8,6 +8,7 @@ from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
 from rea.domain.states import CampaignState, Verdict, is_terminal
 from rea.report import text
+from rea.report.measured import Predictions
 from rea.report.view import View
 
 
@@ -147,3 +148,21 @@ def _claim_words(view: View) -> tuple[str, ...]:
 
 def _phase(campaign: Campaign) -> str:
     return f"{campaign.phase.value}, round {campaign.round}"
+
+
+def prediction_words(predictions: Predictions) -> str:
+    """How the predictions fared, in words; empty where none was tested."""
+    found = predictions.reliability
+    if found is None:
+        return ""
+    counts = [
+        f"{round(share * found.count)} inside the {text.share(level)} one" for level, share in found.inside.items()
+    ]
+    words = (
+        f"Of {text.plural(found.count, 'effect')} predicted before a run had shown it, the intervals held as follows: "
+        f"{text.listing(counts)}; on average the observed effect differs from the predicted one by "
+        f"{text.percent(found.bias)}."
+    )
+    if predictions.stopped:
+        words += f" {predictions.stopped} more stopped early and showed only a bound."
+    return words

@@ -15,7 +15,7 @@ from rea.domain.ids import say
 from rea.domain.states import AttemptState, Phase
 from rea.report import charts, text
 from rea.report.facts import Aside, Facts, facts, metric_rows, run_counts, seed_rows
-from rea.report.headline import interval, standing
+from rea.report.headline import interval, prediction_words, standing
 from rea.report.measured import Evidence, Point
 from rea.report.style import CSS
 from rea.report.view import View
@@ -382,22 +382,24 @@ def _symptoms(view: View, found: Facts) -> str:
 
 
 def _predictions(view: View, found: Facts) -> str:
-    shown = found.reliability.shown
+    shown = found.predictions.shown
     if not shown:
         return ""
     marks = []
-    for item in shown:
-        prior, (mean, error) = item.hypothesis.draft.effect, item.observed or (math.nan, math.nan)
-        expected, observed = text.spread(prior.mean, prior.sd), text.spread(mean, error)
-        words = f"{item.hypothesis.name}: predicted {expected}, observed {observed}"
-        marks.append((item.hypothesis.name, prior.mean * 100, prior.sd * 100, mean * 100, error * 100, words))
-    summary = (
-        f"{found.reliability.inside} of {len(shown)} observed effects lie inside the 90 % interval that was predicted; "
-        f"on average the observed effect differs from the predicted one by {text.percent(found.reliability.bias)}."
-    )
+    for item, p in shown:
+        name = item.hypothesis.name
+        expected, observed = text.spread(p.mean, p.sd), text.spread(p.observed, p.error)
+        words = f"{name}: predicted {expected}, observed {observed}"
+        inside = p.inside(charts.WIDEST)
+        marks.append(charts.Predicted(name, p.mean * 100, p.sd * 100, p.observed * 100, p.error * 100, inside, words))
+    summary = prediction_words(found.predictions)
     svg = charts.predicted(marks, "gain, %", summary)
-    caption = "Whiskers are one standard deviation; on the dashed line a prediction came true exactly."
-    return f"<p>{_e(summary)}</p>{_figure(svg, caption)}"
+    caption = (
+        "Each hypothesis' effect over the model it starts from, as predicted before its first run and as its runs then "
+        "showed it. Whiskers are one standard deviation; on the dashed line a prediction came true exactly."
+    )
+    legend = [("dot first", "circle", "inside the predicted 95 % interval"), ("dot second", "circle", "outside it")]
+    return f"<p>{_e(summary)}</p>{_figure(svg, caption, legend)}"
 
 
 def _failures(view: View, found: Facts) -> str:

@@ -12,7 +12,7 @@ from rea.domain.claim import Claim
 from rea.domain.ids import say
 from rea.report import text
 from rea.report.facts import Facts, facts, metric_rows, run_counts, seed_rows
-from rea.report.headline import interval, standing
+from rea.report.headline import interval, prediction_words, standing
 from rea.report.view import View
 
 _ROWS = 20
@@ -193,13 +193,7 @@ def _symptoms(view: View, found: Facts) -> list[str]:
 
 
 def _predictions(view: View, found: Facts) -> list[str]:
-    reliability = found.reliability
-    if not reliability.shown:
-        return []
-    return [
-        f"{reliability.inside} of {len(reliability.shown)} observed effects lie inside the 90 % interval that was "
-        f"predicted; on average the observed effect differs from the predicted one by {text.percent(reliability.bias)}."
-    ]
+    return [prediction_words(found.predictions)] if found.predictions.shown else []
 
 
 def _failures(view: View, found: Facts) -> list[str]:

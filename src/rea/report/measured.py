@@ -13,6 +13,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.run import Attempt, Run
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
+from rea.insights.reliability import Prediction, Reliability, reliability
 from rea.report.view import View
 
 _BASELINE = Treatment().key()
@@ -56,12 +57,16 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
-    """How the predictions fared: how many observed effects fell inside the 90 % interval that was predicted."""
+class Predictions:
+    """How the predictions fared that were made before their test.
 
-    shown: tuple[Evidence, ...]
-    inside: int
-    bias: float  # mean of observed − predicted, as a relative gain
+    `shown` pairs each with the evidence of its hypothesis; `stopped` counts those of which only a bound was seen,
+    because the stop rule ended every run.
+    """
+
+    shown: tuple[tuple[Evidence, Prediction], ...]
+    reliability: Reliability | None
+    stopped: int
 
 
 def _gain(objective: Objective, baseline: float | None, value: float | None) -> float | None:
@@ -111,14 +116,14 @@ class Measured:
     points: tuple[Point, ...]
     best: tuple[tuple[float, float], ...]
     evidence: tuple[Evidence, ...]
-    reliability: Reliability
+    predictions: Predictions
 
 
 def measure(view: View) -> Measured:
     values = _values(view)
     points = _points(view, values, _spent_at_end(view.attempts))
     evidence = _evidence(view, values)
-    return Measured(_noise(view), points, _best(points), evidence, _reliability(evidence))
+    return Measured(_noise(view), points, _best(points), evidence, _predictions(evidence))
 
 
 def _points(view: View, values: Mapping[tuple[str, int], float], ended: Mapping[int, float]) -> tuple[Point, ...]:
@@ -221,13 +226,17 @@ def _mean_and_error(gains: list[float], noise: float | None) -> tuple[float, flo
     return fmean(gains), (noise if noise is not None else stdev(gains)) / math.sqrt(len(gains))
 
 
-def _reliability(evidence: Iterable[Evidence]) -> Reliability:
-    shown, inside, misses = [], 0, []
-    for item in evidence:
-        prior = item.hypothesis.draft.effect
-        if item.observed and math.isfinite(prior.mean) and math.isfinite(prior.sd):
-            mean, error = item.observed
-            shown.append(item)
-            misses.append(mean - prior.mean)
-            inside += abs(mean - prior.mean) <= 1.645 * math.hypot(prior.sd, error)
-    return Reliability(tuple(shown), inside, fmean(misses) if misses else 0.0)
+def _predictions(evidence: Iterable[Evidence]) -> Predictions:
+    """Of what trains the same model twice, only the first was predicted: the second knew the first one's runs."""
+    shown, stopped = [], 0
+    known: set[str] = set()
+    for item in sorted(evidence, key=lambda item: item.hypothesis.id):
+        key, prior = item.hypothesis.draft.full.key(), item.hypothesis.draft.effect
+        if key in known or not (item.observed or item.pruned):
+            continue
+        known.add(key)
+        if item.observed is None:
+            stopped += 1
+        elif math.isfinite(prior.mean) and math.isfinite(prior.sd):
+            shown.append((item, Prediction(prior.mean, prior.sd, *item.observed)))
+    return Predictions(tuple(shown), reliability([prediction for _, prediction in shown]), stopped)
