@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.headline.baselines import best, replayed
@@ -169,7 +168,3 @@ def _confirm(
 
 def search_seeds(arm: str) -> range:
     return range(SEARCH_SEEDS.get(arm, 1))
-
-
-def told(task: Task, arm: str, seed: int, record: Mapping[str, object]) -> None:
-    print(f"{task.name} {arm}-{seed}: {record['trials']} runs, claims {record['claimed_gain']:+.2%}", file=sys.stderr)

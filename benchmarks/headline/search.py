@@ -66,6 +66,7 @@ class OptunaSearch:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="`x0` has been deprecated", category=FutureWarning)
         samplers = optuna.samplers
         sampler = {
             "tpe": lambda: samplers.TPESampler(seed=seed),
@@ -108,11 +109,13 @@ class OptunaSearch:
 class SmacSearch:
     """SMAC's facade for hyper-parameters, with its defaults (random forest, log expected improvement)."""
 
+    DESIGN = 6  # configurations before the forest: a quarter of the runs, SMAC's own limit
     FAILED = 2.0  # NE told for a run without one: twice that of a model that knows the click rate only
 
     def __init__(self, space: Space, first: Mapping[str, Scalar], seed: int, work: Path):
         from ConfigSpace import Categorical, Configuration, ConfigurationSpace, Float, Integer
         from smac import HyperparameterOptimizationFacade, Scenario
+        from smac.runhistory.dataclasses import TrialInfo
 
         def parameter(name: str) -> Any:
             knob = space[name]
@@ -126,17 +129,18 @@ class SmacSearch:
         scenario = Scenario(
             whole, deterministic=True, n_trials=1_000, seed=seed, output_directory=work / f"smac-{seed}"
         )
-        design = HyperparameterOptimizationFacade.get_initial_design(
-            scenario, n_configs=10, additional_configs=[Configuration(whole, values=dict(first))]
-        )
+        # By default its first design alone would take ten configurations a knob, more than the whole budget.
+        design = HyperparameterOptimizationFacade.get_initial_design(scenario, n_configs=self.DESIGN)
         self.facade = HyperparameterOptimizationFacade(
             scenario, lambda config, seed=0: 0.0, initial_design=design, overwrite=True, logging_level=30
         )
         self.types = {name: type(value) for name, value in first.items()}
+        # SMAC accepts results of what it never asked for; it would put a config of ours behind its own first ones.
+        self.first: Any = TrialInfo(Configuration(whole, values=dict(first)), seed=0)
         self.asked: Any = None
 
     def ask(self) -> dict[str, Scalar]:
-        self.asked = self.facade.ask()
+        self.asked, self.first = self.first or self.facade.ask(), None
         return {name: self.types[name](value) for name, value in dict(self.asked.config).items()}
 
     def stop(self, epoch: int, ne: float) -> bool:

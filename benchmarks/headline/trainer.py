@@ -33,7 +33,7 @@ Stop = Callable[[int, float], bool]
 class Outcome:
     """What one training left.
 
-    ne, auc: of the validation split at the best epoch; None where the run failed or was ended early. curve: validation NE
+    ne, auc: of the validation split at the best epoch; None where the run failed or was ended early. curve: its NE
     after each epoch. cpu_s: user and system seconds of its processes. failure: why it has no result. pruned: the epoch
     after which it was ended.
     """

@@ -11,11 +11,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One piece of work. ready: whether it can begin now; it is asked again whenever another unit has ended."""
+    """One piece of work. ready: whether it can begin now; it is asked again whenever another unit has ended.
+
+    alone: nothing else runs beside it. last: it begins when no unit that is not last can begin or is at work.
+    """
 
     name: str
     ready: Callable[[], bool]
     work: Callable[[], None]
+    alone: bool = False
+    last: bool = False
+
+
+def startable(waiting: Sequence[Unit], busy: Sequence[Unit]) -> Unit | None:
+    """The first unit that can begin beside those at work."""
+    if any(unit.alone for unit in busy):
+        return None
+    for unit in waiting:
+        if unit.last and any(not other.last for other in busy):
+            return None
+        if unit.ready():
+            # One that needs the machine for itself is waited for, lest smaller ones keep it from ever starting.
+            return None if unit.alone and busy else unit
+    return None
 
 
 def work_off(units: Sequence[Unit], jobs: int) -> list[str]:
@@ -23,21 +41,20 @@ def work_off(units: Sequence[Unit], jobs: int) -> list[str]:
 
     A unit that fails is reported and the others go on. Returns the names of those that failed or never became ready.
     """
-    waiting, failed, busy = list(units), [], 0
+    waiting = [*(unit for unit in units if not unit.last), *(unit for unit in units if unit.last)]
+    busy: list[Unit] = []
+    failed: list[str] = []
     changed = threading.Condition()
 
     def worker() -> None:
-        nonlocal busy
         while True:
             with changed:
-                unit = next((one for one in waiting if one.ready()), None)
-                while unit is None:
+                while (unit := startable(waiting, busy)) is None:
                     if not waiting or not busy:
                         return
                     changed.wait()
-                    unit = next((one for one in waiting if one.ready()), None)
                 waiting.remove(unit)
-                busy += 1
+                busy.append(unit)
             print(f"{unit.name}: started", file=sys.stderr, flush=True)
             try:
                 unit.work()
@@ -46,7 +63,7 @@ def work_off(units: Sequence[Unit], jobs: int) -> list[str]:
                 print(f"{unit.name}: failed\n{traceback.format_exc()}", file=sys.stderr, flush=True)
                 failed.append(unit.name)
             with changed:
-                busy -= 1
+                busy.remove(unit)
                 changed.notify_all()
 
     threads = [threading.Thread(target=worker, daemon=True) for _ in range(jobs)]
