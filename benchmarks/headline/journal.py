@@ -54,13 +54,20 @@ def read(path: Path, *, mend: bool = False) -> list[Record]:
 
 
 def known(task: str, results: Path = RESULTS) -> dict[str, Record]:
-    """Every whole run of a task by its identity, whichever search it was trained for."""
+    """Every whole run of a task by its identity, whichever tuner it was trained for.
+
+    Not those of REA's campaigns: their CPU-seconds include an evaluation.
+    """
     found: dict[str, Record] = {}
     for path in sorted(results.glob(f"{task}.*.jsonl")):
         if path.name == f"{task}.verdict.jsonl":
             continue
         for record in read(path):
-            if "config" in record and "seed" in record and record.get("pruned") is None:
+            if (
+                record["purpose"] in ("search", "confirm", "retest")
+                and record["ne"] is not None
+                and "phase" not in record
+            ):
                 found.setdefault(key(task, record["config"], record["seed"]), record)
     return found
 

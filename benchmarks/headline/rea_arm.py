@@ -18,7 +18,8 @@ from benchmarks.headline.arms import BUDGET_RUNS
 from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.configs import whole
 from benchmarks.headline.journal import Record
-from benchmarks.headline.tasks import ROOT, TASKS, Task
+from benchmarks.headline.space import CROSSES, usable
+from benchmarks.headline.tasks import ROOT, TASKS, Task, fields
 from benchmarks.headline.trainer import LEFT_OUT, commit_all
 
 COLD, WARM = "rea-cold", "rea-warm"
@@ -26,6 +27,7 @@ SEEDS = 2
 ABLATIONS = ("insights", "techniques", "diagnosis", "stop-rule", "combination", "confirmation")
 CONFIG = "configs/benchmark.yaml"
 POLL_S = 5.0
+QUIET_LOAD = 0.5  # processes that want a core, on average over a minute
 ENDED = frozenset({"finished", "stopped", "failed"})
 
 
@@ -139,7 +141,7 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
     shutil.rmtree(desk.home, ignore_errors=True)
     shutil.copytree(bench.trainer.folder, desk.code, ignore=_left_out)
     toml = desk.code / "rea.toml"
-    toml.write_text(toml.read_text(encoding="utf-8").replace('"python3"', json.dumps(sys.executable), 1), "utf-8")
+    toml.write_text(described(toml.read_text(encoding="utf-8"), fields(bench.data(task))), encoding="utf-8")
     import yaml
 
     config = whole(baseline.config, bench.trainer.neutral, bench.data(task))
@@ -149,6 +151,25 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
         subprocess.run(["git", "config", *words], cwd=desk.code, check=True)
     desk.call("init")
     commit_all(desk.code, "REA may work here")
+
+
+def described(toml: str, known: frozenset[str]) -> str:
+    """The rea.toml of a task: this Python trains, and the knobs are those of `space.every_knob`, so that both sides
+    search the same space. known: the fields of the data.
+    """
+    import tomlkit
+
+    document: Any = tomlkit.parse(toml)
+    document["codebase"]["python"] = sys.executable
+    knobs = document["knobs"]
+    for name in list(knobs):
+        if knobs[name].get("role") == CROSSES:
+            options = usable(knobs[name]["choices"], known)
+            if len(options) > 1:
+                knobs[name]["choices"] = list(options)
+            else:
+                del knobs[name]
+    return tomlkit.dumps(document)
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
@@ -223,7 +244,7 @@ def harvested(bench: Bench, baseline: Baseline, desk: Desk) -> list[Record]:
             "ne": result.metrics.get("ne") if result is not None and whole_run else None,
             "auc": result.metrics.get("auc") if result is not None and whole_run else None,
             "curve": [r.metrics["ne"] for r in result.curve if "ne" in r.metrics] if result is not None else [],
-            "cpu_s": result.cpu_s if result is not None else attempt.device_s or 0.0,
+            "cpu_s": result.cpu_s if result is not None else _cpu_seconds(Path(attempt.run_dir) / "exit.json"),
             "wall_s": attempt.device_s,
             "failure": run.failure.message if run.failure is not None else None,
             "pruned": max(1, len(result.curve)) if run.state.value == "pruned" and result is not None else None,
@@ -261,7 +282,21 @@ def ended(bench: Bench, baseline: Baseline, desk: Desk) -> Record:
 
 def cpu_seconds(desk: Desk) -> float:
     """User and system seconds of all jobs of the campaign, evaluations included, as their wrappers measured them."""
-    total = 0.0
-    for path in (desk.home / "rea").rglob("exit.json"):
-        total += json.loads(path.read_text(encoding="utf-8")).get("cpu_s") or 0.0
-    return round(total, 3)
+    return round(sum(_cpu_seconds(path) for path in (desk.home / "rea").rglob("exit.json")), 3)
+
+
+def _cpu_seconds(exit_file: Path) -> float:
+    """Of one job, from the record its wrapper leaves; 0 where it left none."""
+    if not exit_file.is_file():
+        return 0.0
+    return json.loads(exit_file.read_text(encoding="utf-8")).get("cpu_s") or 0.0
+
+
+def await_quiet() -> None:
+    """Waits until the machine has next to nothing else to do, saying so: REA is charged wall time."""
+    told = False
+    while os.getloadavg()[0] > QUIET_LOAD:
+        if not told:
+            print(f"waiting for a load below {QUIET_LOAD}, now {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+            told = True
+        time.sleep(POLL_S)

@@ -61,7 +61,8 @@ def write(bench: Bench, wanted: Sequence[Task]) -> str:
 
 def table(found: Mapping[str, Any]) -> str:
     """Markdown: verdicts, means over tasks, ratios, head-room, and what is missing."""
-    head = ["task", "arm", "gain, sealed", "95 % interval", "AUC", "claimed − gain", "area", "predicting ×", "launched"]
+    head = ["task", "arm", "gain, sealed", "95 % interval", "AUC", "claimed − gain", "area", "CPU ÷ budget"]
+    head += ["predicting ×", "launched"]
     rows = []
     for one in sorted(found["verdicts"], key=lambda one: (one["task"], _place(one["arm"]), one["seed"])):
         gain = one["gain"]
@@ -74,6 +75,7 @@ def table(found: Mapping[str, Any]) -> str:
                 f"{one['auc']:.4f} ({one['auc_gain']:+.4f})",
                 _percent(one["curse"]),
                 _percent(one["area"]),
+                "–" if one["spent_share"] is None else f"{one['spent_share']:.2f}",
                 f"{one['inference']:.2f}",
                 {None: "–", True: "yes", False: "no"}[one["launched"]],
             ]

@@ -78,6 +78,7 @@ def _units(
             if arm in names
             for seed in range(rea_arm.SEEDS)
             for task in wanted
+            if not _ended(bench, task, f"{rea_arm.name_of(arm, without)}-{seed}")
             for unit in [_rea_unit(bench, task, arm, seed, without)]
         ]
     if "verdict" in stages:
@@ -101,7 +102,7 @@ def _tuner_units(bench: Bench, task: Task, names: Sequence[str], seed: int) -> l
             partial(_alone, bench, task, f"{arm}-{seed}", partial(_arm, arm=arm, seed=seed)),
         )
         for arm in names
-        if arm in TUNERS and seed in arms.search_seeds(arm)
+        if arm in TUNERS and seed in arms.search_seeds(arm) and not _ended(bench, task, f"{arm}-{seed}")
     ]
 
 
@@ -122,11 +123,11 @@ def _tuned(bench: Bench, task: Task) -> bool:
 
 def _inherits(bench: Bench, task: Task, seed: int) -> bool:
     """Whether all other tasks' cold campaigns have ended, whose insights a warm one begins with."""
-    ended = (
-        any(record["purpose"] == "pick" for record in bench.journal(other, f"{rea_arm.COLD}-{seed}").records)
-        for other in rea_arm.others(task)
-    )
-    return _tuned(bench, task) and all(ended)
+    return _tuned(bench, task) and all(_ended(bench, other, f"{rea_arm.COLD}-{seed}") for other in rea_arm.others(task))
+
+
+def _ended(bench: Bench, task: Task, name: str) -> bool:
+    return any(record["purpose"] == "pick" for record in bench.journal(task, name).records)
 
 
 def _alone(bench: Bench, task: Task, name: str, work: Callable[[Bench, Task], None]) -> None:
@@ -151,6 +152,7 @@ def _arm(bench: Bench, task: Task, arm: str, seed: int) -> None:
 
 
 def _rea(bench: Bench, task: Task, arm: str, seed: int, without: Sequence[str]) -> None:
+    rea_arm.await_quiet()
     record = rea_arm.run_rea(bench, task, _baseline(bench, task), arm, seed, without)
     words = "launches" if record["launched"] else "launches nothing"
     print(f"{task.name} {arm}-{seed}: {words}, claims {record['claimed_gain']:+.2%}", file=sys.stderr)

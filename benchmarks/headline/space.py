@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Choice:
         return value in self.options
 
 
+CROSSES = "feature_crosses"  # the role of a knob whose options are pairs of fields
+
 Space = Mapping[str, Range | Choice]
 
 # What a team gives its tuner for such a model. Small batches are left out: they multiply what a run costs.
@@ -70,8 +72,8 @@ def every_knob(toml: Path, fields: frozenset[str]) -> Space:
             space[name] = Choice((False, True))
         elif "choices" in knob:
             options = tuple(knob["choices"])
-            if knob.get("role") == "feature_crosses":
-                options = tuple(option for option in options if _fields(option) <= fields)
+            if knob.get("role") == CROSSES:
+                options = usable(options, fields)
             if len(options) > 1:
                 space[name] = Choice(options)
         elif "range" in knob:
@@ -82,8 +84,13 @@ def every_knob(toml: Path, fields: frozenset[str]) -> Space:
     return space
 
 
-def _fields(crosses: str) -> frozenset[str]:
-    return frozenset(name for pair in crosses.split(",") if pair for name in pair.split("*"))
+def usable(crosses: Iterable[str], fields: frozenset[str]) -> tuple[str, ...]:
+    """Those options of feature crosses, such as "user*ad,slot*ad", that name no other fields."""
+    return tuple(
+        option
+        for option in crosses
+        if all(name in fields for pair in option.split(",") if pair for name in pair.split("*"))
+    )
 
 
 def numeric(space: Space) -> Space:

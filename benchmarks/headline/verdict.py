@@ -35,9 +35,12 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One pick on the sealed split. gain: in NE, over paired seeds and rows. auc: its mean AUC, and minus the
-    baseline's. inference: CPU-seconds of predicting the test split over the baseline's. curse: claimed minus
-    re-tested gain. area: mean over the budget of the best validation gain so far. launched: of REA, whether it said so.
+    """One pick on the sealed split.
+
+    gain: in NE over the baseline, over paired seeds and rows. auc, auc_gain: mean AUC, and minus the baseline's.
+    inference: CPU-seconds of predicting the test split over the baseline's. curse: claimed minus re-tested gain. area:
+    mean over the budget of the best validation gain so far. launched: of REA, whether it said so. spent_share:
+    CPU-seconds over the budget.
     """
 
     task: str
@@ -193,10 +196,15 @@ def compare(task: str, pick: Pick, old: Sequence[Record], new: Sequence[Record])
         curse=None if pick.claimed is None else pick.claimed - gain.gain,
         area=pick.area,
         launched=pick.record.get("launched"),
-        spent_share=pick.record["spent_s"] / pick.record["budget_s"] if "spent_s" in pick.record else None,
+        spent_share=_spent(pick.record),
         runs=pick.record.get("trials"),
         config=pick.config,
     )
+
+
+def _spent(record: Record) -> float | None:
+    """CPU-seconds over the budget; of REA, which is charged wall time, what its jobs took of the processor."""
+    return record.get("cpu_s", record["spent_s"]) / record["budget_s"] if "budget_s" in record else None
 
 
 def _predicting(records: Sequence[Record]) -> float:

@@ -91,6 +91,26 @@ def test_hyperband_ends_no_run_after_its_first_epoch():
     assert 1 not in stopped_at
 
 
+def test_rea_and_the_tuner_of_all_knobs_search_the_same_space():
+    import tomllib
+
+    from benchmarks.headline import rea_arm
+
+    for known in (frozenset[str](), frozenset({"user", "category"})):
+        written = tomllib.loads(rea_arm.described(TOML.read_text(), known))
+        assert set(written["knobs"]) == set(space.every_knob(TOML, known))
+        crosses = written["knobs"].get("features.crosses", {"choices": []})["choices"]
+        assert crosses == list(space.usable(crosses, known))
+        assert written["codebase"]["python"] == sys.executable
+
+
+def test_an_ablation_is_an_arm_of_its_own():
+    from benchmarks.headline import rea_arm
+
+    names = {rea_arm.name_of(arm, without) for arm in ("rea-cold", "rea-warm") for without in ((), ("stop-rule",))}
+    assert names == {"rea-cold", "rea-warm", "rea-cold-no-stoprule", "rea-warm-no-stoprule"}
+
+
 # ── identities ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -125,10 +145,12 @@ def test_a_torn_last_line_is_cut_off_and_what_was_whole_stays(tmp_path: Path):
     assert [line["seed"] for line in journal.read(path)] == [1, 2]
 
 
-def test_whole_runs_are_known_to_all_searches_of_a_task_and_pruned_or_judged_ones_are_not(tmp_path: Path):
+def test_whole_runs_of_tuners_are_known_to_all_searches_of_a_task_and_no_others(tmp_path: Path):
     lines = {
         "t.tpe-0": {**record(0.8, seed=1), "purpose": "search"},
         "t.tpe-hyperband-0": {**record(None, seed=2), "purpose": "search", "pruned": 3},
+        "t.random-0": {**record(None, seed=5), "purpose": "search", "failure": "exit 1"},
+        "t.rea-cold-0": {**record(0.8, seed=6), "purpose": "search", "phase": "profile"},
         "t.verdict": {**record(0.7, seed=3), "purpose": "verdict"},
         "u.tpe-0": {**record(0.8, seed=4), "purpose": "search"},
     }
