@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headline.arms import BUDGET_RUNS
+from benchmarks.headline.arms import BUDGET_RUNS, budget
 from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.configs import whole
 from benchmarks.headline.journal import Record
@@ -98,7 +98,7 @@ def run_rea(
 ) -> Record:
     """One campaign from wherever it stands, and what it ended with, appended to its journal.
 
-    The budget is `runs` times the baseline's CPU-seconds. REA charges wall time, which is CPU-seconds and waiting, so
+    The budget is that of the tuners' arms. REA charges wall time, which is CPU-seconds and waiting, so
     the machine must have nothing else to do. Raises CommandError when a command fails or the campaign cannot go on.
     """
     name = name_of(arm, without)
@@ -112,11 +112,12 @@ def run_rea(
         if arm == WARM:
             inherit(bench, task, desk, seed)
         (desk.home / "ready").touch()
-    budget_s = runs * baseline.cpu_s
+    budget_s = budget(bench, task, baseline, journal, runs)
     began, load = time.time(), os.getloadavg()[0]
     final = drive(desk, planning(desk, budget_s, seed, without))
     # Those on record already are of a call that was killed while it wrote them down.
-    for record in harvested(bench, baseline, desk)[len(journal.records) :]:
+    written = sum("phase" in record for record in journal.records)
+    for record in harvested(bench, baseline, desk)[written:]:
         journal.append(record)
     return journal.append(
         {

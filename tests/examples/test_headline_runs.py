@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.headline import verdict
-from benchmarks.headline.bench import Bench
+from benchmarks.headline import arms, verdict
+from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.tasks import Task
 from benchmarks.headline.trainer import freeze
 
@@ -77,3 +77,23 @@ def test_a_judged_run_that_fails_counts_as_the_click_rate_alone(bench: Bench, ta
 def test_the_frozen_trainer_is_a_commit_and_a_second_freeze_changes_nothing(bench: Bench):
     assert freeze(bench.work).digest == bench.trainer.digest
     assert (bench.trainer.folder / ".git").is_dir()
+
+
+@pytest.mark.slow
+def test_an_arm_begins_with_the_baseline_keeps_to_its_budget_and_is_resumed_from_its_journal(bench: Bench, task: Task):
+    start = bench.config({**SMALL, **task.start, "train.batch_size": 1024, "optim.embedding_l2": 1e-4})
+    config = bench.config({**bench.trainer.neutral, **start, "optim.weight_decay": 1e-6, "model.mlp_units": "64,32"})
+    cost = bench.run(task, bench.journal(task, "baseline"), config, 1, "retest")["cpu_s"]
+    baseline = Baseline(config, 1.0, cost * 10 / arms.BUDGET_RUNS, cost)
+    pick = arms.run_arm(bench, task, baseline, "random", 1)
+    before = bench.journal(task, "random-1").records
+    searched = [record for record in before if record["purpose"] == "search"]
+    assert searched[0]["config"] == config and len(searched) == pick["trials"]
+    charged = sum(record["cpu_s"] for record in before if record["purpose"] in ("search", "confirm"))
+    assert charged == pytest.approx(pick["spent_s"])
+    # Killed before its pick and its last run were written down, it ends with as many runs and asks the same again.
+    path = bench.results / f"{task.name}.random-1.jsonl"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:-2]))
+    arms.run_arm(bench, task, baseline, "random", 1)
+    after = bench.journal(task, "random-1").records
+    assert [record.get("config") for record in after][: len(before) - 1] == [r.get("config") for r in before][:-1]
