@@ -208,7 +208,8 @@ def drive(desk: Desk, plan: Sequence[str]) -> dict[str, Any]:
             desk.call("start", "C-1", "--wait", "--json", fine=(0, 5))
         elif state["state"] == "paused":
             raise CommandError(
-                f"{desk.home}: the campaign is paused: {state['reason']}; resume it there, then call again"
+                f"{desk.home}: the campaign is paused: {state['reason']}; "
+                "resume it there or remove the folder, then call again"
             )
         else:  # profiling or running, and whoever waited for it was killed
             desk.call("wake", fine=(0, 5))

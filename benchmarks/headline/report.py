@@ -61,7 +61,7 @@ def write(bench: Bench, wanted: Sequence[Task]) -> str:
 
 def table(found: Mapping[str, Any]) -> str:
     """Markdown: verdicts, means over tasks, ratios, head-room, and what is missing."""
-    head = ["task", "arm", "gain, sealed", "95 % interval", "AUC", "claimed − gain", "area", "CPU ÷ budget"]
+    head = ["task", "arm", "gain, sealed", "95 % interval", "AUC", "claimed − raw", "area", "CPU ÷ budget"]
     head += ["predicting ×", "launched"]
     rows = []
     for one in sorted(found["verdicts"], key=lambda one: (one["task"], _place(one["arm"]), one["seed"])):
@@ -87,7 +87,7 @@ def table(found: Mapping[str, Any]) -> str:
         gain = f"{own['mean_gain']:+.2%} ± {own['se']:.2%}"
         means.append([arm, str(own["tasks"]), gain, _percent(own["mean_curse"]), _percent(own["mean_area"])])
     if means:
-        parts.append(_markdown(["arm", "tasks", "mean gain ± SE", "claimed − gain", "area"], means))
+        parts.append(_markdown(["arm", "tasks", "mean gain ± SE", "claimed − raw", "area"], means))
     for label in ("cold", "warm"):
         for name, words in (
             (f"ratio_{label}", "all its tasks"),

@@ -38,9 +38,9 @@ class Verdict:
     """One pick on the sealed split.
 
     gain: in NE over the baseline, over paired seeds and rows. auc, auc_gain: mean AUC, and minus the baseline's.
-    inference: CPU-seconds of predicting the test split over the baseline's. curse: claimed minus re-tested gain. area:
-    mean over the budget of the best validation gain so far. launched: of REA, whether it said so. spent_share:
-    CPU-seconds over the budget.
+    inference: CPU-seconds of predicting the test split over the baseline's. raw_gain: as gain, without calibration.
+    curse: claimed minus raw gain, both being of what the trainer predicts. area: mean over the budget of the best
+    validation gain so far. launched: of REA, whether it said so. spent_share: CPU-seconds over the budget.
     """
 
     task: str
@@ -51,6 +51,7 @@ class Verdict:
     auc_gain: float
     inference: float
     claimed: float | None
+    raw_gain: float
     curse: float | None
     area: float | None
     launched: bool | None
@@ -144,7 +145,7 @@ def judge(bench: Bench, task: Task, config: Mapping[str, Scalar], seed: int) -> 
             sealed = np.load(Path(scratch) / "predictions_test.npy")
             probabilities = stats.calibrated(sealed, stats.platt(seen, valid))
         else:
-            probabilities = np.full(len(test), valid.mean())
+            sealed = probabilities = np.full(len(test), valid.mean())
     losses = stats.log_losses(probabilities, test)
     return {
         "purpose": "verdict",
@@ -152,6 +153,7 @@ def judge(bench: Bench, task: Task, config: Mapping[str, Scalar], seed: int) -> 
         "seed": seed,
         "valid_ne": outcome.ne,
         "ne": float(losses.mean()) / stats.entropy(test),
+        "raw_ne": float(stats.log_losses(sealed, test).mean()) / stats.entropy(test),
         "auc": stats.auc(probabilities, test),
         "predict_cpu_s": predict_cpu_s,
         "cpu_s": round(outcome.cpu_s, 3),
@@ -183,6 +185,7 @@ def verdicts(bench: Bench, task: Task, baseline: Baseline) -> tuple[list[Verdict
 
 def compare(task: str, pick: Pick, old: Sequence[Record], new: Sequence[Record]) -> Verdict:
     gain = stats.paired_gain([record["block_loss"] for record in old], [record["block_loss"] for record in new])
+    raw = 1 - sum(record["raw_ne"] for record in new) / sum(record["raw_ne"] for record in old)
     auc, before = (statistics.fmean(record["auc"] for record in records) for records in (new, old))
     return Verdict(
         task=task,
@@ -193,7 +196,8 @@ def compare(task: str, pick: Pick, old: Sequence[Record], new: Sequence[Record])
         auc_gain=auc - before,
         inference=_predicting(new) / _predicting(old),
         claimed=pick.claimed,
-        curse=None if pick.claimed is None else pick.claimed - gain.gain,
+        raw_gain=raw,
+        curse=None if pick.claimed is None else pick.claimed - raw,
         area=pick.area,
         launched=pick.record.get("launched"),
         spent_share=_spent(pick.record),

@@ -65,7 +65,7 @@ def test_a_judged_run_is_calibrated_on_validation_and_timed(bench: Bench, task: 
     record = verdict.judge(bench, task, bench.config({**SMALL, **task.start}), 9001)
     assert record["failure"] is None and record["predict_cpu_s"] > 0
     assert len(record["block_loss"]) == 100
-    assert 0 < record["ne"] < 1.2
+    assert 0 < record["ne"] < 1.2 and 0 < record["raw_ne"] < 2
 
 
 def test_a_judged_run_that_fails_counts_as_the_click_rate_alone(bench: Bench, task: Task):

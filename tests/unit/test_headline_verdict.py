@@ -106,7 +106,15 @@ def test_the_area_counts_a_gain_from_when_its_run_was_paid_for():
 
 
 def one(task: str, arm: str, gain: float, se: float = 0.001, seed: int = 0, **more: Any) -> verdict.Verdict:
-    given = {"auc": 0.8, "auc_gain": 0.0, "inference": 1.0, "claimed": gain, "curse": 0.0, "area": 0.1}
+    given = {
+        "auc": 0.8,
+        "auc_gain": 0.0,
+        "inference": 1.0,
+        "claimed": gain,
+        "raw_gain": gain,
+        "curse": 0.0,
+        "area": 0.1,
+    }
     given |= {"launched": None, "spent_share": 1.0, "runs": 20, "config": {}, **more}
     return verdict.Verdict(task, arm, seed, stats.Gain(gain, se, gain - 2 * se, gain + 2 * se), **given)
 
@@ -161,7 +169,10 @@ def test_the_pool_is_judged_on_means_over_seeds_not_on_one_lucky_run():
 
 
 def test_a_pick_that_is_the_baseline_gains_exactly_nothing():
-    runs = [{"block_loss": [1.0 + seed, 2.0, 3.0], "auc": 0.8, "predict_cpu_s": 0.1 + seed} for seed in range(5)]
+    runs = [
+        {"block_loss": [1.0 + seed, 2.0, 3.0], "auc": 0.8, "raw_ne": 0.9, "predict_cpu_s": 0.1 + seed}
+        for seed in range(5)
+    ]
     same = verdict.compare("t", verdict.Pick("tpe", 0, {}, 0.02, None, {}), runs, runs)
     assert (same.gain.gain, same.gain.se, same.inference, same.curse) == (0.0, 0.0, 1.0, 0.02)
 
