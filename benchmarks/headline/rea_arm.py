@@ -164,7 +164,7 @@ def described(toml: str, known: frozenset[str]) -> str:
     document["codebase"]["python"] = sys.executable
     knobs = document["knobs"]
     for name in list(knobs):
-        if knobs[name].get("role") == CROSSES:
+        if knobs[name].get("role") == CROSSES and "choices" in knobs[name]:
             options = usable(knobs[name]["choices"], known)
             if len(options) > 1:
                 knobs[name]["choices"] = list(options)

@@ -159,12 +159,19 @@ def freeze(work: Path, *, refresh: bool = False) -> Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(EXAMPLE, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
         commit_all(folder, "The trainer of the benchmark")
-    neutral = {**flat(read_yaml(folder / "configs" / "generated_dcnv2.yaml"))}
-    gone = set(base()) - set(neutral)
+    return Trainer(folder, digest(folder), neutral_of(folder))
+
+
+def neutral_of(folder: Path) -> dict[str, Scalar]:
+    """Every setting of the trainer in `folder`: as base.yaml has it, else as the trainer's own default config does.
+
+    Raises ValueError where base.yaml names a setting that the trainer does not have.
+    """
+    own = flat(read_yaml(folder / "configs" / "generated_dcnv2.yaml"))
+    gone = set(base()) - set(own)
     if gone:
         raise ValueError(f"{folder} has no {', '.join(sorted(gone))}, which base.yaml names; keep those settings")
-    neutral.update(base())
-    return Trainer(folder, digest(folder), neutral)
+    return {**own, **base()}
 
 
 def commit_all(folder: Path, message: str) -> None:

@@ -17,7 +17,16 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.headline import arms, baselines, configs, journal, search, space, tasks, trainer, units  # noqa: E402
 
 TOML = ROOT / "examples" / "ads_ranker" / "rea.toml"
-NEUTRAL = configs.base()
+NEUTRAL = trainer.neutral_of(trainer.EXAMPLE)
+CROSSING = """
+[codebase]
+python = "python3"
+[knobs]
+"optim.lr" = { role = "learning_rate", type = "float", range = [1e-4, 1e-1], log = true }
+"train.epochs" = { role = "epochs", type = "int", range = [1, 30] }
+"model.wide_part" = { role = "wide_part", type = "bool" }
+"features.crosses" = { role = "feature_crosses", choices = ["", "user*ad", "user*ad,slot*ad"] }
+"""
 
 
 def record(ne: float | None, cpu_s: float = 1.0, config: dict[str, Any] | None = None, seed: int = 1) -> dict[str, Any]:
@@ -34,17 +43,22 @@ def test_every_task_starts_inside_both_spaces(task: tasks.Task):
     assert space.inside(space.every_knob(TOML, frozenset()), start)
 
 
-def test_every_knob_of_the_codebase_is_in_the_whole_space_but_choices_without_a_second_option():
+def test_every_knob_of_the_codebase_is_in_the_whole_space_but_choices_without_a_second_option(tmp_path: Path):
     import tomllib
 
     knobs = tomllib.loads(TOML.read_text())["knobs"]
-    assert set(space.every_knob(TOML, frozenset({"user", "category", "publisher"}))) == set(knobs)
-    assert set(knobs) - set(space.every_knob(TOML, frozenset())) == {"features.crosses"}
-
-
-def test_crosses_of_absent_fields_are_no_option():
-    crosses = space.every_knob(TOML, frozenset({"user", "category"}))["features.crosses"]
-    assert crosses == space.Choice(("", "user*category"))
+    left_out = set(knobs) - set(space.every_knob(TOML, frozenset()))
+    assert all("choices" in knobs[name] and knobs[name]["role"] == space.CROSSES for name in left_out)
+    path = tmp_path / "rea.toml"
+    path.write_text(CROSSING)
+    whole = space.every_knob(path, frozenset({"user", "ad"}))
+    assert whole == {
+        "optim.lr": space.Range(1e-4, 1e-1, log=True),
+        "train.epochs": space.Range(1, 30, whole=True),
+        "model.wide_part": space.Choice((False, True)),
+        "features.crosses": space.Choice(("", "user*ad")),
+    }
+    assert "features.crosses" not in space.every_knob(path, frozenset({"user"}))
 
 
 def test_a_baseline_outside_the_space_is_named():
@@ -91,17 +105,21 @@ def test_hyperband_ends_no_run_after_its_first_epoch():
     assert 1 not in stopped_at
 
 
-def test_rea_and_the_tuner_of_all_knobs_search_the_same_space():
+def test_rea_and_the_tuner_of_all_knobs_search_the_same_space(tmp_path: Path):
     import tomllib
 
     from benchmarks.headline import rea_arm
 
-    for known in (frozenset[str](), frozenset({"user", "category"})):
-        written = tomllib.loads(rea_arm.described(TOML.read_text(), known))
-        assert set(written["knobs"]) == set(space.every_knob(TOML, known))
-        crosses = written["knobs"].get("features.crosses", {"choices": []})["choices"]
-        assert crosses == list(space.usable(crosses, known))
-        assert written["codebase"]["python"] == sys.executable
+    path = tmp_path / "rea.toml"
+    for text in (TOML.read_text(), CROSSING):
+        path.write_text(text)
+        for known in (frozenset[str](), frozenset({"user", "ad"}), frozenset({"user", "ad", "slot"})):
+            written = tomllib.loads(rea_arm.described(text, known))
+            whole = space.every_knob(path, known)
+            assert set(written["knobs"]) == set(whole)
+            choices = {name: tuple(knob["choices"]) for name, knob in written["knobs"].items() if "choices" in knob}
+            assert choices == {name: whole[name].options for name in choices}
+            assert written["codebase"]["python"] == sys.executable
 
 
 def test_an_ablation_is_an_arm_of_its_own():
@@ -132,8 +150,12 @@ def test_a_setting_the_trainer_lacks_is_refused():
         configs.difference({"model.unheard": 1}, NEUTRAL)
 
 
-def test_the_base_config_is_one_the_reference_codebase_has(tmp_path: Path):
-    assert set(NEUTRAL) <= set(configs.flat(configs.read_yaml(trainer.EXAMPLE / "configs" / "generated_dcnv2.yaml")))
+def test_a_trainer_that_lost_a_setting_is_refused(tmp_path: Path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    folder.joinpath("generated_dcnv2.yaml").write_text("model:\n  new_switch: 3\n")
+    with pytest.raises(ValueError, match=r"no .*optim\.lr.* base\.yaml"):
+        trainer.neutral_of(tmp_path)
 
 
 def test_a_torn_last_line_is_cut_off_and_what_was_whole_stays(tmp_path: Path):
