@@ -62,24 +62,25 @@ def main() -> int:
 def _units(
     bench: Bench, wanted: Sequence[Task], stages: Sequence[str], names: Sequence[str], without: Sequence[str]
 ) -> list[Unit]:
-    units = []
+    units: list[Unit] = []
+    if "arms" in stages:
+        units += [unit for seed in range(2) for task in wanted for unit in _tuner_units(bench, task, names, seed)]
     if "tune" in stages:
+        # Behind the searches, which wait for them: a task that has its baseline is searched before the next is tuned.
         units += [
             Unit(f"{task.name} baseline", _always, partial(_alone, bench, task, "baseline", _tune))
             for task in wanted
             if bench.baseline(task) is None
         ]
     if "arms" in stages:
-        units += [unit for seed in range(2) for task in wanted for unit in _tuner_units(bench, task, names, seed)]
         # The campaigns come last, each alone on the machine: REA trains on two cores and is charged wall time.
         units += [
-            unit
+            _rea_unit(bench, task, arm, seed, without)
             for arm in REA_ARMS
             if arm in names
             for seed in range(rea_arm.SEEDS)
             for task in wanted
             if not _ended(bench, task, f"{rea_arm.name_of(arm, without)}-{seed}")
-            for unit in [_rea_unit(bench, task, arm, seed, without)]
         ]
     if "verdict" in stages:
         units += [
