@@ -113,7 +113,7 @@ def run_rea(
             inherit(bench, task, desk, seed)
         (desk.home / "ready").touch()
     budget_s = budget(bench, task, baseline, journal, runs)
-    began, load = time.time(), os.getloadavg()[0]
+    load = os.getloadavg()[0]
     final = drive(desk, planning(desk, budget_s, seed, without))
     # Those on record already are of a call that was killed while it wrote them down.
     written = sum("phase" in record for record in journal.records)
@@ -126,7 +126,6 @@ def run_rea(
             "spent_s": final["spent_s"],
             "overshoot_s": max(0.0, final["spent_s"] - budget_s),
             "cpu_s": cpu_seconds(desk),
-            "wall_s": round(time.time() - began, 1),
             "load": round(load, 2),
             "trials": sum(final["runs"].values()),
             "runs_by_state": {state: count for state, count in final["runs"].items() if count},
@@ -276,6 +275,7 @@ def ended(bench: Bench, baseline: Baseline, desk: Desk) -> Record:
         "config": config,
         "launched": campaign.verdict is not None and campaign.verdict.value == "launch",
         "reason": campaign.reason,
+        "wall_s": round((campaign.ended_at or campaign.created_at) - campaign.created_at, 1),
         "claimed_gain": claim.gain if claim is not None else 0.0,
         "claimed_interval": [claim.ci_low, claim.ci_high] if claim is not None else None,
         "claimed_sealed": campaign.claim.gain if campaign.claim is not None else None,
