@@ -44,9 +44,10 @@ CROSSES = "feature_crosses"  # the role of a knob whose options are pairs of fie
 
 Space = Mapping[str, Range | Choice]
 
-# What a team gives its tuner for such a model. Small batches are left out: they multiply what a run costs.
+# What a team gives its tuner for such a model. Small batches and rates at which thirty epochs do not suffice are left
+# out: they multiply what a run costs.
 USUAL: Space = {
-    "optim.lr": Range(1e-4, 2e-2, log=True),
+    "optim.lr": Range(3e-4, 2e-2, log=True),
     "model.embedding_dim": Range(4, 32, whole=True, log=True),
     "model.mlp_units": Choice(("64,32", "128,64", "256,128", "400,400,400")),
     "model.dropout": Range(0.0, 0.6),
