@@ -319,3 +319,33 @@ def test_all_units_are_worked_off_and_what_failed_or_was_never_ready_is_named():
     bad, never = units.Unit("bad", lambda: True, fail), unit("never", ready=False)
     assert sorted(units.work_off([pending, work("a"), bad, never, work("b")], 2)) == ["bad", "never"]
     assert sorted(done) == ["a", "b", "later"]
+
+
+def test_a_full_benchmark_holds_each_search_once_and_only_campaigns_are_alone(tmp_path: Path):
+    from benchmarks.headline import rea_arm, run
+    from benchmarks.headline.bench import Bench
+
+    bench = Bench(tmp_path, trainer.Trainer(tmp_path, "", NEUTRAL), tmp_path / "results", tmp_path / "baselines")
+    every = [*search.TUNERS, rea_arm.COLD, rea_arm.WARM]
+    whole = run._units(bench, list(tasks.TASKS.values()), run.STAGES, every, [])
+    assert len({one.name for one in whole}) == len(whole) == len(tasks.TASKS) * (1 + 9 + 4 + 1)
+    assert {one.name.split()[1].rpartition("-")[0] for one in whole if one.alone} == {rea_arm.COLD, rea_arm.WARM}
+    assert {one.name.split()[1] for one in whole if one.last} == {"verdict"}
+    assert {one.name.split()[1] for one in whole if one.ready()} == {"baseline"}
+
+
+def test_a_warm_campaign_waits_for_the_cold_ones_of_all_other_tasks_and_no_more(tmp_path: Path):
+    from benchmarks.headline import rea_arm, run
+    from benchmarks.headline.bench import Bench
+
+    bench = Bench(tmp_path, trainer.Trainer(tmp_path, "", NEUTRAL), tmp_path / "results", tmp_path / "baselines")
+    own = tasks.TASKS["frappe-dcnv2"]
+    bench.baselines.mkdir()
+    (bench.baselines / f"{own.name}.yaml").write_text("optim:\n  lr: 0.002\n")
+    (bench.baselines / f"{own.name}.json").write_text('{"ne": 0.4, "cpu_s": 9.0, "cpu_s_by_seed": [8.0]}')
+    assert bench.baseline(own).config == {"optim.lr": 0.002}
+    for other in rea_arm.others(own):
+        assert not run._inherits(bench, own, 0)
+        bench.journal(other, f"{rea_arm.COLD}-0").append({"purpose": "pick"})
+    assert run._inherits(bench, own, 0)
+    assert not run._inherits(bench, own, 1)
