@@ -63,7 +63,7 @@ def test_strong_effects_are_launched(seed, slots):
     claim = world.campaign.claim
     assert claim.split == "test" and claim.ci_low > 0
     finalist = next(h for h in world.hypotheses if h.id == world.campaign.incumbent)
-    assert strong(finalist.draft.full) >= 0.014
+    assert strong(finalist.draft.full) >= 0.012  # of 0.018: two of the three that matter, at least
 
 
 def test_where_nothing_works_a_launch_is_rarely_proposed():
