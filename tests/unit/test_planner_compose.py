@@ -18,6 +18,7 @@ def codebase():
     knobs = (
         Knob("crosses", "feature_crosses", KnobType.INT, 0, 8),
         Knob("both", "numeric_both", KnobType.BOOL),
+        Knob("cap", "hash_rows", KnobType.INT, 0, 5000),
         Knob("lr", "learning_rate", KnobType.FLOAT, 1e-4, 1e-1),
     )
     return replace(tiny_codebase(), knobs=knobs)
@@ -26,7 +27,7 @@ def codebase():
 def kept(data):
     drafts = [
         HypothesisDraft(name, "", Treatment({name: value}), Belief(0.001, 0.001))
-        for name, value in (("crosses", 4), ("both", True), ("lr", 0.01))
+        for name, value in (("crosses", 4), ("both", True), ("cap", 300), ("lr", 0.01))
     ]
     found, out = _grounded(drafts, codebase(), data)
     assert len(found) + len(out) == len(drafts)
@@ -35,11 +36,13 @@ def kept(data):
 
 def test_what_the_data_have_no_ground_for_is_not_tried():
     pair = FieldPair(("ad", "user"), 0.01)
-    assert kept(None) == ["crosses", "both", "lr"], "nothing is known"
-    assert kept(DataProfile({}, None, (AD, BID))) == ["crosses", "both", "lr"], "pairs were not looked at"
-    assert kept(DataProfile({}, None, (AD, BID), (pair,))) == ["crosses", "both", "lr"]
-    assert kept(DataProfile({}, None, (AD, BID), ())) == ["both", "lr"]
-    assert kept(DataProfile({}, None, (AD,), (pair,))) == ["crosses", "lr"]
+    assert kept(None) == ["crosses", "both", "cap", "lr"], "nothing is known"
+    assert kept(DataProfile({}, None, (AD, BID))) == ["crosses", "both", "cap", "lr"], "pairs were not looked at"
+    assert kept(DataProfile({}, None, (AD, BID), (pair,))) == ["crosses", "both", "cap", "lr"]
+    assert kept(DataProfile({}, None, (AD, BID), ())) == ["both", "cap", "lr"]
+    assert kept(DataProfile({}, None, (AD,), (pair,))) == ["crosses", "cap", "lr"]
+    narrow = replace(AD, cardinality=300)
+    assert kept(DataProfile({}, None, (narrow, BID), (pair,))) == ["crosses", "both", "lr"], "a cap above every field"
 
 
 def test_a_context_holds_the_main_facts_of_the_data_and_leaves_out_what_is_not_told():

@@ -21,6 +21,7 @@ from rea.planner.propose import propose
 from rea.planner.synthesise import rank
 
 PAIR_ROLES = ("feature_crosses", "target_pairs")
+CAP_ROLE = "hash_rows"
 NUMERIC_ROLES = ("numeric_encoding", "numeric_buckets", "numeric_both")
 
 
@@ -191,21 +192,30 @@ def _grounded(
     drafts: Sequence[HypothesisDraft], codebase: Codebase, data: DataProfile | None
 ) -> tuple[list[HypothesisDraft], list[LeftOut]]:
     """Without the drafts for which the data profile shows nothing to work on."""
-    lacks: dict[str, str] = {}
-    if data is not None and data.pairs == ():
-        words = "the data profile shows no pair of fields that tells more than its two fields do"
-        lacks |= dict.fromkeys(PAIR_ROLES, words)
-    if data is not None and not data.numeric:
-        lacks |= dict.fromkeys(NUMERIC_ROLES, "the data have no numeric field")
-    roles = {knob.name: knob.role or "" for knob in codebase.knobs}
+    roles = {knob.name: knob.role for knob in codebase.knobs}
     kept, out = [], []
     for draft in drafts:
-        reasons = [lacks[roles[name]] for name in draft.treatment.overrides if roles.get(name) in lacks]
-        if reasons:
-            out.append(LeftOut(draft.title, reasons[0]))
+        reasons = [_groundless(roles.get(name), value, data) for name, value in draft.treatment.overrides.items()]
+        reason = next((one for one in reasons if one), "")
+        if reason:
+            out.append(LeftOut(draft.title, reason))
         else:
             kept.append(draft)
     return kept, out
+
+
+def _groundless(role: str | None, value: Scalar, data: DataProfile | None) -> str:
+    """Why setting this role to this value can do nothing with these data; empty where it can, or nobody knows."""
+    if data is None or not value:
+        return ""
+    if role in PAIR_ROLES and data.pairs == ():
+        return "the data profile shows no pair of fields that tells more than its two fields do"
+    if role in NUMERIC_ROLES and not data.numeric:
+        return "the data have no numeric field"
+    widest = max((one.cardinality or 0 for one in data.categorical), default=0)
+    if role == CAP_ROLE and isinstance(value, int | float) and 0 < widest <= value:
+        return f"no field has more than {widest:,} ids"
+    return ""
 
 
 def _untold(
