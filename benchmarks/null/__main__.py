@@ -53,11 +53,10 @@ def main() -> None:
         write("calibration", {**kept, "store": {**found, **machine()}})
         show_reliability({"prior, measured": found["prior_measured"], "finalists, fresh seeds": found["finalists"]})
         return
-    began = time.time()
     rows = simulated(chosen.campaigns, chosen.jobs, chosen.rows)
     nothing = of_null([row for row in rows if row["kind"] == "null"])
     gains = of_gains([row for row in rows if row["kind"] == "gains"])
-    cost = {"cpu_s": sum(row["cpu_s"] for row in rows), "wall_s": time.time() - began, "jobs": chosen.jobs}
+    cost = {"cpu_s": sum(row["cpu_s"] for row in rows), "runs": sum(row["runs"] for row in rows)}
     top = {"campaigns": nothing["campaigns"], "launch_rate": nothing["launch_rate"]["share"]}
     write("null", {**top, "null": nothing, "gains": gains, "compute": cost, **machine()})
     predicted = of_predictions([row for row in rows if row["kind"] == "gains"])
