@@ -277,8 +277,9 @@ def test_what_a_runbook_changes_becomes_a_hypothesis_of_its_own_once():
     world = World(0, strong, breaks=breaks, budget="90r").whole()
     ended_well(world)
     repaired = [h for h in world.hypotheses if "repaired" in h.draft.title and h.round == 1]
-    assert [h.draft.treatment.overrides["optim.lr"] for h in repaired] == [0.0045]
-    assert repaired[0].parents if hasattr(repaired[0], "parents") else repaired[0].draft.parents
+    assert {h.draft.treatment.overrides["optim.lr"] for h in repaired} == {0.0045}
+    mended = [h.draft.parents for h in repaired]
+    assert all(mended) and len(set(mended)) == len(mended)
 
 
 # ---------------------------------------------------------------- steering

@@ -47,13 +47,15 @@ def experiment(
     if outcome is ExperimentOutcome.FAILED and any(failure.kind in _NO_LESSON for failure in failures):
         return None
     search = plan.rules.search_seeds
-    mine, theirs = evidence.gains(draft.full, search), evidence.gains(draft.base, search)
-    shared = sorted(set(mine) & set(theirs))
+    mine = evidence.gains(draft.full, search)
     effect: float | None = None
     se: float | None = None
-    if shared:
-        effect = sum(mine[s] - theirs[s] for s in shared) / len(shared)
-        se = plan.baseline.noise / math.sqrt(len(shared))
+    if mine:
+        # A base was chosen for what it showed on these very seeds. Set against that luck, whatever is tried on it looks
+        # worse than it is; so it is set against what is believed of the base.
+        base = evidence.total(draft.base)
+        effect = sum(mine.values()) / len(mine) - base.mean
+        se = math.hypot(plan.baseline.noise / math.sqrt(len(mine)), base.sd)
     elif outcome is not ExperimentOutcome.FAILED:
         bound = evidence.bound(draft.full)
         if bound is not None:
@@ -82,8 +84,8 @@ def experiment(
         context=context_of(campaign.codebase, values, plan.symptoms, baseline, plan.baseline.data),
         effect=effect,
         se=se,
-        seeds=len(shared),
-        fidelity=1.0 if shared else min((r.result.fidelity for r in runs if r.result), default=1.0),
+        seeds=len(mine),
+        fidelity=1.0 if mine else min((r.result.fidelity for r in runs if r.result), default=1.0),
         cost_s=sum(attempt.device_s or 0.0 for attempt in attempts if attempt.run in own),
         cost_ratio=(sum(full) / len(full)) / plan.baseline.run_s if full else None,
         outcome=outcome.value,
