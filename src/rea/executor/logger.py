@@ -71,7 +71,8 @@ def experiment(
     together: tuple[str, ...] = ()
     if draft.kind is HypothesisKind.COMBINATION:
         names = [parents[p].draft.technique for p in draft.parents if p in parents]
-        together = tuple(name for name in names if name)
+        # What a member without a card adds cannot be told from what the others gain together.
+        together = tuple(name for name in names if name) if all(names) else ()
     return ExperimentRecord(
         id=None,
         codebase=campaign.codebase.name,

@@ -154,7 +154,7 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     """Fit the model to the cells of a technique, in whatever order; without cells it is the prior."""
     import numpy as np
 
-    cells = sorted(cells, key=lambda c: (c.codebase, c.setting, json.dumps([c.start, c.context], default=str)))
+    cells = sorted(cells, key=lambda c: (c.codebase, c.setting, c.n, c.weight, c.moment, c.failed, c.pruned, c.bound))
     tried = Counter(cell.setting for cell in cells)
     settings = tuple(sorted(sorted(tried, key=lambda name: (-tried[name], name))[:SETTINGS]))
     base = BETWEEN[technique.level]
@@ -445,7 +445,11 @@ def place(context: Context) -> tuple[str, int]:
 
 def _contexts(cells: Sequence[Cell]) -> dict[tuple[str, int], tuple[float, float]]:
     counted: dict[tuple[str, int], tuple[float, float]] = {}
+    known: dict[int, tuple[str, int]] = {}  # cells of one context share the value itself where they came from a store
     for cell in cells:
-        good, bad = counted.get(place(cell.context), (0.0, 0.0))
-        counted[place(cell.context)] = (good + cell.n + cell.pruned, bad + cell.failed)
+        where = known.get(id(cell.context))
+        if where is None:
+            where = known[id(cell.context)] = place(cell.context)
+        good, bad = counted.get(where, (0.0, 0.0))
+        counted[where] = (good + cell.n + cell.pruned, bad + cell.failed)
     return counted

@@ -114,7 +114,7 @@ def learn(records: Iterable[ExperimentRecord], techniques: Sequence[Technique], 
     own = {name: tuple(c for c in cells.get(name, ()) if c.codebase == codebase) for name in fitted}
     names = {technique.name for technique in techniques}
     pairs = [pair for pair in pair_up(_excesses(records)) if pair.a in names and pair.b in names]
-    won = [r for r in records if r.technique is None and not r.interaction_of and r.superseded_by is None]
+    won = [r for r in records if r.technique is None and r.kind != "combination" and r.superseded_by is None]
     won = [r for r in won if r.outcome == ExperimentOutcome.SUPPORTED and (r.effect or 0.0) > 0]
     won.sort(key=lambda r: -(r.effect or 0.0))
     return Insights(codebase, _view(fitted, own), tuple(pairs), tuple(won[:WINNERS]), alike(techniques))

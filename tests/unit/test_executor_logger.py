@@ -1,0 +1,75 @@
+"""From a judged hypothesis to what the insights keep of it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from rea.domain.hypothesis import Hypothesis, HypothesisKind
+from rea.domain.insight import ExperimentOutcome, ExperimentRecord
+from rea.domain.states import HypothesisState, RunState
+from rea.domain.treatment import Treatment
+from rea.executor.logger import experiment
+from rea.planner.advance import Judgement
+from rea.planner.evidence import Evidence
+from support.world import World
+
+JUDGED = (HypothesisState.SUPPORTED, HypothesisState.REFUTED, HypothesisState.INCONCLUSIVE, HypothesisState.FAILED)
+
+
+def response(treatment: Treatment) -> float:
+    """Some knobs help, others ruin."""
+    set_ = treatment.overrides
+    gain = 0.01 * ("optim.schedule" in set_) + 0.008 * ("optim.ema_decay" in set_) + 0.004 * ("model.dropout" in set_)
+    return gain - 0.3 * bool({"optim.embedding_l2", "features.numeric_encoding"} & set(set_))
+
+
+@cache
+def campaign() -> tuple[World, list[tuple[Hypothesis, ExperimentRecord | None]]]:
+    world = World(1, response, budget="60r").whole()
+    assert world.plan is not None
+    evidence = Evidence(world.plan, tuple(world.hypotheses), tuple(world.runs))
+    told = []
+    for h in world.hypotheses:
+        judgement = Judgement(h.id, h.state, h.belief, h.reason)
+        told.append((h, experiment(world.campaign, evidence, h, judgement, world.attempts, world.now)))
+    return world, told
+
+
+def test_everything_judged_is_kept_singles_combinations_and_trials_alike() -> None:
+    _, told = campaign()
+    assert all((record is not None) == (h.state in JUDGED) for h, record in told)
+    kinds = {record.kind for _, record in told if record is not None}
+    assert kinds == {kind.value for kind in HypothesisKind}
+    for h, record in told:
+        if record is not None:
+            assert record.single == (h.draft.kind is HypothesisKind.SINGLE and h.draft.technique is not None)
+            assert record.roles and record.values and record.context["codebase"] == record.codebase
+
+
+def test_a_combination_names_its_techniques() -> None:
+    _, told = campaign()
+    pairs = [record.interaction_of for _, record in told if record is not None and record.kind == "combination"]
+    assert pairs and all(len(names) >= 2 for names in pairs)
+
+
+def test_its_cost_is_that_of_every_attempt_at_it() -> None:
+    world, told = campaign()
+    for h, record in told:
+        if record is not None:
+            runs = {run.id for run in world.runs if run.draft.treatment.key() == h.draft.full.key()}
+            spent = sum(attempt.device_s or 0.0 for attempt in world.attempts if attempt.run in runs)
+            assert record.cost_s == pytest.approx(spent) and spent > 0
+
+
+def test_what_was_only_ever_stopped_early_is_a_bound_and_no_measurement() -> None:
+    world, told = campaign()
+    seen = 0
+    for h, record in told:
+        states = {run.state for run in world.runs if run.draft.treatment.key() == h.draft.full.key()}
+        if record is not None and states == {RunState.PRUNED}:
+            seen += 1
+            assert record.outcome == ExperimentOutcome.PRUNED
+            assert record.fidelity < 1 and not record.measured
+    assert seen
