@@ -11,8 +11,8 @@ from rea.domain.insight import ExperimentOutcome, ExperimentRecord
 from rea.domain.states import HypothesisState, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.logger import experiment
-from rea.planner.advance import Judgement
 from rea.planner.evidence import Evidence
+from rea.planner.situation import Judgement
 from support.world import World
 
 JUDGED = (HypothesisState.SUPPORTED, HypothesisState.REFUTED, HypothesisState.INCONCLUSIVE, HypothesisState.FAILED)

@@ -86,6 +86,8 @@ def test_without_evidence_the_card_is_the_belief_with_what_data_sets_differ_by()
 @calm
 @given(gain=gains, se=errors, n=st.integers(1, 10))
 def test_more_evidence_that_agrees_makes_the_belief_narrower(gain: float, se: float, n: int) -> None:
+    # Evidence that contradicts the card widens what the card says, so it may leave more doubt than there was.
+    assume(abs(gain - card().effect.mean) <= 2 * card().effect.sd)
     before, after = told([record(gain, se)] * n), told([record(gain, se)] * (n + 1))
     assert after.sd < before.sd
     assert abs(after.mean - gain) <= abs(before.mean - gain) + 1e-12

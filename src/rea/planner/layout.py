@@ -12,7 +12,7 @@ from rea.domain.plan import Baseline, Estimate, Part, PhasePlan, Rules
 from rea.domain.states import Phase
 
 SEARCH = (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)
-SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.35, Phase.COMBINATION: 0.45, Phase.EXPLOITATION: 0.2}
+SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.45, Phase.COMBINATION: 0.38, Phase.EXPLOITATION: 0.17}
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
