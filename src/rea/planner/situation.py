@@ -6,6 +6,7 @@ key and a hypothesis by what it trains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -118,8 +119,13 @@ class Situation:
         return self.predicted_s(draft) * self.evidence.plan.codebase.resources.devices
 
     def runs(self, draft: HypothesisDraft) -> float:
-        """The same in baseline runs."""
-        return self.price(draft) / self.evidence.plan.baseline.device_s
+        """The same in baseline runs, to the nearest power of two.
+
+        What is chosen must not hang on how busy the machine was when a run was timed; a budget is held to the second
+        elsewhere.
+        """
+        ratio = self.price(draft) / self.evidence.plan.baseline.device_s
+        return 2.0 ** round(math.log2(max(ratio, 1e-3)))
 
     def run(
         self, draft: HypothesisDraft, hypothesis: int | None, phase: Phase, seed: int, priority: float, *, stop: bool
