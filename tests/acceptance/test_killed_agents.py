@@ -32,9 +32,10 @@ def approved(desk, workspace):
 
 
 def outcome(workspace, campaign):
-    """What a campaign found, without times."""
+    """What a campaign found, without times and without the beliefs on the way."""
     found = workspace.store.campaign(campaign.id)
-    hypotheses = {h.draft.full.key(): (h.state, h.belief) for h in workspace.store.hypotheses(campaign.id)}
+    # Of a belief only what moved it is kept, so two results that one wake sees together may leave an older one on record.
+    hypotheses = {h.draft.full.key(): h.state for h in workspace.store.hypotheses(campaign.id)}
     runs = {r.draft.key: r.state for r in workspace.store.runs(campaign.id)}
     return found.state, found.verdict, found.claim, hypotheses, runs
 
