@@ -1,7 +1,6 @@
 """`kill -9` of the agent at random moments of a campaign: it ends as if undisturbed, and nothing is done twice.
 
-One slot and ample time make the order of runs, and so every decision, independent of how fast the machine is; the
-trainer is deterministic. Each job's wrapper starts the next wake by itself, as in earnest, and those wakes are killed.
+The trainer is deterministic, one slot keeps its runs in a row. Each job's wrapper starts the next wake by itself, as in earnest, and those wakes are killed.
 """
 
 import os
