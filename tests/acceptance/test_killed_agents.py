@@ -1,6 +1,7 @@
 """`kill -9` of the agent at random moments of a campaign: it ends as if undisturbed, and nothing is done twice.
 
-The trainer is deterministic, one slot keeps its runs in a row. Each job's wrapper starts the next wake by itself, as in earnest, and those wakes are killed.
+The trainer is deterministic, one slot keeps its runs in a row. Each job's wrapper starts the next wake by itself, as in
+earnest, and those wakes are killed.
 """
 
 import os
