@@ -22,7 +22,8 @@ RARE_COUNT = 10  # an id seen less often than this in train is rare
 CANDIDATES = 40  # pairs, strongest alone, among which the strongest together are looked for
 MOST_PAIRS = 16
 CLEAR = 3.0  # standard errors over rows that a pair must be above nothing: hundreds of pairs are looked at
-CHANCE_DRAWS = 8  # random splits that tell how large a drift chance alone gives
+CHANCE_DRAWS = 16  # random splits that tell how large a drift chance alone gives
+CHANCE_DEVIATIONS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +104,24 @@ def coded(train: Log, log: Log, column: int) -> np.ndarray:
 def drift(before: np.ndarray, after: np.ndarray) -> float:
     """How far the distribution of `after` is from that of `before` (codes): 0 no further than by chance, 1 disjoint.
 
-    The square root of the Jensen-Shannon divergence in bits, less the most that random splits of the same rows give:
-    two samples of one distribution over many values differ, too. For small drifts the divergence is an eighth of the
+    The square root of the Jensen-Shannon divergence in bits, less what random splits of the same rows give
+    (their mean and CHANCE_DEVIATIONS standard deviations): two samples of one distribution over many values differ,
+    too. For small drifts the divergence is an eighth of the
     population stability index (in nats), so that the customary limits 0.1 and 0.25 of that lie at 0.13 and 0.21 here.
     """
-    values, codes = np.unique(np.concatenate((before, after)), return_inverse=True)
+    codes = np.unique(np.concatenate((before, after)), return_inverse=True)[1]
+    both, first = np.bincount(codes), np.bincount(codes[: len(before)], minlength=codes.max() + 1)
 
-    def divergence(order: np.ndarray) -> float:
-        p, q = (
-            np.bincount(part, minlength=len(values)) / len(part)
-            for part in (order[: len(before)], order[len(before) :])
-        )
+    def divergence(first: np.ndarray) -> float:
+        p, q = first / len(before), (both - first) / len(after)
         middle = (p + q) / 2
         return float(sum((x[x > 0] * np.log2(x[x > 0] / middle[x > 0])).sum() / 2 for x in (p, q)))
 
     rng = np.random.default_rng(2)
-    chance = max(divergence(rng.permutation(codes)) for _ in range(CHANCE_DRAWS))
-    return float(np.sqrt(min(1.0, max(0.0, divergence(codes) - chance))))
+    splits = (rng.multivariate_hypergeometric(both, len(before), method="marginals") for _ in range(CHANCE_DRAWS))
+    chance = [divergence(split) for split in splits]
+    by_chance = np.mean(chance) + CHANCE_DEVIATIONS * np.std(chance)
+    return float(np.sqrt(min(1.0, max(0.0, divergence(first) - by_chance))))
 
 
 def rare(train_ids: np.ndarray, other_ids: np.ndarray) -> tuple[float, float, float]:
