@@ -18,7 +18,7 @@ from benchmarks.headline.arms import BUDGET_RUNS, budget
 from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.configs import whole
 from benchmarks.headline.journal import Record
-from benchmarks.headline.space import CROSSES, usable
+from benchmarks.headline.space import CROSSES, SETTLED, usable
 from benchmarks.headline.tasks import ROOT, TASKS, Task, fields
 from benchmarks.headline.trainer import LEFT_OUT, commit_all
 
@@ -163,7 +163,9 @@ def described(toml: str, known: frozenset[str]) -> str:
     document["codebase"]["python"] = sys.executable
     knobs = document["knobs"]
     for name in list(knobs):
-        if knobs[name].get("role") == CROSSES and "choices" in knobs[name]:
+        if knobs[name].get("role") in SETTLED:
+            del knobs[name]
+        elif knobs[name].get("role") == CROSSES and "choices" in knobs[name]:
             options = usable(knobs[name]["choices"], known)
             if len(options) > 1:
                 knobs[name]["choices"] = list(options)

@@ -41,6 +41,7 @@ class Choice:
 
 
 CROSSES = "feature_crosses"  # the role of a knob whose options are pairs of fields
+SETTLED = frozenset({"calibration"})  # roles that no arm searches: all models are calibrated alike
 
 Space = Mapping[str, Range | Choice]
 
@@ -60,7 +61,7 @@ USUAL: Space = {
 
 
 def every_knob(toml: Path, fields: frozenset[str]) -> Space:
-    """All knobs of a rea.toml with their ranges.
+    """All knobs of a rea.toml with their ranges, but those whose role is settled.
 
     Options of feature crosses that name a field the data do not have would only fail; they are left out, and with them
     a knob that has one option left. Raises ValueError for a knob with neither choices nor a range.
@@ -69,6 +70,8 @@ def every_knob(toml: Path, fields: frozenset[str]) -> Space:
         knobs = tomllib.load(file)["knobs"]
     space: dict[str, Range | Choice] = {}
     for name, knob in knobs.items():
+        if knob.get("role") in SETTLED:
+            continue
         if knob.get("type") == "bool":
             space[name] = Choice((False, True))
         elif "choices" in knob:

@@ -1,4 +1,4 @@
-"""Post-hoc calibration, fitted on rows of the train split that no model was trained on."""
+"""Post-hoc calibration, fitted on rows that no model was trained on."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,8 @@ Calibrator = Callable[[np.ndarray], np.ndarray]
 
 def fit(method: str, probabilities: np.ndarray, labels: np.ndarray) -> Calibrator:
     """A map from probabilities to calibrated probabilities, both float64 [n]."""
-    return {"none": lambda p, y: lambda q: q, "platt": platt, "isotonic": isotonic}[method](probabilities, labels)
+    methods = {"none": lambda p, y: lambda q: q, "platt": platt, "isotonic": isotonic, "validation": platt}
+    return methods[method](probabilities, labels)
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:

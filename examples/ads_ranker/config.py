@@ -212,7 +212,7 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "patience": integer(1),
         "reset_embeddings": flag,
     },
-    "calibration": {"method": choice("none", "platt", "isotonic"), "holdout": number(0.01, 0.5)},
+    "calibration": {"method": choice("none", "platt", "isotonic", "validation"), "holdout": number(0.01, 0.5)},
 }
 
 

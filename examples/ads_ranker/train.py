@@ -187,7 +187,8 @@ def train(config: dict, seed: int, run_dir: Path, log) -> None:
     splits = {name: Batches(features.encode(part), part.y) for name, part in logs.items()}
     fitting = splits["train"]
     holdout = None
-    if config["calibration"]["method"] != "none":
+    method = config["calibration"]["method"]
+    if method in ("platt", "isotonic"):
         fitting, holdout = hold_out(splits["train"], config["calibration"]["holdout"])
 
     steps = math.ceil(len(fitting) / config["train"]["batch_size"])
@@ -201,7 +202,10 @@ def train(config: dict, seed: int, run_dir: Path, log) -> None:
             log({"step": trainer.step, "epoch": epoch, "split": "valid", "ne": math.nan})
             raise
         examples += seen
-        scores = metrics.summarise(trainer.predict(splits["valid"]), valid_labels)
+        probabilities = trainer.predict(splits["valid"])
+        if method == "validation":
+            probabilities = calibration.fit(method, probabilities, valid_labels)(probabilities)
+        scores = metrics.summarise(probabilities, valid_labels)
         log(
             {
                 "step": trainer.step,
@@ -225,12 +229,12 @@ def train(config: dict, seed: int, run_dir: Path, log) -> None:
         raise DivergenceError(trainer.step)
 
     trainer.restore(best_weights)
-    calibrate = calibration.fit("none", np.empty(0), np.empty(0))
-    if holdout is not None:
-        calibrate = calibration.fit(
-            config["calibration"]["method"], trainer.predict(holdout), holdout.labels.numpy().astype(np.float64)
-        )
-    predictions = {name: calibrate(trainer.predict(splits[name])).astype(np.float32) for name in ("valid", "test")}
+    predictions = {name: trainer.predict(splits[name]) for name in ("valid", "test")}
+    if holdout is None:
+        calibrate = calibration.fit(method, predictions["valid"], valid_labels)
+    else:
+        calibrate = calibration.fit(method, trainer.predict(holdout), holdout.labels.numpy().astype(np.float64))
+    predictions = {name: calibrate(found).astype(np.float32) for name, found in predictions.items()}
     run_dir.mkdir(parents=True, exist_ok=True)
     for name, probabilities in predictions.items():
         np.save(run_dir / f"predictions_{name}.npy", probabilities)

@@ -140,6 +140,7 @@ SWITCHES = [
     ({}, {"train.reset_embeddings": True}),
     ({}, {"calibration.method": "platt"}),
     ({}, {"calibration.method": "isotonic"}),
+    ({}, {"calibration.method": "validation"}),
     ({"calibration.method": "platt"}, {"calibration.holdout": 0.3}),
     ({}, {"data.seed": 9}),
 ]
@@ -228,6 +229,16 @@ def test_calibration_takes_its_rows_from_the_end_of_train(small_config, tmp_path
     plain, _, _ = run(small_config, tmp_path)
     held, _, _ = run(changed(small_config, {"calibration.method": "platt", "calibration.holdout": 0.25}), tmp_path)
     assert held[-1]["train_rows"] == round(plain[-1]["train_rows"] * 0.75)
+
+
+def test_calibration_by_the_validation_rows_keeps_all_of_train_and_the_order_of_the_scores(small_config, tmp_path):
+    plain, _, _ = run(changed(small_config, {"train.epochs": 1}), tmp_path)
+    served, _, _ = run(changed(small_config, {"train.epochs": 1, "calibration.method": "validation"}), tmp_path)
+    assert served[-1]["train_rows"] == plain[-1]["train_rows"]
+    assert served[-1]["auc"] == pytest.approx(plain[-1]["auc"], abs=1e-6)
+    assert served[-1]["calibration"] == pytest.approx(1, abs=1e-4)
+    assert served[-1]["ne"] == pytest.approx(served[0]["ne"], abs=1e-6)
+    assert served[-1]["ne"] < plain[-1]["ne"]
 
 
 def test_negative_sampling_leaves_predictions_calibrated(small_config, tmp_path):

@@ -43,12 +43,12 @@ def test_every_task_starts_inside_both_spaces(task: tasks.Task):
     assert space.inside(space.every_knob(TOML, frozenset()), start)
 
 
-def test_every_knob_of_the_codebase_is_in_the_whole_space_but_choices_without_a_second_option(tmp_path: Path):
+def test_every_knob_of_the_codebase_is_in_the_whole_space_but_calibration_and_choices_without_a_second_option(tmp_path: Path):
     import tomllib
 
     knobs = tomllib.loads(TOML.read_text())["knobs"]
     left_out = set(knobs) - set(space.every_knob(TOML, frozenset()))
-    assert all("choices" in knobs[name] and knobs[name]["role"] == space.CROSSES for name in left_out)
+    assert all(knobs[name]["role"] in {space.CROSSES, *space.SETTLED} for name in left_out)
     path = tmp_path / "rea.toml"
     path.write_text(CROSSING)
     whole = space.every_knob(path, frozenset({"user", "ad"}))
