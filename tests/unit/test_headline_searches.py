@@ -43,7 +43,9 @@ def test_every_task_starts_inside_both_spaces(task: tasks.Task):
     assert space.inside(space.every_knob(TOML, frozenset()), start)
 
 
-def test_every_knob_of_the_codebase_is_in_the_whole_space_but_calibration_and_choices_without_a_second_option(tmp_path: Path):
+def test_every_knob_of_the_codebase_is_in_the_whole_space_but_calibration_and_choices_without_a_second_option(
+    tmp_path: Path,
+):
     import tomllib
 
     knobs = tomllib.loads(TOML.read_text())["knobs"]
