@@ -18,7 +18,7 @@ from benchmarks.headline.arms import BUDGET_RUNS, budget
 from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.configs import whole
 from benchmarks.headline.journal import Record
-from benchmarks.headline.space import CROSSES, SETTLED, usable
+from benchmarks.headline.space import CROSSES, SETTLED, USUAL, usable
 from benchmarks.headline.tasks import ROOT, TASKS, Task, fields
 from benchmarks.headline.trainer import LEFT_OUT, commit_all
 
@@ -155,7 +155,7 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
 
 def described(toml: str, known: frozenset[str]) -> str:
     """The rea.toml of a task: this Python trains, and the knobs are those of `space.every_knob`, so that both sides
-    search the same space. known: the fields of the data.
+    search the same space. Those that the baseline was tuned in are marked so. known: the fields of the data.
     """
     import tomlkit
 
@@ -171,6 +171,8 @@ def described(toml: str, known: frozenset[str]) -> str:
                 knobs[name]["choices"] = list(options)
             else:
                 del knobs[name]
+        if name in USUAL:
+            knobs[name]["tuned"] = True
     return tomlkit.dumps(document)
 
 

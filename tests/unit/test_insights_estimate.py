@@ -288,7 +288,7 @@ def test_a_fit_is_the_same_after_storage_and_an_older_format_is_made_anew() -> N
     made = fit(card(), gather([record(0.01, codebase="d"), record(-0.02, codebase="e", outcome="pruned")]))
     again = Fit.from_bytes(made.to_bytes())
     assert again is not None and again.to_bytes() == made.to_bytes()
-    assert Fit.from_bytes(made.to_bytes().replace(b'"format": 1', b'"format": 0')) is None
+    assert Fit.from_bytes(made.to_bytes().replace(b'"format": 2', b'"format": 1')) is None
     assert Fit.from_bytes(made.to_bytes()[:-8]) is None
 
 
@@ -449,3 +449,22 @@ def test_singles_of_the_same_campaign_come_first() -> None:
     (found,) = learn([*old, *new], TWO, "c").pairs
     assert found.excess == pytest.approx(0.0, abs=1e-12)
     assert replace(new[2], campaign=9).campaign == 9
+
+
+@settings(max_examples=40)
+@given(st.floats(0.6, 0.97), st.floats(0.02, 0.6))
+def test_a_card_promises_most_where_the_model_is_nearly_perfect_and_as_quoted_where_it_was_quoted(auc, rate):
+    there = told([], context={**HERE, "auc": auc, "positive_rate": rate})
+    better = told([], context={**HERE, "auc": auc + 0.02, "positive_rate": rate})
+    quoted = told([], context={**HERE, "auc": 0.8143, "positive_rate": 0.256})
+    assert there.mean <= better.mean and there.sd <= better.sd
+    assert quoted.mean == pytest.approx(told([]).mean) and quoted.sd == pytest.approx(told([]).sd)
+
+
+def test_a_gain_seen_on_a_nearly_perfect_model_is_carried_over_at_its_size_there():
+    near = {**HERE, "auc": 0.95}
+    elsewhere = [record(0.04, 0.004, codebase=f"d{i}", context=near) for i in range(6)]
+    assert told(elsewhere, context=near).mean > 3 * told(elsewhere, context={**HERE, "auc": 0.79}).mean
+    own = told([record(0.04, 0.0005, context=near) for _ in range(6)], context=near)
+    assert own.mean == pytest.approx(0.04, rel=0.1)
+    assert "+4.00 %" in own.evidence[0]

@@ -8,6 +8,7 @@ import pytest
 
 from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.insight import ExperimentRecord
+from rea.domain.plan import Finding
 from rea.domain.treatment import Treatment
 from rea.insights.snapshot import learn
 from rea.planner.propose import propose
@@ -71,3 +72,33 @@ def test_what_won_elsewhere_is_one_observation_however_large() -> None:
     found = propose((), CODEBASE, VALUES, (), learn([replace(won, technique=None)], (), CODEBASE.name), CONTEXT).drafts
     assert [draft.mechanism for draft in found] == ["recalled"]
     assert 0 < found[0].effect.mean < 0.001 and found[0].effect.sd < 0.01
+
+
+def test_a_step_away_from_a_value_that_a_tuner_chose_is_expected_to_gain_less() -> None:
+    tuned = replace(CODEBASE, knobs=tuple(replace(knob, tuned=knob.name == ENCODING) for knob in CODEBASE.knobs))
+    known = learn((), techniques(), CODEBASE.name)
+    plain = propose(techniques(), CODEBASE, VALUES, (), known, CONTEXT).drafts
+    found = propose(techniques(), tuned, VALUES, (), known, CONTEXT).drafts
+    for one, other in zip(plain, found, strict=True):
+        if set(one.treatment.overrides) == {ENCODING}:
+            assert other.effect.mean == pytest.approx(0.2 * one.effect.mean)
+            assert other.effect.sd < one.effect.sd
+        else:
+            assert other.effect == one.effect
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.4, 0.5, 1.0])
+def test_a_faint_symptom_makes_a_technique_wait_and_a_clear_one_leaves_it_out(strength: float) -> None:
+    known = learn((), techniques(), CODEBASE.name)
+    plain = propose(techniques(), CODEBASE, VALUES, (), known, CONTEXT).drafts
+    wary = {t.name: t for t in techniques() if t.avoid_when}
+    shown = {name: Finding(str(t.avoid_when[0]), strength, "seen", {}) for name, t in wary.items()}
+    assert any(draft.technique in wary for draft in plain)
+    for draft in plain:
+        if draft.technique in wary:
+            found = propose([wary[draft.technique]], CODEBASE, VALUES, (shown[draft.technique],), known, CONTEXT)
+            if strength >= 0.5:
+                assert not found.drafts and [left.title for left in found.left_out] == [wary[draft.technique].title]
+            else:
+                alone = next(d for d in found.drafts if d.full.key() == draft.full.key())
+                assert alone.aim == pytest.approx((1 - strength) * draft.aim)

@@ -101,6 +101,9 @@ def digest(codebase: Codebase) -> str:
     del content["root"]
     if content["profile"] is None:
         del content["profile"]  # what was signed before there was such a key means the same as ever
+    for knob in content["knobs"]:
+        if not knob["tuned"]:
+            del knob["tuned"]
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -427,7 +430,7 @@ def _knob(name: str, table: KnobTable, style: str) -> tuple[Knob | None, list[_P
         return None, problems
     low, high = (float(table.range[0]), float(table.range[1])) if table.range is not None else (None, None)
     choices: tuple[Scalar, ...] = tuple(table.choices or ())
-    knob = Knob(name, table.role, kind, low, high, table.log, choices, table.default)
+    knob = Knob(name, table.role, kind, low, high, table.log, choices, table.default, table.tuned)
     if table.default is not None and not knob.allows(table.default):
         allowed = (
             f"one of {_show(list(choices))}" if choices else f"{kind.value}" + (f" in {table.range}" if numeric else "")

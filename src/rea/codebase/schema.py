@@ -132,6 +132,7 @@ class KnobTable(Table):
         description='a list of plain values, such as ["relu", "gelu"]; write a list of sizes as "128,64"',
     )
     default: Flat | None = Field(None, description="a plain value")
+    tuned: bool = Field(False, description="true where a tuner has searched the knob already, else false")
 
 
 class File(Table):

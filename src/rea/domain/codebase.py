@@ -31,7 +31,7 @@ class Knob:
     """One setting of the codebase. `name` is its dotted path (or flag, or variable); `role` is what knowledge shares.
 
     `low`/`high` bound a number (inclusive); `choices` list what a categorical knob may be; `default` is the
-    baseline's value where the config file does not tell.
+    baseline's value where the config file does not tell. `tuned` says that a tuner has searched it already.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Knob:
     log: bool = False
     choices: tuple[Scalar, ...] = ()
     default: Scalar = None
+    tuned: bool = False
 
     @property
     def numeric(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from itertools import combinations
 
@@ -200,6 +200,18 @@ class Cell:
         errors (Birge, Phys. Rev. 1932)."""
         excess = (self.square - self.moment**2 / self.weight) / (self.n - 1) if self.n > 1 else 0.0
         return max(1.0, excess) / self.weight
+
+    def over(self, unit: float) -> Cell:
+        """The same with gains and bounds counted in units of this size."""
+        if unit == 1.0:
+            return self
+        return replace(
+            self,
+            weight=self.weight * unit**2,
+            moment=self.moment * unit,
+            bound=self.bound / unit,
+            bound_variance=self.bound_variance / unit**2,
+        )
 
     def starts_from(self, now: Mapping[str, Scalar]) -> bool:
         """Whether the roles it set stand now where they stood then."""

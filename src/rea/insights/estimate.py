@@ -12,7 +12,7 @@ from rea.domain.hypothesis import Belief
 from rea.domain.insight import Cell, Context, ContextValue, Effect, setting_key
 from rea.domain.technique import Technique
 from rea.insights.censoring import censored
-from rea.insights.features import WIDTH, features
+from rea.insights.features import WIDTH, features, unit
 from rea.insights.fit import BETWEEN, vector
 from rea.insights.similarity import similarity
 from rea.insights.snapshot import Insights, Known
@@ -40,20 +40,25 @@ def effect(
     update that belief directly: the same setting by its own error, another setting by what settings differ by as well.
     One that contradicts the belief by more than two standard deviations widens it first (`Belief.widened`). A pruned
     one is a bound. Failed ones say nothing of the gain and lower `p_trainable`. Without evidence this is the card's
-    prior, widened by what its level varies by between data sets.
+    prior, widened by what its level varies by between data sets. All of that is counted in the unit that cards are
+    quoted in (`features.unit`), the answer in relative gains here.
     """
+    size = unit(context)
     prior = Belief(technique.effect.mean, math.hypot(technique.effect.sd, BETWEEN[technique.level]))
+    card = Belief(size * technique.effect.mean, size * technique.effect.sd)
     known = insights.known.get(technique.name)
     if known is None:
-        return Effect(prior.mean, prior.sd, 0, (), _untried(technique, prior), _share(*TRAINABLE_PRIOR))
+        words = _untried(technique, card)
+        return Effect(size * prior.mean, size * prior.sd, 0, (), words, _share(*TRAINABLE_PRIOR))
     key = None if setting is None else setting_key(setting, now or {})
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
-    here = _here(technique, known, telling, key, context, prior)
+    found = _here(technique, known, telling, key, context, prior)
+    here = Belief(size * found.mean, size * found.sd)
     own = sum(cell.n + cell.failed + cell.pruned for cell in telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
     p = trainable(known, telling, context)
-    evidence = tuple(_line(cell, similarity(context, cell.context)) for cell in telling)
-    words = _words(technique, prior, here, known, own, round(failed), p)
+    evidence = tuple(_line(cell.over(1 / unit(cell.context)), similarity(context, cell.context)) for cell in telling)
+    words = _words(technique, card, here, known, own, round(failed), p)
     return Effect(here.mean, here.sd, known.n + own, evidence, words, p)
 
 
@@ -185,18 +190,18 @@ def _line(cell: Cell, likeness: float) -> str:
     return f"{cell.codebase}, {cell.setting or 'as it is'}: {'; '.join(parts)}; similarity {likeness:.2f}"
 
 
-def _untried(technique: Technique, prior: Belief) -> str:
-    expected = f"{percent(prior.mean)} ± {technique.effect.sd * 100:.2f} %"
+def _untried(technique: Technique, card: Belief) -> str:
+    expected = f"{percent(card.mean)} ± {card.sd * 100:.2f} %"
     return f"{technique.title}: no experiments yet; the card expects {expected}"
 
 
 def _words(
-    technique: Technique, prior: Belief, posterior: Belief, known: Known, own: int, failed: int, p_trainable: float
+    technique: Technique, card: Belief, posterior: Belief, known: Known, own: int, failed: int, p_trainable: float
 ) -> str:
     n = known.n + own
     if n == 0:
-        return _untried(technique, prior)
-    expected = f"{percent(prior.mean)} ± {technique.effect.sd * 100:.2f} %"
+        return _untried(technique, card)
+    expected = f"{percent(card.mean)} ± {card.sd * 100:.2f} %"
     found = f"{percent(posterior.mean)} ± {posterior.sd * 100:.2f} %"
     places = known.codebases + (1 if own else 0)
     text = (

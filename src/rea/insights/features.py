@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from rea.domain.insight import Context, ContextValue
 from rea.domain.technique import Symptom
+from rea.knowledge.units import QUOTED, relative_size
 
 
 def _log10(value: float) -> float | None:
@@ -45,6 +46,14 @@ SYMPTOMS: tuple[str, ...] = tuple(symptom.value for symptom in Symptom)
 FACT_SHARE, FAMILY_SHARE, SYMPTOM_SHARE = 0.06, 0.25, 0.15  # of φ·φ: a fact one spread off, a family, a symptom
 FURTHEST = 2.0  # spreads; beyond them nothing is extrapolated
 WIDTH = len(FACTS) + len(FAMILIES) + len(SYMPTOMS)
+
+
+def unit(context: Context) -> float:
+    """The relative gain here that is worth one of those that cards are quoted in; 1 where AUC is not known."""
+    auc, rate = context.get("auc"), context.get("positive_rate")
+    if isinstance(auc, bool) or not isinstance(auc, int | float):
+        return 1.0
+    return relative_size(float(auc), float(rate) if isinstance(rate, int | float) else QUOTED[1])
 
 
 def features(context: Context) -> tuple[float, ...]:

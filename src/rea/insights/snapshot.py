@@ -17,6 +17,7 @@ from rea.domain.insight import (
     pair_up,
 )
 from rea.domain.technique import Technique
+from rea.insights.features import unit
 from rea.insights.fit import Belief, Fit, believed, card_key, fit, without
 
 WINNERS = 40  # settings without a card that are handed on, those that gained most
@@ -28,7 +29,8 @@ class Known:
 
     `belief` is the posterior from all other codebases (None where nobody else tried it), `settings` the names its
     parameters have; `n` experiments on `codebases` codebases stand behind it, `contexts` counts (could be trained,
-    could not) by coarse context. `own` are the cells of this codebase, which a belief here is updated with.
+    could not) by coarse context. `own` are the cells of this codebase, which a belief here is updated with. Gains are
+    in the unit of technique cards (`features.unit`).
     """
 
     belief: Belief | None
@@ -133,9 +135,10 @@ def _view(fitted: Mapping[str, Fit], own: Mapping[str, Sequence[Cell]]) -> dict[
 
 
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
+    """By technique, with gains in the unit of technique cards, in which they can be compared between data sets."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell.technique, []).append(cell)
+        groups.setdefault(cell.technique, []).append(cell.over(unit(cell.context)))
     return {name: tuple(group) for name, group in groups.items()}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
+QUOTED = (0.8143, 0.256)  # AUC and positive rate where the effects of technique cards are quoted
 _GRID = [step / 50 for step in range(-400, 401)]  # standard normal quadrature, 8 deviations to each side
 
 
@@ -32,6 +34,19 @@ def ne_gain_per_auc(auc: float, positive_rate: float) -> float:
     step = 1e-4
     below, above = binormal_ne(auc - step, positive_rate), binormal_ne(auc + step, positive_rate)
     return (below - above) / (2 * step) / binormal_ne(auc, positive_rate)
+
+
+@lru_cache(maxsize=1024)
+def relative_size(auc: float, positive_rate: float) -> float:
+    """What one and the same improvement of the ranking is worth in relative NE here, compared with where the technique
+    cards are quoted (Criteo: AUC 0.8143, positive rate 0.256).
+
+    A model that is nearly perfect has little NE left, of which every thousandth of AUC is a large part. Clipped to
+    between a quarter and twelve.
+    """
+    inside = min(0.995, max(0.52, auc))
+    rate = min(0.95, max(0.001, positive_rate))
+    return min(12.0, max(0.25, ne_gain_per_auc(inside, rate) / ne_gain_per_auc(*QUOTED)))
 
 
 def _softplus(x: float) -> float:

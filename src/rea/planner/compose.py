@@ -14,6 +14,7 @@ from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.insights.snapshot import Insights
+from rea.planner.confirm import ROW_LOSS_METRICS
 from rea.planner.diagnose import diagnose
 from rea.planner.evidence import Evidence
 from rea.planner.profile import series
@@ -57,7 +58,8 @@ def context_of(
     """Where an experiment takes place, in the words insights compare contexts by.
 
     What is not known is left out. `rows` and `positive_rate` are those of train; `rare_mass` is the mean over
-    categorical fields of the share of rows whose id is rare; `epochs_to_best` the mean epoch of the best reading.
+    categorical fields of the share of rows whose id is rare; `epochs_to_best` the mean epoch of the best reading;
+    `auc` that of the model, to a hundredth, where the objective is a log loss.
     """
     context: dict[str, Scalar | tuple[str, ...]] = {
         "codebase": codebase.name,
@@ -70,6 +72,9 @@ def context_of(
         seen = [result.metrics[key] for result in results if key in result.metrics]
         if seen:
             context[name] = seen[0]
+    aucs = [result.metrics["auc"] for result in results if "auc" in result.metrics]
+    if aucs and codebase.objective.metric in ROW_LOSS_METRICS:
+        context["auc"] = round(sum(aucs) / len(aucs), 2)
     best = _best_epochs(results, codebase.objective)
     if best:
         context["epochs_to_best"] = sum(best) / len(best)

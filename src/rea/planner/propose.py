@@ -22,6 +22,9 @@ from rea.knowledge.expression import express, needs
 MATCHED, UNMATCHED, ALTERNATIVE = 1.0, 0.4, 0.6
 ALTERNATIVES_PER_TECHNIQUE = 2
 AGAIN = 0.25  # share of an effect that is left to gain where the incumbent has a setting of the same knobs already
+# What a step away from values that a tuner chose may still gain, as shares of its mean and of its spread.
+TUNED_MEAN, TUNED_SD = 0.2, 0.6
+AVOIDED = 0.5  # strength of a symptom from which on a technique that it speaks against is left out
 STEP = 0.5  # doubt about a step measured in this codebase beside another incumbent, as a share of its size
 RECALLED = 3  # treatments recalled from insights that no card describes
 
@@ -58,7 +61,7 @@ def propose(
             words = f"no knob offers {', '.join(missing)}"
             needs_code.append(LeftOut(technique.title, f"{words} ({technique.citation})"))
             continue
-        against = [shown[name] for name in technique.avoid_when if name in shown]
+        against = [shown[name] for name in technique.avoid_when if name in shown and shown[name].strength >= AVOIDED]
         if against:
             left_out.append(LeftOut(technique.title, f"the baseline shows {against[0].name}: {against[0].words}"))
             continue
@@ -87,6 +90,7 @@ def _from_technique(
         aim = 1.0 + MATCHED * max(symptom.strength for symptom in matched)
     elif technique.treats:
         aim = UNMATCHED
+    aim *= 1.0 - max((shown[name].strength for name in technique.avoid_when if name in shown), default=0.0)
     drafts = []
     for rank, treatment in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
         setting, now = _by_role(treatment.overrides, codebase), _by_role(values, codebase)
@@ -98,6 +102,9 @@ def _from_technique(
         # The very same step of this codebase was measured beside another incumbent: half of its size is in doubt.
         sd = math.hypot(known.sd, STEP * known.mean) if _tested(technique, setting, now, insights) else known.sd
         reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
+        if not known.n and _tuned(treatment, codebase):
+            fit, sd = fit * TUNED_MEAN, sd * TUNED_SD
+            reasons.append("a tuner has chosen the value it starts from, so little is left to gain")
         basis = technique.effect.basis.rstrip(". ")
         sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
         if known.n:
@@ -127,6 +134,12 @@ def _from_technique(
 def _by_role(settings: Mapping[str, Scalar], codebase: Codebase) -> dict[str, Scalar]:
     roles = {knob.name: knob.role for knob in codebase.knobs if knob.role}
     return {roles[name]: value for name, value in settings.items() if name in roles}
+
+
+def _tuned(treatment: Treatment, codebase: Codebase) -> bool:
+    """Whether all it changes was searched by a tuner before."""
+    knobs = [codebase.knob(name) for name in treatment.overrides]
+    return bool(knobs) and not treatment.patch and all(knob is not None and knob.tuned for knob in knobs)
 
 
 def _tested(technique: Technique, setting: Mapping[str, Scalar], now: Mapping[str, Scalar], insights: Insights) -> bool:
