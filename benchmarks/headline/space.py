@@ -45,8 +45,8 @@ SETTLED = frozenset({"calibration"})  # roles that no arm searches: all models a
 
 Space = Mapping[str, Range | Choice]
 
-# What a team gives its tuner for such a model. Left out is what multiplies the cost of a run: small batches, layers that are
-# wide, and rates with batches so large that thirty epochs do not suffice.
+# What a team gives its tuner for such a model. Left out is what multiplies the cost of a run: small batches, wide
+# layers, and rates with batches so large that thirty epochs do not suffice.
 USUAL: Space = {
     "optim.lr": Range(5e-4, 2e-2, log=True),
     "model.embedding_dim": Range(4, 32, whole=True, log=True),

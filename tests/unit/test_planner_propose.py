@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from rea.domain.codebase import Knob, KnobType
 from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import Finding
@@ -102,3 +103,11 @@ def test_a_faint_symptom_makes_a_technique_wait_and_a_clear_one_leaves_it_out(st
             else:
                 alone = next(d for d in found.drafts if d.full.key() == draft.full.key())
                 assert alone.aim == pytest.approx((1 - strength) * draft.aim)
+
+
+def test_an_ensemble_costs_what_its_members_do() -> None:
+    knob = Knob("members", "ensemble", KnobType.INT, 1, 5)
+    card = replace(techniques()[0], name="averaged", settings=({"ensemble": 3}, {"ensemble": 2}), cost=9.0, requires={})
+    card = replace(card, avoid_when=())
+    found = propose([card], replace(CODEBASE, knobs=(knob,)), {"members": 1}, (), learn((), [card], "ours"), CONTEXT)
+    assert [draft.cost_factor for draft in found.drafts] == [3.0, 2.0]

@@ -25,6 +25,7 @@ class Role:
     choices: tuple[Scalar, ...]
     patterns: tuple[re.Pattern[str], ...]
     after_training: bool = False  # its effect is in no curve, only in the final metrics
+    multiplies_cost: bool = False  # training takes in proportion to it
 
 
 @cache
@@ -45,6 +46,7 @@ def load_roles() -> Mapping[str, Role]:
                 choices=tuple(entry.get("choices", ())),
                 patterns=tuple(re.compile(pattern) for pattern in entry["patterns"]),
                 after_training=entry.get("after_training", False),
+                multiplies_cost=entry.get("multiplies_cost", False),
             )
             for name, entry in tomllib.loads(text).items()
         }

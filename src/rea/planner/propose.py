@@ -16,6 +16,7 @@ from rea.insights.estimate import effect
 from rea.insights.fit import BETWEEN
 from rea.insights.snapshot import Insights
 from rea.knowledge.expression import express, needs
+from rea.knowledge.roles import load_roles
 
 # A technique aimed at a symptom the baseline shows is expected to gain more than its prior, and one aimed at symptoms
 # it does not show waits longer. Of one technique's alternatives the later ones wait longer, too.
@@ -120,7 +121,7 @@ def _from_technique(
                 mechanism=technique.mechanism,
                 sources=tuple(sources),
                 citations=(technique.citation,),
-                cost_factor=technique.cost,
+                cost_factor=_cost(technique, treatment, codebase, values),
                 aim=(1.0 if known.n else min(aim, 1.0)) * ALTERNATIVE**rank,
                 base=base,
                 overlaps=technique.overlaps,
@@ -134,6 +135,20 @@ def _from_technique(
 def _by_role(settings: Mapping[str, Scalar], codebase: Codebase) -> dict[str, Scalar]:
     roles = {knob.name: knob.role for knob in codebase.knobs if knob.role}
     return {roles[name]: value for name, value in settings.items() if name in roles}
+
+
+def _cost(technique: Technique, treatment: Treatment, codebase: Codebase, values: Mapping[str, Scalar]) -> float:
+    """Training time over that of its base: the card's word, but where a number set says how many times as long."""
+    roles = load_roles()
+    factors = []
+    for name, value in treatment.overrides.items():
+        knob, now = codebase.knob(name), values.get(name)
+        role = roles.get(knob.role or "") if knob is not None else None
+        if role is None or not role.multiplies_cost:
+            continue
+        if isinstance(value, int | float) and isinstance(now, int | float) and value > 0 and now > 0:
+            factors.append(value / now)
+    return math.prod(factors) if factors else technique.cost
 
 
 def _tuned(treatment: Treatment, codebase: Codebase) -> bool:
