@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headline.arms import BUDGET_RUNS, budget
+from benchmarks.headline.arms import BUDGET_RUNS, budget, training_seed
 from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.configs import whole
 from benchmarks.headline.journal import Record
@@ -194,7 +194,7 @@ def planning(desk: Desk, budget_s: float, seed: int, without: Sequence[str]) -> 
     words = ["plan", "--config", CONFIG, "--budget", f"{budget_s:.0f}s", "--json"]
     known = desk.call("plan", "--help").stdout
     if re.search(r"--seed\b", known):
-        words += ["--seed", str(seed)]
+        words += ["--seed", str(training_seed(seed))]
     return [*words, *(word for part in without for word in ("--without", part))]
 
 
