@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument(
         "--without", action="append", choices=rea_arm.ABLATIONS, default=[], help="a part of REA left out in its arms"
     )
+    parser.add_argument("--seeds", type=int, default=2, help="searches of each arm, where it has as many (default: 2)")
     parser.add_argument("--work", type=Path, default=WORK, help=f"trainer, samples and campaigns (default: {WORK})")
     parser.add_argument("--refresh-trainer", action="store_true", help="copy examples/ads_ranker anew")
     chosen = parser.parse_args()
@@ -48,7 +49,7 @@ def main() -> int:
     try:
         bench = open_bench(chosen.work.resolve(), refresh=chosen.refresh_trainer)
         wanted = [tasks.find(text) for text in chosen.task or TASKS]
-        units = _units(bench, wanted, stages, chosen.arm or [*TUNERS, *REA_ARMS], chosen.without)
+        units = _units(bench, wanted, stages, chosen.arm or [*TUNERS, *REA_ARMS], chosen.without, chosen.seeds)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     left = work_off(units, chosen.jobs)
@@ -60,11 +61,16 @@ def main() -> int:
 
 
 def _units(
-    bench: Bench, wanted: Sequence[Task], stages: Sequence[str], names: Sequence[str], without: Sequence[str]
+    bench: Bench,
+    wanted: Sequence[Task],
+    stages: Sequence[str],
+    names: Sequence[str],
+    without: Sequence[str],
+    seeds: int,
 ) -> list[Unit]:
     units: list[Unit] = []
     if "arms" in stages:
-        units += [unit for seed in range(2) for task in wanted for unit in _tuner_units(bench, task, names, seed)]
+        units += [unit for seed in range(seeds) for task in wanted for unit in _tuner_units(bench, task, names, seed)]
     if "tune" in stages:
         # Behind the searches, which wait for them: a task that has its baseline is searched before the next is tuned.
         units += [
@@ -78,7 +84,7 @@ def _units(
             _rea_unit(bench, task, arm, seed, without)
             for arm in REA_ARMS
             if arm in names
-            for seed in range(rea_arm.SEEDS)
+            for seed in range(min(seeds, rea_arm.SEEDS))
             for task in wanted
             if not _ended(bench, task, f"{rea_arm.name_of(arm, without)}-{seed}")
         ]
