@@ -6,7 +6,6 @@ key and a hypothesis by what it trains.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +20,7 @@ from rea.planner.evidence import Evidence
 from rea.planner.fidelity import earliest
 from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
 from rea.planner.profile import stop_limits
+from rea.planner.synthesise import LEAST_COST
 from rea.planner.worth import information
 
 MOST_RETESTED = 3  # arms that may get a further seed at once
@@ -119,13 +119,17 @@ class Situation:
         return self.predicted_s(draft) * self.evidence.plan.codebase.resources.devices
 
     def runs(self, draft: HypothesisDraft) -> float:
-        """The same in baseline runs, to the nearest power of two.
+        """The same in baseline runs, by what was said of it and of its bases before they ran.
 
         What is chosen must not hang on how busy the machine was when a run was timed; a budget is held to the second
         elsewhere.
         """
-        ratio = self.price(draft) / self.evidence.plan.baseline.device_s
-        return 2.0 ** round(math.log2(max(ratio, 1e-3)))
+        factor = draft.cost_factor
+        base = self.evidence.hypothesis_of(draft.base)
+        while base is not None and not base.draft.full.empty:
+            factor *= base.draft.cost_factor
+            base = self.evidence.hypothesis_of(base.draft.base)
+        return max(factor, LEAST_COST)
 
     def run(
         self, draft: HypothesisDraft, hypothesis: int | None, phase: Phase, seed: int, priority: float, *, stop: bool

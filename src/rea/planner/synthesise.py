@@ -8,6 +8,7 @@ from dataclasses import replace
 from rea.domain.hypothesis import HypothesisDraft, Source
 from rea.planner.worth import expected_best
 
+LEAST_COST = 0.05  # what a run is taken to cost at least, in baseline runs
 DIVERSITY = 0.6  # what the next hypothesis of a mechanism is worth beside one already chosen
 
 
@@ -18,7 +19,7 @@ def score(draft: HypothesisDraft, noise: float) -> float:
     its aim and the engineers' weight. Thompson sampling would draw from the same beliefs; the expectation is preferred
     because it is the same at every look and can be read in a plan.
     """
-    return draft.weight * draft.aim * expected_best(draft.effect, noise) / max(draft.cost_factor, 0.05)
+    return draft.weight * draft.aim * expected_best(draft.effect, noise) / max(draft.cost_factor, LEAST_COST)
 
 
 def merge(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[HypothesisDraft, ...]:
