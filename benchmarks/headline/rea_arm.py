@@ -141,7 +141,7 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
     shutil.rmtree(desk.home, ignore_errors=True)
     shutil.copytree(bench.trainer.folder, desk.code, ignore=_left_out)
     toml = desk.code / "rea.toml"
-    toml.write_text(described(toml.read_text(encoding="utf-8"), fields(bench.data(task))), encoding="utf-8")
+    toml.write_text(described(toml.read_text(encoding="utf-8"), task.name, fields(bench.data(task))), encoding="utf-8")
     import yaml
 
     config = whole(baseline.config, bench.trainer.neutral, bench.data(task))
@@ -153,13 +153,15 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
     commit_all(desk.code, "REA may work here")
 
 
-def described(toml: str, known: frozenset[str]) -> str:
+def described(toml: str, name: str, known: frozenset[str]) -> str:
     """The rea.toml of a task: this Python trains, and the knobs are those of `space.every_knob`, so that both sides
-    search the same space. Those that the baseline was tuned in are marked so. known: the fields of the data.
+    search the same space. Those that the baseline was tuned in are marked so. name: of the codebase, one for each task,
+    because what an experiment of the same codebase showed counts as seen here. known: the fields of the data.
     """
     import tomlkit
 
     document: Any = tomlkit.parse(toml)
+    document["codebase"]["name"] = name
     document["codebase"]["python"] = sys.executable
     knobs = document["knobs"]
     for name in list(knobs):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from rea.domain.insight import ExperimentRecord
 from rea.domain.states import CampaignState, PauseReason
 from support.desk import within_limit
 
@@ -281,3 +282,24 @@ def test_whoever_stops_waiting_is_told_that_the_campaign_goes_on(desk):
         said = process.stderr.read()
         assert process.wait() == 130
     assert "C-1 goes on" in said and "`rea status C-1 --watch`" in said and "Traceback" not in said
+
+
+def test_experiments_are_carried_to_another_store_once(desk):
+    def measured(number):
+        told = {"technique": "embedding-l2", "roles": {"embedding_l2": 1e-4}, "values": {"embedding_l2": 0.0}}
+        found = {"effect": 0.01 * number, "se": 0.002, "outcome": "supported", "seeds": 2, "context": {"rows": 1000}}
+        return ExperimentRecord(None, codebase="theirs", campaign=1, hypothesis=number, round=1, **told, **found)
+
+    store = desk.workspace().store
+    store.import_experiments([measured(1), measured(2)], file="a.jsonl", by="ann", at=5.0, trust=1.0)
+    file, other = desk.home / "insights.jsonl", {"REA_STORE": f"sqlite:///{desk.home / 'other.db'}"}
+    assert "2 experiments" in desk.call("insights", "export", str(file)).stdout
+    assert "2 experiments added, 0 known already" in desk.rea("insights", "import", str(file), env=other).stdout
+    assert "0 experiments added, 2 known already" in desk.rea("insights", "import", str(file), env=other).stdout
+    assert "2 experiments" in desk.rea("insights", "embedding-l2", env=other).stdout
+
+    file.write_text(file.read_text() + "{broken\n")
+    refused = desk.rea("insights", "import", str(file), env=other)
+    assert refused.returncode == 2 and f"{file}, line 4" in refused.stderr and "Traceback" not in refused.stderr
+    taken = desk.rea("insights", "import", str(file), "--skip-bad", env=other)
+    assert taken.returncode == 0 and "1 lines skipped" in taken.stdout

@@ -116,7 +116,7 @@ def test_rea_and_the_tuner_of_all_knobs_search_the_same_space(tmp_path: Path):
     for text in (TOML.read_text(), CROSSING):
         path.write_text(text)
         for known in (frozenset[str](), frozenset({"user", "ad"}), frozenset({"user", "ad", "slot"})):
-            written = tomllib.loads(rea_arm.described(text, known))
+            written = tomllib.loads(rea_arm.described(text, "ours", known))
             whole = space.every_knob(path, known)
             assert set(written["knobs"]) == set(whole)
             choices = {name: tuple(knob["choices"]) for name, knob in written["knobs"].items() if "choices" in knob}
