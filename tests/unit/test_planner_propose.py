@@ -111,3 +111,16 @@ def test_an_ensemble_costs_what_its_members_do() -> None:
     card = replace(card, avoid_when=())
     found = propose([card], replace(CODEBASE, knobs=(knob,)), {"members": 1}, (), learn((), [card], "ours"), CONTEXT)
     assert [draft.cost_factor for draft in found.drafts] == [3.0, 2.0]
+
+
+@pytest.mark.parametrize(("best", "epochs"), [(9.0, 12), (18.0, 24), (20.0, None), (None, None)])
+def test_a_schedule_is_laid_over_the_epochs_that_training_used(best: float | None, epochs: int | None) -> None:
+    schedule = Knob("schedule", "lr_schedule", KnobType.STR, choices=("constant", "cosine", "plateau"))
+    knobs = (schedule, Knob("epochs", "epochs", KnobType.INT, 1, 30))
+    card = replace(techniques()[0], settings=({"lr_schedule": "cosine"}, {"lr_schedule": "plateau"}), requires={})
+    card = replace(card, avoid_when=())
+    context = {} if best is None else {"epochs_to_best": best}
+    values = {"schedule": "constant", "epochs": 30}
+    found = propose([card], replace(CODEBASE, knobs=knobs), values, (), learn((), [card], "ours"), context).drafts
+    laid = {"schedule": "cosine"} if epochs is None else {"schedule": "cosine", "epochs": epochs}
+    assert [draft.treatment.overrides for draft in found] == [laid, {"schedule": "plateau"}]

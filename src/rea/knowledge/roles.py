@@ -26,6 +26,7 @@ class Role:
     patterns: tuple[re.Pattern[str], ...]
     after_training: bool = False  # its effect is in no curve, only in the final metrics
     multiplies_cost: bool = False  # training takes in proportion to it
+    spans_training: bool = False  # laid over all epochs that are asked for, even where training stops before
 
 
 @cache
@@ -47,6 +48,7 @@ def load_roles() -> Mapping[str, Role]:
                 patterns=tuple(re.compile(pattern) for pattern in entry["patterns"]),
                 after_training=entry.get("after_training", False),
                 multiplies_cost=entry.get("multiplies_cost", False),
+                spans_training=entry.get("spans_training", False),
             )
             for name, entry in tomllib.loads(text).items()
         }

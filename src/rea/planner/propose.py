@@ -26,6 +26,10 @@ AGAIN = 0.25  # share of an effect that is left to gain where the incumbent has 
 # What a step away from values that a tuner chose may still gain, as shares of its mean and of its spread.
 TUNED_MEAN, TUNED_SD = 0.2, 0.6
 AVOIDED = 0.5  # strength of a symptom from which on a technique that it speaks against is left out
+# Epochs over those to the best reading: from the first ratio on training has stopped early, and then a schedule is laid
+# over the second.
+STOPPED_EARLY, OVER_THE_BEST = 1.6, 1.3
+REACTIVE = "plateau"  # the schedule that waits for the validation to stall, however long the run
 STEP = 0.5  # doubt about a step measured in this codebase beside another incumbent, as a share of its size
 RECALLED = 3  # treatments recalled from insights that no card describes
 
@@ -93,7 +97,8 @@ def _from_technique(
         aim = UNMATCHED
     aim *= 1.0 - max((shown[name].strength for name in technique.avoid_when if name in shown), default=0.0)
     drafts = []
-    for rank, treatment in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
+    for rank, stated in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
+        treatment = _laid_over_the_run(stated, codebase, values, context)
         setting, now = _by_role(treatment.overrides, codebase), _by_role(values, codebase)
         known = effect(technique, context, insights, setting=setting, now=now)
         # What experiments in a like context showed already includes how well the technique is aimed.
@@ -135,6 +140,25 @@ def _from_technique(
 def _by_role(settings: Mapping[str, Scalar], codebase: Codebase) -> dict[str, Scalar]:
     roles = {knob.name: knob.role for knob in codebase.knobs if knob.role}
     return {roles[name]: value for name, value in settings.items() if name in roles}
+
+
+def _laid_over_the_run(
+    treatment: Treatment, codebase: Codebase, values: Mapping[str, Scalar], context: Context
+) -> Treatment:
+    """The treatment with as many epochs as its schedule needs, where training has stopped long before all are over.
+
+    A rate that falls over thirty epochs has hardly fallen when early stopping ends a run after the tenth.
+    """
+    roles, epochs, best = load_roles(), codebase.by_role("epochs"), context.get("epochs_to_best")
+    known = {knob.name: roles.get(knob.role or "") for knob in codebase.knobs}
+    set_ = [(known.get(name), value) for name, value in treatment.overrides.items()]
+    spans = any(role is not None and role.spans_training and value != REACTIVE for role, value in set_)
+    if not spans or epochs is None or epochs.name in treatment.overrides or not isinstance(best, int | float):
+        return treatment
+    now, enough = values.get(epochs.name, epochs.default), math.ceil(OVER_THE_BEST * best)
+    if not isinstance(now, int | float) or now < STOPPED_EARLY * best or not epochs.allows(enough):
+        return treatment
+    return Treatment({**treatment.overrides, epochs.name: enough}, treatment.patch)
 
 
 def _cost(technique: Technique, treatment: Treatment, codebase: Codebase, values: Mapping[str, Scalar]) -> float:
