@@ -11,7 +11,7 @@ from rea.domain.plan import Part
 from rea.domain.states import HypothesisState, Phase
 from rea.domain.treatment import Treatment
 from rea.planner import joint
-from rea.planner.situation import Advance, Situation, further_seeds, judge, start
+from rea.planner.situation import Advance, Situation, further_seeds, judge, outbid, start
 
 LEANING = 0.6  # probability of being better from which a tested hypothesis joins a combination
 SURE = 0.55  # the same for one that was not tested alone
@@ -46,7 +46,7 @@ def combination(situation: Situation) -> Advance:
         return Advance(done=True)
     if situation.budget_open and len(arms) < most_sets(situation):
         draft = next_set(situation, len(arms))
-        if draft is not None and situation.price(draft) <= allowance:
+        if draft is not None and situation.price(draft) <= allowance and not outbid(situation, draft):
             return Advance(hypotheses=(draft,))
     if open_runs:
         return Advance()

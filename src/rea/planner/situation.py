@@ -18,10 +18,11 @@ from rea.domain.treatment import Treatment
 from rea.knowledge.roles import load_roles
 from rea.planner.evidence import Evidence
 from rea.planner.fidelity import earliest
+from rea.planner.joint import ADDED
 from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
 from rea.planner.profile import stop_limits
-from rea.planner.synthesise import LEAST_COST
-from rea.planner.worth import information
+from rea.planner.synthesise import LEAST_COST, rank
+from rea.planner.worth import expected_best, information
 
 MOST_RETESTED = 3  # arms that may get a further seed at once
 
@@ -158,6 +159,26 @@ class Situation:
             walltime_s=walltime(predicted, plan.rules, limit_s),
             stop_limits=limits,
         )
+
+
+def outbid(situation: Situation, draft: HypothesisDraft) -> bool:
+    """Whether a hypothesis that waits for its first run is worth more than this draft, and a round is left to run it.
+
+    What a phase does not spend is there for the next validation. A run of the draft is worth what it is expected to add
+    to the best of today, one of a hypothesis alone what it is expected to add to the baseline, less what is lost where
+    both go together.
+    """
+    evidence = situation.evidence
+    if situation.round >= evidence.plan.rounds or not situation.budget_open:
+        return False
+    waiting = [h.draft for h in situation.of_kind(HypothesisKind.SINGLE) if h.state is _H.PROPOSED]
+    best = max((value for _, value in rank(waiting, evidence.run_sd)), default=0.0)
+    over = evidence.total(draft.base)
+    gain = Belief(over.mean + draft.effect.mean, draft.effect.sd)
+    incumbent = evidence.incumbent()
+    other = max(0.0, evidence.total(incumbent.draft.full).mean) if incumbent is not None else 0.0
+    added = expected_best(gain, evidence.run_sd, other) - other
+    return ADDED * best > added / situation.runs(draft)
 
 
 def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:
