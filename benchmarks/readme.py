@@ -14,12 +14,36 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    for name, table in (("campaigns", campaigns), ("null", null), ("speed", speed)):
+    for name, table in (("headline", headline), ("campaigns", campaigns), ("null", null), ("speed", speed)):
         path = RESULTS / f"{name}.json"
         body = table(json.loads(path.read_text())) if path.exists() else "No figures yet."
         begin, end = f"<!-- results:begin {name}.json -->", f"<!-- results:end {name}.json -->"
         text = re.sub(f"{begin}.*?{end}", lambda _, b=f"{begin}\n{body}\n{end}": b, text, flags=re.DOTALL)
     readme.write_text(text, encoding="utf-8")
+
+
+def headline(found: dict[str, Any]) -> str:
+    """Gains by task and arm, their mean over the tasks that the arm has, and REA beside the best other arm."""
+    summary = found["summary"]
+    tasks, arms = summary["tasks"], sorted(summary["by_task"], key=lambda arm: (arm.startswith("rea-"), arm))
+    arms = [arm for arm in arms if arm != "pooled"]
+    lines = ["| arm | " + " | ".join(f"`{task}`" for task in tasks) + " | mean |"]
+    lines.append("| :-- |" + " --: |" * (len(tasks) + 1))
+    for arm in arms:
+        own, mean = summary["by_task"][arm], summary["arms"][arm]
+        cells = [f"{own[task]['gain']:+.2%} ± {own[task]['se']:.2%}" if task in own else "–" for task in tasks]
+        whole = f"{mean['mean_gain']:+.2%} ± {mean['se']:.2%}" if len(own) == len(tasks) else "–"
+        lines.append("| " + " | ".join([arm, *cells, whole]) + " |")
+    told = []
+    words_of = {"ratio_cold": "without earlier experiments", "ratio_warm": "with those of the other models"}
+    for name, words in words_of.items():
+        one = summary[name]
+        if one is not None:
+            told.append(
+                f"REA {words}: {one['mean']:+.2%} on average over {len(one['tasks'])} models, {one['ratio']:.1f} times "
+                f"the best other arm's {max(one['best_other_mean'], one['floor']):+.2%} ({one['best_other']})."
+            )
+    return "\n".join([*lines, "", *told])
 
 
 def campaigns(found: dict[str, Any]) -> str:

@@ -44,9 +44,17 @@ def gather(bench: Bench, wanted: Sequence[Task]) -> dict[str, Any]:
         "baselines": baselines,
         "verdicts": [verdict.as_record() for verdict in found],
         "summary": summary,
+        **short(summary),
         "trainer": bench.trainer.digest,
         **stamp(),
     }
+
+
+def short(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures that the whole is about: REA over the best other arm, and on how many tasks it is not worse."""
+    ratios = {name: summary[name] and summary[name]["ratio"] for name in ("ratio_cold", "ratio_warm")}
+    not_worse = summary["tasks_not_worse_cold"]
+    return {**ratios, "tasks_not_worse": sum(not_worse.values()), "tasks_compared": len(not_worse)}
 
 
 def write(bench: Bench, wanted: Sequence[Task]) -> str:
