@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.headline.configs import Scalar
-from benchmarks.headline.space import Range, Space
+from benchmarks.headline.space import Range, Space, is_on
 
 FIRST_RUNG = 2  # epochs before Hyperband may end a run: after one, curves rank configurations no better than chance
 
@@ -78,7 +78,8 @@ class OptunaSearch:
             pruner = optuna.pruners.HyperbandPruner(min_resource=FIRST_RUNG, max_resource=epochs, reduction_factor=3)
         # Hyperband deals trials out to its brackets by the study's name.
         self.study = optuna.create_study(study_name="headline", sampler=sampler, pruner=pruner)
-        self.study.enqueue_trial(dict(first))
+        switched = [name for name, knob in space.items() if isinstance(knob, Range) and knob.switch]
+        self.study.enqueue_trial({**first, **{is_on(name): bool(first[name]) for name in switched}})
         self.space, self.prunes = space, tuner.prunes
         self.trial: Any = None
         self.decided: dict[int, bool] = {}

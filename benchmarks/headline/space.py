@@ -13,14 +13,19 @@ from benchmarks.headline.configs import Scalar
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Whole numbers or real numbers from low to high, both ends included."""
+    """Whole numbers or real numbers from low to high, both ends included. switch: 0 turns the thing off, so whether it
+    is on is drawn by itself: between real numbers a plain draw would never be off.
+    """
 
     low: float
     high: float
     whole: bool = False
     log: bool = False
+    switch: bool = False
 
     def draw(self, trial: Any, name: str) -> Scalar:
+        if self.switch and not trial.suggest_categorical(is_on(name), [False, True]):
+            return 0
         if self.whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
@@ -61,7 +66,8 @@ USUAL: Space = {
 
 
 def every_knob(toml: Path, fields: frozenset[str]) -> Space:
-    """All knobs of a rea.toml with their ranges, but those whose role is settled.
+    """All knobs of a rea.toml with their ranges, but those whose role is settled. Numbers of the usual space keep its
+    range and scale; others that may be 0 have a switch.
 
     Options of feature crosses that name a field the data do not have would only fail; they are left out, and with them
     a knob that has one option left. Raises ValueError for a knob with neither choices nor a range.
@@ -82,10 +88,17 @@ def every_knob(toml: Path, fields: frozenset[str]) -> Space:
                 space[name] = Choice(options)
         elif "range" in knob:
             low, high = knob["range"]
-            space[name] = Range(low, high, whole=knob.get("type") == "int", log=bool(knob.get("log")))
+            usual, whole = USUAL.get(name), knob.get("type") == "int"
+            own = Range(low, high, whole=whole, log=bool(knob.get("log")), switch=low == 0)
+            space[name] = usual if isinstance(usual, Range) else own
         else:
             raise ValueError(f'{toml}: knob "{name}" has neither choices nor a range')
     return space
+
+
+def is_on(name: str) -> str:
+    """What a tuner calls the switch of a knob."""
+    return f"{name} is on"
 
 
 def usable(crosses: Iterable[str], fields: frozenset[str]) -> tuple[str, ...]:

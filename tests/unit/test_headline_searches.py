@@ -55,7 +55,7 @@ def test_every_knob_of_the_codebase_is_in_the_whole_space_but_calibration_and_ch
     path.write_text(CROSSING)
     whole = space.every_knob(path, frozenset({"user", "ad"}))
     assert whole == {
-        "optim.lr": space.Range(1e-4, 1e-1, log=True),
+        "optim.lr": space.USUAL["optim.lr"],
         "train.epochs": space.Range(1, 30, whole=True),
         "model.wide_part": space.Choice((False, True)),
         "features.crosses": space.Choice(("", "user*ad")),
@@ -122,6 +122,18 @@ def test_rea_and_the_tuner_of_all_knobs_search_the_same_space(tmp_path: Path):
             choices = {name: tuple(knob["choices"]) for name, knob in written["knobs"].items() if "choices" in knob}
             assert choices == {name: whole[name].options for name in choices}
             assert written["codebase"]["python"] == sys.executable
+
+
+def test_what_may_be_off_is_off_half_of_the_time_and_a_search_begins_where_it_is_told_to():
+    knobs = {"l2": space.Range(0.0, 1.0, switch=True), "pairs": space.Range(0, 8, whole=True, switch=True)}
+    for first in ({"l2": 0.0, "pairs": 3}, {"l2": 0.5, "pairs": 0}):
+        one = search.open_search(search.Tuner("random"), knobs, first, 0, 12, Path())
+        asked = []
+        for _ in range(200):
+            asked.append(one.ask())
+            one.tell(1.0, pruned=False)
+        assert asked[0] == first
+        assert all(50 < sum(values[name] == 0 for values in asked) < 150 for name in knobs)
 
 
 def test_an_ablation_is_an_arm_of_its_own():
@@ -329,7 +341,7 @@ def test_a_full_benchmark_holds_each_search_once_and_only_campaigns_are_alone(tm
 
     bench = Bench(tmp_path, trainer.Trainer(tmp_path, "", NEUTRAL), tmp_path / "results", tmp_path / "baselines")
     every = [*search.TUNERS, rea_arm.COLD, rea_arm.WARM]
-    whole = run._units(bench, list(tasks.TASKS.values()), run.STAGES, every, [])
+    whole = run._units(bench, list(tasks.TASKS.values()), run.STAGES, every, [], 2)
     assert len({one.name for one in whole}) == len(whole) == len(tasks.TASKS) * (1 + 9 + 4 + 1)
     assert {one.name.split()[1].rpartition("-")[0] for one in whole if one.alone} == {rea_arm.COLD, rea_arm.WARM}
     assert {one.name.split()[1] for one in whole if one.last} == {"verdict"}
