@@ -12,7 +12,7 @@ from benchmarks.headline.bench import Baseline, Bench
 from benchmarks.headline.configs import Scalar
 from benchmarks.headline.journal import Journal, Record, same
 from benchmarks.headline.search import TUNERS, Tuner, open_search
-from benchmarks.headline.space import USUAL, Space, every_knob, inside, numeric
+from benchmarks.headline.space import USUAL, Space, consistent, every_knob, inside, numeric
 from benchmarks.headline.tasks import Task, fields
 
 BUDGET_RUNS = 25  # an arm's budget, in mean CPU-seconds of the baseline
@@ -94,7 +94,7 @@ def budget(bench: Bench, task: Task, baseline: Baseline, journal: Journal, runs:
 
 def space_of(bench: Bench, tuner: Tuner, task: Task) -> Space:
     if tuner.space == "all":
-        return every_knob(bench.trainer.folder / "rea.toml", fields(bench.data(task)))
+        return every_knob(bench.trainer.folder / "rea.toml", fields(bench.data(task)), task.idle)
     return numeric(USUAL) if tuner.space == "numeric" else USUAL
 
 
@@ -138,7 +138,7 @@ def _search(
     trials: list[Record] = []
     account, run_s = Account(budget_s), budget_s / BUDGET_RUNS
     while account.affords(expected(trials, run_s), reserve(trials, run_s)):
-        config = bench.config({**start, **search.ask()})
+        config = bench.config({**start, **consistent(search.ask())})
         if len(trials) < len(done):
             record = replayed(journal, done[len(trials)], config)
             for epoch, ne in enumerate(record["curve"], 1):

@@ -141,7 +141,7 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
     shutil.rmtree(desk.home, ignore_errors=True)
     shutil.copytree(bench.trainer.folder, desk.code, ignore=_left_out)
     toml = desk.code / "rea.toml"
-    toml.write_text(described(toml.read_text(encoding="utf-8"), task.name, fields(bench.data(task))), encoding="utf-8")
+    toml.write_text(described(toml.read_text(encoding="utf-8"), task, fields(bench.data(task))), encoding="utf-8")
     import yaml
 
     config = whole(baseline.config, bench.trainer.neutral, bench.data(task))
@@ -153,26 +153,28 @@ def set_up(bench: Bench, task: Task, baseline: Baseline, desk: Desk) -> None:
     commit_all(desk.code, "REA may work here")
 
 
-def described(toml: str, name: str, known: frozenset[str]) -> str:
+def described(toml: str, task: Task, known: frozenset[str]) -> str:
     """The rea.toml of a task: this Python trains, and the knobs are those of `space.every_knob`, so that both sides
-    search the same space. Those that the baseline was tuned in are marked so. name: of the codebase, one for each task,
-    because what an experiment of the same codebase showed counts as seen here. known: the fields of the data.
+    search the same space. Those that the baseline was tuned in are marked so. The codebase has the task's name, because
+    what an experiment of the same codebase showed counts as seen here. known: the fields of the data.
     """
     import tomlkit
 
     document: Any = tomlkit.parse(toml)
-    document["codebase"]["name"] = name
+    document["codebase"]["name"] = task.name
     document["codebase"]["python"] = sys.executable
     knobs = document["knobs"]
     for name in list(knobs):
-        if knobs[name].get("role") in SETTLED:
+        if name in task.idle or knobs[name].get("role") in SETTLED:
             del knobs[name]
-        elif knobs[name].get("role") == CROSSES and "choices" in knobs[name]:
+            continue
+        if knobs[name].get("role") == CROSSES and "choices" in knobs[name]:
             options = usable(knobs[name]["choices"], known)
             if len(options) > 1:
                 knobs[name]["choices"] = list(options)
             else:
                 del knobs[name]
+                continue
         if name in USUAL:
             knobs[name]["tuned"] = True
     return tomlkit.dumps(document)

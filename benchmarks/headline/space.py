@@ -65,18 +65,18 @@ USUAL: Space = {
 }
 
 
-def every_knob(toml: Path, fields: frozenset[str]) -> Space:
-    """All knobs of a rea.toml with their ranges, but those whose role is settled. Numbers of the usual space keep its
-    range and scale; others that may be 0 have a switch.
+def every_knob(toml: Path, fields: frozenset[str], idle: frozenset[str] = frozenset()) -> Space:
+    """All knobs of a rea.toml with their ranges, but those that are `idle` or whose role is settled.
 
-    Options of feature crosses that name a field the data do not have would only fail; they are left out, and with them
-    a knob that has one option left. Raises ValueError for a knob with neither choices nor a range.
+    Numbers of the usual space keep its range and scale; others that may be 0 have a switch. Options of feature crosses
+    that name a field the data do not have would only fail; they are left out, and with them a knob that has one option
+    left. Raises ValueError for a knob with neither choices nor a range.
     """
     with toml.open("rb") as file:
         knobs = tomllib.load(file)["knobs"]
     space: dict[str, Range | Choice] = {}
     for name, knob in knobs.items():
-        if knob.get("role") in SETTLED:
+        if name in idle or knob.get("role") in SETTLED:
             continue
         if knob.get("type") == "bool":
             space[name] = Choice((False, True))
@@ -99,6 +99,12 @@ def every_knob(toml: Path, fields: frozenset[str]) -> Space:
 def is_on(name: str) -> str:
     """What a tuner calls the switch of a knob."""
     return f"{name} is on"
+
+
+def consistent(values: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The same with one average of weights where a draw has switched on two, which the trainer refuses."""
+    ema, swa = "optim.ema_decay", "optim.swa_from"
+    return {**values, swa: 0} if values.get(ema) and values.get(swa) else values
 
 
 def usable(crosses: Iterable[str], fields: frozenset[str]) -> tuple[str, ...]:

@@ -31,12 +31,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """data: a folder's name under the shared data, or a folder. start: settings that differ from base.yaml."""
+    """data: a folder's name under the shared data, or a folder. start: settings that differ from base.yaml.
+
+    idle: knobs that these data give nothing to act on, so that the trainer refuses them; no arm searches those.
+    """
 
     name: str
     data: str
     start: Mapping[str, Scalar]
     sample: Sample | None = field(default=None)
+    idle: frozenset[str] = frozenset()
 
 
 # As many epochs as the knob allows and some patience: a baseline ends when it has stopped improving, so that nobody
@@ -71,16 +75,28 @@ _ML1M: dict[str, Scalar] = {
     "train.batch_size": 1024,
 }
 _FRAPPE_ROWS = Sample(rows=(24_000, 24_000, None))
+_NO_NUMBERS = frozenset({"features.numeric_both"})
+_NO_PAIRS = frozenset({"features.target_pairs", "features.auto_crosses", "features.cross_min_count"})
+
+
+def _criteo(model: str, more: Mapping[str, Scalar] | None = None) -> Task:
+    start = {**_CRITEO, "model.interaction": model, **(more or {})}
+    return Task(f"criteo80k-{model}", "criteo80k", start, idle=_NO_PAIRS)
+
+
+def _frappe(model: str) -> Task:
+    return Task(f"frappe-{model}", "frappe", {**_FRAPPE, "model.interaction": model}, _FRAPPE_ROWS, _NO_NUMBERS)
+
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("criteo80k-widedeep", "criteo80k", {**_CRITEO, "model.interaction": "widedeep", "model.wide_part": True}),
-        Task("frappe-dcnv2", "frappe", {**_FRAPPE, "model.interaction": "dcnv2"}, _FRAPPE_ROWS),
-        Task("ml1m-deepfm", "ml1m", {**_ML1M, "model.interaction": "deepfm"}, Sample(units=400)),
-        Task("criteo80k-dlrm", "criteo80k", {**_CRITEO, "model.interaction": "dlrm"}),
-        Task("frappe-finalmlp", "frappe", {**_FRAPPE, "model.interaction": "finalmlp"}, _FRAPPE_ROWS),
-        Task("criteo80k-dcnv2", "criteo80k", {**_CRITEO, "model.interaction": "dcnv2", "model.cross_rank": 32}),
+        _criteo("widedeep", {"model.wide_part": True}),
+        _frappe("dcnv2"),
+        Task("ml1m-deepfm", "ml1m", {**_ML1M, "model.interaction": "deepfm"}, Sample(units=400), _NO_NUMBERS),
+        _criteo("dlrm"),
+        _frappe("finalmlp"),
+        _criteo("dcnv2", {"model.cross_rank": 32}),
     )
 }
 

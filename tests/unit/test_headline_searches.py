@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,10 @@ def test_rea_and_the_tuner_of_all_knobs_search_the_same_space(tmp_path: Path):
     for text in (TOML.read_text(), CROSSING):
         path.write_text(text)
         for known in (frozenset[str](), frozenset({"user", "ad"}), frozenset({"user", "ad", "slot"})):
-            written = tomllib.loads(rea_arm.described(text, "ours", known))
-            whole = space.every_knob(path, known)
+            task = replace(tasks.TASKS["frappe-dcnv2"], idle=frozenset({"features.numeric_both"}))
+            written = tomllib.loads(rea_arm.described(text, task, known))
+            whole = space.every_knob(path, known, task.idle)
+            assert "features.numeric_both" not in whole
             assert set(written["knobs"]) == set(whole)
             choices = {name: tuple(knob["choices"]) for name, knob in written["knobs"].items() if "choices" in knob}
             assert choices == {name: whole[name].options for name in choices}
