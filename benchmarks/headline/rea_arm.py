@@ -98,8 +98,10 @@ def run_rea(
 ) -> Record:
     """One campaign from wherever it stands, and what it ended with, appended to its journal.
 
-    The budget is that of the tuners' arms. REA charges wall time, which is CPU-seconds and waiting, so
-    the machine must have nothing else to do. Raises CommandError when a command fails or the campaign cannot go on.
+    REA is given as many baseline runs as the tuners' arms, by its own measure of one, and charges wall time, which is
+    CPU-seconds and waiting, so the machine must have nothing else to do. What its jobs took of the processor is on
+    record beside the tuners' budget, evaluations included. Raises CommandError when a command fails or the campaign
+    cannot go on.
     """
     name = name_of(arm, without)
     journal = bench.journal(task, f"{name}-{seed}")
@@ -114,7 +116,9 @@ def run_rea(
         (desk.home / "ready").touch()
     budget_s = budget(bench, task, baseline, journal, runs)
     load = os.getloadavg()[0]
-    final = drive(desk, planning(desk, budget_s, seed, without))
+    plan = planning(desk, runs, seed, without)
+    final = drive(desk, plan)
+    cpu_s = cpu_seconds(desk)
     # Those on record already are of a call that was killed while it wrote them down.
     written = sum("phase" in record for record in journal.records)
     for record in harvested(bench, baseline, desk)[written:]:
@@ -124,13 +128,13 @@ def run_rea(
             **ended(bench, baseline, desk),
             "budget_s": budget_s,
             "spent_s": final["spent_s"],
-            "overshoot_s": max(0.0, final["spent_s"] - budget_s),
-            "cpu_s": cpu_seconds(desk),
+            "overshoot_s": max(0.0, cpu_s - budget_s),
+            "cpu_s": cpu_s,
             "load": round(load, 2),
             "trials": sum(final["runs"].values()),
             "runs_by_state": {state: count for state, count in final["runs"].items() if count},
             "without": sorted(without),
-            "seeded": "--seed" in planning(desk, budget_s, seed, without),
+            "seeded": "--seed" in plan,
             "trainer": bench.trainer.digest,
         }
     )
@@ -193,9 +197,9 @@ def inherit(bench: Bench, task: Task, desk: Desk, seed: int) -> None:
         desk.call("insights", "import", str(file))
 
 
-def planning(desk: Desk, budget_s: float, seed: int, without: Sequence[str]) -> list[str]:
+def planning(desk: Desk, runs: float, seed: int, without: Sequence[str]) -> list[str]:
     """The words of the plan command; the search's seed only where this REA has one."""
-    words = ["plan", "--config", CONFIG, "--budget", f"{budget_s:.0f}s", "--json"]
+    words = ["plan", "--config", CONFIG, "--budget", f"{runs:g}r", "--json"]
     known = desk.call("plan", "--help").stdout
     if re.search(r"--seed\b", known):
         words += ["--seed", str(training_seed(seed))]
