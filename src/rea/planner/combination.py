@@ -17,7 +17,6 @@ LEANING = 0.6  # probability of being better from which a tested hypothesis join
 SURE = 0.55  # the same for one that was not tested alone
 MOST_UNTESTED = 1  # of those, in one combination: what nobody tried may break it
 MOST_PARTS = 7
-DEAR = 1.5  # cost factor from which a part waits for the last set of the last round: what follows trains at its price
 SETS_SHARE = 0.7  # of the phase's budget; the rest tests its best again
 DRAWS = 12  # samples in which a set that is new is looked for
 
@@ -46,8 +45,7 @@ def combination(situation: Situation) -> Advance:
     if Part.COMBINATION in situation.evidence.plan.rules.without:
         return Advance(done=True)
     if situation.budget_open and len(arms) < most_sets(situation):
-        last = situation.round >= situation.evidence.plan.rounds and len(arms) + 1 >= most_sets(situation)
-        draft = next_set(situation, len(arms), dear=last)
+        draft = next_set(situation, len(arms))
         if draft is not None and situation.price(draft) <= allowance and not outbid(situation, draft):
             return Advance(hypotheses=(draft,))
     if open_runs:
@@ -64,14 +62,10 @@ def most_sets(situation: Situation) -> int:
     return max(1, math.floor(SETS_SHARE * planned.budget_s / situation.evidence.plan.baseline.device_s))
 
 
-def next_set(situation: Situation, count: int, *, dear: bool) -> HypothesisDraft | None:
-    """The next combination worth a run, or None where every set that offers itself is known.
-
-    `dear`: whether parts may join that make training much longer.
-    """
+def next_set(situation: Situation, count: int) -> HypothesisDraft | None:
+    """The next combination worth a run, or None where every set that offers itself is known."""
     evidence = situation.evidence
     candidates = [h for h in situation.of_kind(HypothesisKind.SINGLE) if _joins(situation, h)]
-    candidates = [h for h in candidates if dear or h.draft.cost_factor < DEAR]
     if len(candidates) < 2:
         return None
     known = {h.draft.full.key() for h in evidence.hypotheses}

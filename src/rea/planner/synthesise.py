@@ -8,26 +8,18 @@ from dataclasses import replace
 from rea.domain.hypothesis import HypothesisDraft, Source
 from rea.planner.worth import expected_best
 
-# What is chosen is trained again at its own price, by further seeds and by two pairs of a confirmation at least; half
-# of those, because about every second run that promises something is chosen.
-TRAINED_AGAIN = 1.0
 LEAST_COST = 0.05  # what a run is taken to cost at least, in baseline runs
 DIVERSITY = 0.6  # what the next hypothesis of a mechanism is worth beside one already chosen
 
 
 def score(draft: HypothesisDraft, noise: float) -> float:
-    """What one run of it is expected to add to the model that is launched, per baseline run that it costs by and by.
+    """What one run of it is expected to add to the model that is launched, per baseline run of cost.
 
     That is the mean of its gain where the run shows one and zero where it does not, by a reading with this noise, times
     its aim and the engineers' weight. Thompson sampling would draw from the same beliefs; the expectation is preferred
     because it is the same at every look and can be read in a plan.
     """
-    return draft.weight * draft.aim * expected_best(draft.effect, noise) / burden(draft.cost_factor)
-
-
-def burden(cost_factor: float) -> float:
-    """What testing a hypothesis costs, in baseline runs, with what a dearer one makes of every run that follows."""
-    return max(cost_factor, LEAST_COST) + TRAINED_AGAIN * max(0.0, cost_factor - 1.0)
+    return draft.weight * draft.aim * expected_best(draft.effect, noise) / max(draft.cost_factor, LEAST_COST)
 
 
 def merge(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[HypothesisDraft, ...]:
