@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks.headline.baselines import SEEDS, best, replayed
@@ -76,19 +77,23 @@ def pick(trials: Sequence[Record], confirmations: Sequence[Record]) -> tuple[dic
     return dict(config), ne, -seeds
 
 
-def budget(bench: Bench, task: Task, baseline: Baseline, journal: Journal, runs: float = BUDGET_RUNS) -> float:
+def budget(
+    bench: Bench, task: Task, baseline: Baseline, journal: Journal, runs: float = BUDGET_RUNS, beside: int = 1
+) -> float:
     """The arm's CPU-seconds: `runs` times the baseline's mean, at the machine's present pace.
 
     How much a second of processor gets done depends on what else runs: caches and memory are shared. So the baseline is
     trained once more when an arm begins, with a seed whose cost is known, and all arms get the same work done whenever
-    they run. That training is on record and charged to nobody.
+    they run. That training is on record and charged to nobody. beside: how many of it run at once, where an arm that
+    has the machine for itself trains as many.
     """
     found = next((record for record in journal.records if record["purpose"] == "pace"), None)
     if found is None:
-        outcome = bench.trainer.train(baseline.config, bench.data(task), SEEDS[0])
-        found = journal.append(
-            {"purpose": "pace", "cpu_s": round(outcome.cpu_s, 3), "pace": outcome.cpu_s / baseline.first_s}
-        )
+        data = bench.data(task)
+        with ThreadPoolExecutor(beside) as pool:
+            outcomes = list(pool.map(lambda _: bench.trainer.train(baseline.config, data, SEEDS[0]), range(beside)))
+        cpu_s = statistics.fmean(outcome.cpu_s for outcome in outcomes)
+        found = journal.append({"purpose": "pace", "cpu_s": round(cpu_s, 3), "pace": cpu_s / baseline.first_s})
     return runs * baseline.cpu_s * found["pace"]
 
 

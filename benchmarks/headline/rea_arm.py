@@ -24,6 +24,7 @@ from benchmarks.headline.trainer import LEFT_OUT, commit_all
 
 COLD, WARM = "rea-cold", "rea-warm"
 SEEDS = 2
+SLOTS = 2  # of the launcher in the trainer's rea.toml
 ABLATIONS = ("insights", "techniques", "diagnosis", "stop-rule", "combination", "confirmation")
 CONFIG = "configs/benchmark.yaml"
 POLL_S = 5.0
@@ -114,7 +115,7 @@ def run_rea(
         if arm == WARM:
             inherit(bench, task, desk, seed)
         (desk.home / "ready").touch()
-    budget_s = budget(bench, task, baseline, journal, runs)
+    budget_s = budget(bench, task, baseline, journal, runs, beside=SLOTS)
     load = os.getloadavg()[0]
     plan = planning(desk, runs, seed, without)
     final = drive(desk, plan)
