@@ -18,7 +18,7 @@ from rea.domain.technique import Level, Prior, Technique
 from rea.insights.censoring import censored
 from rea.insights.estimate import effect
 from rea.insights.features import FACTS, features
-from rea.insights.fit import BETWEEN, Fit, believed, fit, without
+from rea.insights.fit import BETWEEN, FORMAT, Fit, fit, without
 from rea.insights.interaction import interaction, lost_share
 from rea.insights.similarity import FLOOR, similarity
 from rea.insights.snapshot import Insights, learn
@@ -276,8 +276,8 @@ def test_a_codebase_taken_out_of_a_fit_leaves_what_was_there_without_it() -> Non
     own = [record(0.004, roles={"x": v}, values={"x": "off"}) for v in ("low", "high")]
     cells = gather([*others, *own])
     whole = fit(technique, cells)
-    (left,) = believed([without(whole, [c for c in cells if c.codebase == "c"])])
-    (fresh,) = believed([fit(technique, gather(others))])
+    (left,) = without([whole], [[c for c in cells if c.codebase == "c"]])
+    fresh = fit(technique, gather(others)).belief
     row = [1.0, *([0.0] * len(whole.settings)), *features(HERE)]
     plain = [1.0, *([0.0] * (len(fresh.mean) - len(features(HERE)) - 1)), *features(HERE)]
     # The weights of the grid were found with that codebase: equal but for those.
@@ -288,7 +288,7 @@ def test_a_fit_is_the_same_after_storage_and_an_older_format_is_made_anew() -> N
     made = fit(card(), gather([record(0.01, codebase="d"), record(-0.02, codebase="e", outcome="pruned")]))
     again = Fit.from_bytes(made.to_bytes())
     assert again is not None and again.to_bytes() == made.to_bytes()
-    assert Fit.from_bytes(made.to_bytes().replace(b'"format": 2', b'"format": 1')) is None
+    assert Fit.from_bytes(made.to_bytes().replace(b'"format": %d' % FORMAT, b'"format": 1')) is None
     assert Fit.from_bytes(made.to_bytes()[:-8]) is None
 
 

@@ -15,7 +15,7 @@ Gelman & Hill, Data Analysis Using Regression and Multilevel/Hierarchical Models
 contexts τ and its shares are not assumed: τ has a log-normal prior around what its level is known for, and
 (τ, ρ, ψ) are integrated over a grid by their marginal likelihood (Röver, J. Statist. Softw. 2020), so that few contexts
 leave τ, and with it every interval, wide. Given a grid point all is normal: precisions add up over codebases, each by a
-Woodbury identity, and a codebase can be taken out of a fit exactly.
+Woodbury identity, and by another a codebase is taken out of a fit exactly, at the cost of its own few cells.
 
 Robustness. A cell that lies more than two standard deviations from what is believable (`_believable`) is believed less,
 until it is two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree
@@ -33,12 +33,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rea.domain import hypothesis
-from rea.domain.codec import canonical, digest
+from rea.domain.codec import digest
 from rea.domain.hypothesis import CONFLICT
-from rea.domain.insight import Cell, Context
+from rea.domain.insight import Cell, Context, ContextValue
 from rea.domain.technique import Level, Prior, Technique
 from rea.insights.censoring import censored
 from rea.insights.features import FAMILIES, WIDTH, features
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-FORMAT = 2  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
+FORMAT = 3  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
 # How much a technique's effect varies from data set to data set (relative NE, standard deviation), before experiments
 # tell. Estimates: over BARS' sets the spread within one model's own grid runs from 0.0006 AUC (Criteo) to 0.009
 # (MovieLens), about 0.1 % to 1.6 % of NE, and what a feature or a structure is worth depends most on the data.
@@ -59,95 +60,110 @@ SHARES = ((0.1, 0.1), (0.1, 0.4), (0.4, 0.1), (0.4, 0.4), (0.7, 0.1))  # grid of
 UNLIKELY = 4.0  # natural logarithms below the likeliest point, from which on a grid point does not matter
 KEPT = 6  # grid points that a fit keeps, the likeliest
 SETTINGS = 8  # settings with a parameter of their own, those tried in most cells
+FEW = 3  # bits of a count of rows: fits with up to seven of them are worked on together
 MANY = 8  # codebases from which on they, and not the card, say what is believable
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A fit as one normal per parameter vector: mean (p), covariance (p × p), and what comes on top of it in a new
+    place: variance between codebases, of a setting, and of what a context does not say. Exact in mean and variance."""
+
+    mean: Array
+    cov: Array
+    between: float  # E (1 − ρ − ψ)τ²
+    setting: float  # E ψτ²/2
+    open: float  # E ρτ²
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A technique's posterior from all codebases, in natural parameters per grid point.
+    """A technique's posterior from all codebases: `belief`, and the normals per grid point that it is the mixture of.
 
-    With G grid points and p = 1 + settings + WIDTH: `weight` (G), `tau` (G), `rho` (G), `psi` (G), `precision`
-    (G × p × p), `shift` (G × p, precision times the mean's distance from the prior's), `cavity_mean` (p) and
-    `cavity_cov` (p × p): the belief that bounds were turned into normals beside. `believable` is the variance around
-    the card's mean beyond which a cell is believed less. `contexts` counts experiments that could be trained and could
-    not, by (family, decade of rows). `n` counts experiments.
+    With G grid points and p = 1 + settings + WIDTH: `grid` (4 × G), the points' weight, τ, ρ and ψ; `normals`
+    (G × (1 + p) × p), of each its mean and below it its covariance; `cavity` ((1 + p) × p), in the same way the belief
+    that bounds were turned into normals beside. `believable` is the variance around the card's mean beyond which a cell
+    is believed less. `contexts` counts experiments that could be trained and could not, by (family, decade of rows).
+    `n` counts experiments.
     """
 
     technique: str
     prior: Prior
     level: Level
     settings: tuple[str, ...]
-    weight: Array
-    tau: Array
-    rho: Array
-    psi: Array
-    precision: Array
-    shift: Array
-    cavity_mean: Array
-    cavity_cov: Array
+    belief: Belief
+    grid: Array
+    normals: Array
+    cavity: Array
     believable: float
     contexts: Mapping[tuple[str, int], tuple[float, float]]
     n: int
     codebases: int
 
     def to_bytes(self) -> bytes:
-        """A line of JSON and the arrays as float64, little-endian."""
+        """A line of JSON, its length a multiple of eight, and the arrays as float64, little-endian."""
         import numpy as np
 
+        belief = self.belief
         head = {
             "format": FORMAT,
             "technique": self.technique,
             "prior": [self.prior.mean, self.prior.sd, self.prior.basis],
             "level": self.level.value,
             "settings": self.settings,
-            "grid": len(self.weight),
+            "grid": len(self.normals),
+            "new": [belief.between, belief.setting, belief.open],
             "believable": self.believable,
-            "contexts": [[*key, *value] for key, value in sorted(self.contexts.items())],
+            "families": [family for family, _ in self.contexts],
+            "decades": [decade for _, decade in self.contexts],
             "n": self.n,
             "codebases": self.codebases,
         }
-        arrays = [self.weight, self.tau, self.rho, self.psi, self.precision, self.shift]
-        flat = np.concatenate([np.ravel(a) for a in (*arrays, self.cavity_mean, self.cavity_cov)])
-        return json.dumps(head).encode() + b"\n" + flat.astype("<f8").tobytes()
+        line = json.dumps(head).encode()
+        counts = np.array(list(self.contexts.values()), dtype=float)
+        arrays = [belief.mean, belief.cov, self.cavity, self.grid, self.normals, counts]
+        flat = np.concatenate([np.ravel(a) for a in arrays])
+        return line + b" " * (-(len(line) + 1) % 8) + b"\n" + flat.astype("<f8").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Fit | None:
-        """The fit, or None where another release wrote it."""
+        """The fit, its arrays views of `data`, or None where another release wrote it."""
         import numpy as np
 
-        line, _, rest = data.partition(b"\n")
-        head = json.loads(line)
+        start = data.index(b"\n") + 1
+        head = json.loads(data[:start])
         if head["format"] != FORMAT:
             return None
         g, p = head["grid"], 1 + len(head["settings"]) + WIDTH
-        flat = np.frombuffer(rest, "<f8")
-        if len(flat) != 4 * g + g * p * p + g * p + p + p * p:
+        places = list(zip(head["families"], head["decades"], strict=True))
+        one, grid, normals = (1 + p) * p, 4 * g, g * (1 + p) * p
+        flat = np.frombuffer(data, "<f8", offset=start)
+        if len(flat) != 2 * one + grid + normals + 2 * len(places):
             return None
-        ends = np.cumsum([g, g, g, g, g * p * p, g * p, p])
-        weight, tau, rho, psi, precision, shift, mean, cov = np.split(flat, ends)
+        belief, cavity = flat[: 2 * one].reshape(2, 1 + p, p)
+        rest = flat[2 * one :]
+        counts = rest[grid + normals :].reshape(-1, 2).tolist()
         return cls(
-            head["technique"],
-            Prior(*head["prior"]),
-            Level(head["level"]),
-            tuple(head["settings"]),
-            weight,
-            tau,
-            rho,
-            psi,
-            precision.reshape(g, p, p),
-            shift.reshape(g, p),
-            mean,
-            cov.reshape(p, p),
-            head["believable"],
-            {(family, decade): (good, bad) for family, decade, good, bad in head["contexts"]},
-            head["n"],
-            head["codebases"],
+            technique=head["technique"],
+            prior=Prior(*head["prior"]),
+            level=Level(head["level"]),
+            settings=tuple(head["settings"]),
+            belief=Belief(belief[0], belief[1:], *head["new"]),
+            grid=rest[:grid].reshape(4, g),
+            normals=rest[grid : grid + normals].reshape(g, 1 + p, p),
+            cavity=cavity,
+            believable=head["believable"],
+            contexts=dict(zip(places, map(tuple, counts), strict=True)),
+            n=head["n"],
+            codebases=head["codebases"],
         )
 
 
 def card_key(technique: Technique) -> str:
     """Digest of what a fit takes from its card, and of the model: another card or release makes a fit anew."""
-    return digest(canonical([FORMAT, technique.name, technique.level, technique.effect]))[:16]
+    prior = technique.effect
+    taken = (str(FORMAT), technique.name, technique.level.value, repr(prior.mean), repr(prior.sd), prior.basis)
+    return digest("\0".join(taken))[:16]
 
 
 def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
@@ -160,7 +176,8 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     base = BETWEEN[technique.level]
     grid = [(base * tau, rho, psi) for tau in TAUS for rho, psi in SHARES]
     tau, rho, psi = (np.array(column) for column in zip(*grid, strict=True))
-    design = _design(cells, settings)
+    number = {name: i for i, name in enumerate(settings)}
+    design = _design(cells, [number.get(cell.setting, -1) for cell in cells], len(settings))
     measured = _Measured.of(cells, design)
     believable, prior = _believable(measured, technique), _prior(measured, technique)
     # The prior of τ is centred so that its mean square is that of its level.
@@ -185,90 +202,155 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     weight = np.exp(np.array([found[g][2] - best for g in kept]))
     weight = weight / weight.sum()
     a, c = np.array([found[g][0] for g in kept]), np.array([found[g][1] for g in kept])
-    mean, cov = _mixture(weight, a, c, prior.mean)
-    fitted = Fit(
-        technique.name,
-        prior,
-        technique.level,
-        settings,
-        weight,
-        tau[kept],
-        rho[kept],
-        psi[kept],
-        a,
-        c,
-        mean,
-        cov,
-        believable,
-        _contexts(cells),
-        sum(cell.n + cell.failed + cell.pruned for cell in cells),
-        len({cell.codebase for cell in cells}),
+    kept_tau, kept_rho, kept_psi = tau[kept], rho[kept], psi[kept]
+    mean, cov = _solved(a, c, prior.mean)
+    belief_mean, belief_cov = _mixture(weight, mean, cov)
+    cavity = np.vstack([belief_mean, belief_cov])
+    bounds = [i for i, cell in enumerate(cells) if cell.pruned]
+    if bounds:
+        rows = design[bounds]
+        sites, centres = _sites([cells[i] for i in bounds], rows, cavity, _extra(rows, kept_tau, kept_rho, kept_psi))
+        a += (sites[:, None, :] * rows.T) @ rows
+        c += (sites * (centres - prior.mean)) @ rows
+        mean, cov = _solved(a, c, prior.mean)
+        belief_mean, belief_cov = _mixture(weight, mean, cov)
+    square = weight * kept_tau**2
+    return Fit(
+        technique=technique.name,
+        prior=prior,
+        level=technique.level,
+        settings=settings,
+        belief=Belief(
+            belief_mean,
+            belief_cov,
+            float((square * (1 - kept_rho - kept_psi)).sum()),
+            float((square * kept_psi).sum()) / 2,
+            float((square * kept_rho).sum()),
+        ),
+        grid=np.array([weight, kept_tau, kept_rho, kept_psi]),
+        normals=np.concatenate([mean[:, None], cov], axis=1),
+        cavity=cavity,
+        believable=believable,
+        contexts=dict(sorted(_contexts(cells).items())),
+        n=experiments(cells),
+        codebases=len({cell.codebase for cell in cells}),
     )
-    return _with(fitted, [cell for cell in cells if cell.pruned], 1.0, bounds_only=True)
 
 
-def without(fitted: Fit, cells: Sequence[Cell]) -> Fit:
-    """The fit as it would be without these cells, all of one codebase. The weights of the grid stay."""
-    if not cells:
-        return fitted
-    less = dict(fitted.contexts)
-    for key, (good, bad) in _contexts(cells).items():
-        had = less.get(key, (0.0, 0.0))
-        less[key] = (max(had[0] - good, 0.0), max(had[1] - bad, 0.0))
-    told = sum(cell.n + cell.failed + cell.pruned for cell in cells)
-    left = _with(fitted, cells, -1.0, bounds_only=False)
-    return replace(left, contexts=less, n=fitted.n - told, codebases=fitted.codebases - 1)
+def experiments(cells: Sequence[Cell]) -> int:
+    """How many experiments are in the cells."""
+    return sum(cell.n + cell.failed + cell.pruned for cell in cells)
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
-    """A fit as one normal per parameter vector: mean (p), covariance (p × p), and what comes on top of it in a new
-    place: variance between codebases, of a setting, and of what a context does not say. Exact in mean and variance."""
-
-    mean: Array
-    cov: Array
-    between: float  # E (1 − ρ − ψ)τ²
-    setting: float  # E ψτ²/2
-    open: float  # E ρτ²
-
-
-def believed(fits: Sequence[Fit]) -> list[Belief]:
-    """Each fit's grid as one distribution with the same first two moments."""
-    beliefs = []
-    for f in fits:
-        mean, cov = _mixture(f.weight, f.precision, f.shift, f.prior.mean)
-        square = f.weight * f.tau**2
-        beliefs.append(
-            Belief(
-                mean,
-                cov,
-                float((square * (1 - f.rho - f.psi)).sum()),
-                float((square * f.psi).sum()) / 2,
-                float((square * f.rho).sum()),
-            )
-        )
-    return beliefs
+def without(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> list[Belief]:
+    """What each fit believes without its cells of one codebase, those at the same place in `taken`. The weights of the
+    grid stay."""
+    left = [f.belief for f in fits]
+    alike: dict[tuple[tuple[int, ...], int], list[int]] = {}
+    for i, (fitted, cells) in enumerate(zip(fits, taken, strict=True)):
+        rows = sum((cell.n > 0) + (cell.pruned > 0) for cell in cells)
+        if rows:
+            alike.setdefault((fitted.normals.shape, max(rows.bit_length(), FEW)), []).append(i)
+    # Techniques of one shape go through the algebra together: each alone is too small to be worth a call.
+    for places in alike.values():
+        some, cells_of = [fits[i] for i in places], [taken[i] for i in places]
+        for i, belief in zip(places, _taken_out(some, *_given(some, cells_of)), strict=True):
+            left[i] = belief
+    return left
 
 
-def vector(settings: Sequence[str], setting: str | None, context: Context) -> list[float]:
-    """The row of the design for one setting in one context: 1, the setting's place, φ."""
-    return [1.0, *(1.0 if name == setting else 0.0 for name in settings), *features(context)]
+def _given(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> tuple[Array, Array, Array]:
+    """What the cells of one codebase gave to each of F fits of one shape, as k rows: their designs (F × k × p), and per
+    grid point what they say of it (F × G × k) and how precisely (F × G × k × k).
 
-
-def _design(cells: Sequence[Cell], settings: Sequence[str]) -> Array:
+    A cell with gains and bounds is two rows. Fits with fewer than others have rows of zeros, which say nothing.
+    """
     import numpy as np
 
-    known: dict[int, tuple[float, ...]] = {}
-    place = {name: 1 + i for i, name in enumerate(settings)}
-    rows = np.zeros((len(cells), 1 + len(settings) + WIDTH))
+    told = [(i, cell) for i, cells in enumerate(taken) for cell in cells if cell.n]
+    bounds = [(i, cell) for i, cells in enumerate(taken) for cell in cells if cell.pruned]
+    places = [{name: place for place, name in enumerate(fitted.settings)} for fitted in fits]
+    n, both = len(told), [*told, *bounds]
+    used: Counter[int] = Counter()
+    slots = []
+    for i, _ in both:
+        slots.append(used[i])
+        used[i] += 1
+    cells = [cell for _, cell in both]
+    design = _design(cells, [places[i].get(cell.setting, -1) for i, cell in both], len(fits[0].settings))
+    whose, slot, most = np.array([i for i, _ in both]), np.array(slots), max(used.values())
+    grid = np.array([fitted.grid for fitted in fits])
+    tau, rho, psi = grid[:, 1], grid[:, 2], grid[:, 3]
+    rows, seen = np.zeros((len(fits), most, design.shape[1])), np.zeros((*tau.shape, most))
+    w, sites = np.zeros(seen.shape), np.zeros(seen.shape)
+    rows[whose, slot] = design
+    if told:
+        of, at = whose[:n], slot[:n]
+        m = _Measured.of(cells[:n], design[:n])
+        mean = np.array([fitted.prior.mean for fitted in fits])[of]
+        believable = np.array([fitted.believable for fitted in fits])[of]
+        w[of, :, at] = 1 / _noise(m, mean, believable, tau.T[:, of], rho.T[:, of], psi.T[:, of]).T
+        seen[of, :, at] = m.gain[:, None]
+    for i in dict.fromkeys(i for i, _ in bounds):
+        some = [place for place in range(n, len(both)) if both[place][0] == i]
+        extra = _extra(design[some], tau[i], rho[i], psi[i])
+        said, centres = _sites([cells[place] for place in some], design[some], fits[i].cavity, extra)
+        sites[i][:, slot[some]], seen[i][:, slot[some]] = said, centres
+    between = (1 - rho - psi) * tau**2
+    pull = between / (1 + between * w.sum(axis=2))
+    precision = -pull[:, :, None, None] * (w[..., :, None] * w[..., None, :])
+    precision[..., range(most), range(most)] += w + sites
+    return rows, seen, precision
+
+
+def _taken_out(fits: Sequence[Fit], rows: Array, seen: Array, precision: Array) -> list[Belief]:
+    """Beliefs of fits of one shape without what `_given` gave them.
+
+    With P the covariance per grid point, H the rows and W their precision, P without them is P + U M Uᵀ for U = P Hᵀ
+    and M = (I − W H U)⁻¹ W, and the mean moves by U M (H mean − y).
+    """
+    import numpy as np
+
+    count, grid, most = seen.shape
+    width = rows.shape[2]
+    weight, normals = np.array([fitted.grid[0] for fitted in fits]), np.array([fitted.normals for fitted in fits])
+    before, cov, h = normals[:, :, 0], normals[:, :, 1:], rows[:, None]
+    u = cov @ h.transpose(0, 1, 3, 2)
+    um = u @ np.linalg.solve(np.eye(most) - precision @ (h @ u), precision)
+    off = (h @ before[..., None])[..., 0] - seen
+    mean = before + (um @ off[..., None])[..., 0]
+    overall = (weight[:, None, :] @ mean)[:, 0]
+    spread = mean - overall[:, None, :]
+    mixed: Array = (weight[:, None, :] @ cov.reshape(count, grid, -1)).reshape(count, width, width)
+    # Σ over the grid of weight × U M Uᵀ is one product of p × Gk matrices.
+    side = (count, width, grid * most)
+    gained = (weight[:, :, None, None] * um).transpose(0, 2, 1, 3).reshape(side)
+    mixed += gained @ u.transpose(0, 2, 1, 3).reshape(side).transpose(0, 2, 1)
+    mixed += (spread * weight[:, :, None]).transpose(0, 2, 1) @ spread
+    return [replace(fitted.belief, mean=overall[i], cov=mixed[i]) for i, fitted in enumerate(fits)]
+
+
+def vector(settings: Sequence[str], setting: str | None, phi: Sequence[float]) -> list[float]:
+    """The row of the design for one setting in a context of features φ: 1, the setting's place, φ."""
+    return [1.0, *(1.0 if name == setting else 0.0 for name in settings), *phi]
+
+
+def _design(cells: Sequence[Cell], places: Sequence[int], settings: int) -> Array:
+    """Rows of the design. `places` says which of the settings with a parameter each cell has, −1: none of them."""
+    import numpy as np
+
+    # Cells of one context share the value itself where they came from a store.
+    contexts = {id(cell.context): cell.context for cell in cells}
+    number = {key: i for i, key in enumerate(contexts)}
+    rows = np.zeros((len(cells), 1 + settings + WIDTH))
+    if not cells:
+        return rows
+    phi = np.array([features(context) for context in contexts.values()])
     rows[:, 0] = 1.0
-    for i, cell in enumerate(cells):
-        # Cells of one context share the value itself where they came from a store.
-        if id(cell.context) not in known:
-            known[id(cell.context)] = features(cell.context)
-        rows[i, 1 + len(settings) :] = known[id(cell.context)]
-        if cell.setting in place:
-            rows[i, place[cell.setting]] = 1.0
+    rows[:, 1 + settings :] = phi[[number[id(cell.context)] for cell in cells]]
+    at = np.array(places)
+    named = np.flatnonzero(at >= 0)
+    rows[named, 1 + at[named]] = 1.0
     return rows
 
 
@@ -304,14 +386,13 @@ class _Measured:
         return cls(rows, gain, variance, unnamed, np.maximum(0.0, 1 - said), first)
 
 
-def _noise(m: _Measured, prior: Prior, believable: float, tau: Array, rho: Array, psi: Array) -> Array:
+def _noise(m: _Measured, mean: float | Array, believable: float | Array, tau: Array, rho: Array, psi: Array) -> Array:
     """Variance (grid × cells) of each cell beside μ, u, β and v_k: its own, the setting's, what its context leaves
-    open; or what makes it believable, where that is more."""
+    open; or what makes it believable, where that is more. τ, ρ and ψ are columns, or given for each cell."""
     import numpy as np
 
-    square = (tau**2)[:, None]
-    noise = m.variance + square * (psi[:, None] * m.unnamed + rho[:, None] * m.silent)
-    return np.asarray(np.maximum(noise, ((m.gain - prior.mean) / CONFLICT) ** 2 - believable))
+    noise = m.variance + tau**2 * (psi * m.unnamed + rho * m.silent)
+    return np.asarray(np.maximum(noise, ((m.gain - mean) / CONFLICT) ** 2 - believable))
 
 
 def _believable(m: _Measured, technique: Technique) -> float:
@@ -375,7 +456,7 @@ def _posterior(
     alone = np.full((len(tau), 1), 1 / prior.sd**2)
     of_setting, of_context = 2 / (psi[:, None] * square), 1 / (rho[:, None] * square)
     before = np.hstack([alone, of_setting * np.ones(settings), of_context * np.ones(WIDTH)])
-    noise = _noise(m, prior, believable, tau, rho, psi)
+    noise = _noise(m, prior.mean, believable, tau[:, None], rho[:, None], psi[:, None])
     a, c, fit_ = _sums(m, prior.mean, noise, (1 - rho - psi) * tau**2)
     a[:, np.arange(a.shape[1]), np.arange(a.shape[1])] += before
     chol = np.linalg.cholesky(a)
@@ -384,63 +465,77 @@ def _posterior(
     return a, c, -0.5 * (fit_ + logdet - np.log(before).sum(axis=1) - (half**2).sum(axis=1))
 
 
-def _mixture(weight: Array, precision: Array, shift: Array, mean: float) -> tuple[Array, Array]:
-    """Mean and covariance of the parameters over the grid."""
+def _solved(precision: Array, shift: Array, mean: float) -> tuple[Array, Array]:
+    """Mean and covariance of the parameters per grid point."""
     import numpy as np
 
     cov = np.linalg.inv(precision)
-    centre = np.einsum("gij,gj->gi", cov, shift)
+    centre = (cov @ shift[:, :, None])[:, :, 0]
     centre[:, 0] += mean
-    overall = weight @ centre
-    spread = centre - overall
+    return centre, cov
+
+
+def _mixture(weight: Array, mean: Array, cov: Array) -> tuple[Array, Array]:
+    """Mean and covariance of the parameters over the grid."""
+    import numpy as np
+
+    overall = weight @ mean
+    spread = mean - overall
     return overall, np.einsum("g,gij->ij", weight, cov) + (spread * weight[:, None]).T @ spread
 
 
-def _with(fitted: Fit, cells: Sequence[Cell], sign: float, *, bounds_only: bool) -> Fit:
-    """The fit with what these cells say added (+1) or taken out (−1)."""
+def _extra(rows: Array, tau: Array, rho: Array, psi: Array) -> Array:
+    """Variance (grid × cells) of a bound beside μ, u, β and its own."""
     import numpy as np
 
-    if not cells:
-        return fitted
-    cells = sorted(cells, key=lambda c: c.codebase)
-    design = _design(cells, fitted.settings)
-    measured = _Measured.of(cells, design)
-    a, c = fitted.precision.copy(), fitted.shift.copy()
-    if not bounds_only and len(measured.gain):
-        tau, rho, psi = fitted.tau, fitted.rho, fitted.psi
-        noise = _noise(measured, fitted.prior, fitted.believable, tau, rho, psi)
-        more, towards, _ = _sums(measured, fitted.prior.mean, noise, (1 - rho - psi) * tau**2)
-        a += sign * more
-        c += sign * towards
-    for i in (i for i, cell in enumerate(cells) if cell.pruned):
-        square = np.outer(design[i], design[i])
-        for g in range(len(fitted.weight)):
-            precision, centre = _site(cells[i], design[i], fitted, fitted.tau[g], fitted.rho[g], fitted.psi[g])
-            a[g] += sign * precision * square
-            c[g] += sign * precision * (centre - fitted.prior.mean) * design[i]
-    return replace(fitted, precision=a, shift=c)
+    silent = np.maximum(0.0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1))
+    square = tau**2
+    return np.asarray(((1 - rho - psi) * square + psi * square)[:, None] + (rho * square)[:, None] * silent)
 
 
-def _site(cell: Cell, row: Array, fitted: Fit, tau: float, rho: float, psi: float) -> tuple[float, float]:
-    """What a bound says of h·b as a normal: its precision and centre."""
-    here = hypothesis.Belief(
-        float(row @ fitted.cavity_mean), math.sqrt(max(float(row @ fitted.cavity_cov @ row), 1e-18))
-    )
-    extra = (1 - rho - psi) * tau**2 + psi * tau**2 + rho * tau**2 * max(0.0, 1 - float(row[-WIDTH:] @ row[-WIDTH:]))
-    after = censored(here, cell.bound, math.sqrt(cell.bound_variance + extra))
-    precision = 1 / after.sd**2 - 1 / here.sd**2
-    if precision <= 1e-9 / here.sd**2:
-        return 0.0, here.mean
-    return precision, (after.mean / after.sd**2 - here.mean / here.sd**2) / precision
+def _sites(cells: Sequence[Cell], rows: Array, cavity: Array, extra: Array) -> tuple[Array, Array]:
+    """What bounds say of h·b beside a belief (`Fit.cavity`), as normals: precisions and centres (grid × cells)."""
+    import numpy as np
+
+    precision, centre = np.zeros(extra.shape), np.empty(extra.shape)
+    means, variances = rows @ cavity[0], np.maximum(((rows @ cavity[1:]) * rows).sum(axis=1), 1e-18)
+    for i, (cell, m, v) in enumerate(zip(cells, means.tolist(), variances.tolist(), strict=True)):
+        here = hypothesis.Belief(m, math.sqrt(v))
+        for g, more in enumerate(extra[:, i].tolist()):
+            after = censored(here, cell.bound, math.sqrt(cell.bound_variance + more))
+            left = after.sd**2
+            said = 1 / left - 1 / v
+            known = said > 1e-9 / v
+            precision[g, i] = said if known else 0.0
+            centre[g, i] = (after.mean / left - m / v) / said if known else m
+    return precision, centre
 
 
 def place(context: Context) -> tuple[str, int]:
     """The coarse context that trainability is counted by: family, decade of training rows (−1: unknown)."""
-    given = "".join(c for c in str(context.get("model_family") or "").lower() if c.isalnum())
+    return _place(context.get("model_family"), context.get("rows"))
+
+
+@lru_cache(maxsize=8192, typed=True)
+def _place(model_family: ContextValue, rows: ContextValue) -> tuple[str, int]:
+    given = "".join(c for c in str(model_family or "").lower() if c.isalnum())
     family = next((name for name, names in FAMILIES.items() if given in names), given[:20])
-    rows = context.get("rows")
     number = isinstance(rows, int | float) and not isinstance(rows, bool) and math.isfinite(rows) and rows >= 1
     return family, round(math.log10(rows)) if number else -1  # type: ignore[arg-type]
+
+
+Counts = Mapping[tuple[str, int], tuple[float, float]]
+
+
+def counts_without(counts: Counts, cells: Sequence[Cell]) -> Counts:
+    """Counts by coarse context (`Fit.contexts`) less those of these cells."""
+    if not cells:
+        return counts
+    less = dict(counts)
+    for key, (good, bad) in _contexts(cells).items():
+        had = less.get(key, (0.0, 0.0))
+        less[key] = (max(had[0] - good, 0.0), max(had[1] - bad, 0.0))
+    return less
 
 
 def _contexts(cells: Sequence[Cell]) -> dict[tuple[str, int], tuple[float, float]]:
