@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rea.domain import hypothesis
@@ -166,20 +167,24 @@ def card_key(technique: Technique) -> str:
     return digest("\0".join(taken))[:16]
 
 
+_ORDER = attrgetter("codebase", "setting", "n", "weight", "moment", "failed", "pruned", "bound")
+
+
 def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     """Fit the model to the cells of a technique, in whatever order; without cells it is the prior."""
     import numpy as np
 
-    cells = sorted(cells, key=lambda c: (c.codebase, c.setting, c.n, c.weight, c.moment, c.failed, c.pruned, c.bound))
+    cells = sorted(cells, key=_ORDER)
     tried = Counter(cell.setting for cell in cells)
     settings = tuple(sorted(sorted(tried, key=lambda name: (-tried[name], name))[:SETTINGS]))
     base = BETWEEN[technique.level]
     grid = [(base * tau, rho, psi) for tau in TAUS for rho, psi in SHARES]
     tau, rho, psi = (np.array(column) for column in zip(*grid, strict=True))
     number = {name: i for i, name in enumerate(settings)}
-    design = _design(cells, [number.get(cell.setting, -1) for cell in cells], len(settings))
-    measured = _Measured.of(cells, design)
-    believable, prior = _believable(measured, technique), _prior(measured, technique)
+    seen, bounds = [cell for cell in cells if cell.n], [cell for cell in cells if cell.pruned]
+    measured, layout = _measured(seen, [number.get(cell.setting, -1) for cell in seen], len(settings))
+    codebases = len(layout.first)
+    believable, prior = _believable(measured, codebases, technique), _prior(measured, codebases, technique)
     # The prior of τ is centred so that its mean square is that of its level.
     log_prior = -0.5 * ((np.log(tau / base) + LOG_SD**2) / LOG_SD) ** 2
     found: dict[int, tuple[Array, Array, float]] = {}
@@ -188,7 +193,7 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
         fresh = [g for g in dict.fromkeys(places) if g not in found]
         for start in range(0, len(fresh), len(SHARES)):
             some = fresh[start : start + len(SHARES)]
-            a, c, logml = _posterior(measured, prior, believable, len(settings), tau[some], rho[some], psi[some])
+            a, c, logml = _posterior(measured, layout, prior, believable, tau[some], rho[some], psi[some])
             found.update({g: (a[i], c[i], float(log_prior[g] + logml[i])) for i, g in enumerate(some)})
 
     # Every other τ first, then what lies between those that matter: likelihoods over many cells are narrow.
@@ -206,10 +211,9 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
     mean, cov = _solved(a, c, prior.mean)
     belief_mean, belief_cov = _mixture(weight, mean, cov)
     cavity = np.vstack([belief_mean, belief_cov])
-    bounds = [i for i, cell in enumerate(cells) if cell.pruned]
     if bounds:
-        rows = design[bounds]
-        sites, centres = _sites([cells[i] for i in bounds], rows, cavity, _extra(rows, kept_tau, kept_rho, kept_psi))
+        rows = _design(bounds, [number.get(cell.setting, -1) for cell in bounds], len(settings))
+        sites, centres = _sites(bounds, rows, cavity, _extra(rows, kept_tau, kept_rho, kept_psi))
         a += (sites[:, None, :] * rows.T) @ rows
         c += (sites * (centres - prior.mean)) @ rows
         mean, cov = _solved(a, c, prior.mean)
@@ -286,7 +290,7 @@ def _given(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> tuple[Array,
     rows[whose, slot] = design
     if told:
         of, at = whose[:n], slot[:n]
-        m = _Measured.of(cells[:n], design[:n])
+        m = _Measured.of(cells[:n], design[:n, 1:-WIDTH].sum(axis=1) > 0, design[:n, -WIDTH:])
         mean = np.array([fitted.prior.mean for fitted in fits])[of]
         believable = np.array([fitted.believable for fitted in fits])[of]
         w[of, :, at] = 1 / _noise(m, mean, believable, tau.T[:, of], rho.T[:, of], psi.T[:, of]).T
@@ -339,51 +343,87 @@ def _design(cells: Sequence[Cell], places: Sequence[int], settings: int) -> Arra
     """Rows of the design. `places` says which of the settings with a parameter each cell has, −1: none of them."""
     import numpy as np
 
-    # Cells of one context share the value itself where they came from a store.
-    contexts = {id(cell.context): cell.context for cell in cells}
-    number = {key: i for i, key in enumerate(contexts)}
     rows = np.zeros((len(cells), 1 + settings + WIDTH))
-    if not cells:
-        return rows
-    phi = np.array([features(context) for context in contexts.values()])
     rows[:, 0] = 1.0
-    rows[:, 1 + settings :] = phi[[number[id(cell.context)] for cell in cells]]
-    at = np.array(places)
+    phi, numbers = _features(cells)
+    rows[:, 1 + settings :] = phi[numbers]
+    at = np.array(places, dtype=int)
     named = np.flatnonzero(at >= 0)
     rows[named, 1 + at[named]] = 1.0
     return rows
 
 
+def _features(cells: Sequence[Cell]) -> tuple[Array, list[int]]:
+    """The different φ that cells have, as rows, and which of them each cell has."""
+    import numpy as np
+
+    known: dict[int, int] = {}  # cells of one context share the value itself where they came from a store
+    found: dict[tuple[float, ...], int] = {}
+    numbers = []
+    for cell in cells:
+        number = known.get(id(cell.context))
+        if number is None:
+            number = known[id(cell.context)] = found.setdefault(features(cell.context), len(found))
+        numbers.append(number)
+    return np.array(list(found)).reshape(-1, WIDTH), numbers
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Observed cells in the order of their codebases: design (n × p), gains, variances, share of ψτ² that the setting's
-    parameter does not carry, share of ρτ² that the context leaves open; `first` marks where each codebase begins."""
+    """Observed cells: gains, variances, share of ψτ² that the setting's parameter does not carry, share of ρτ² that the
+    context leaves open."""
 
-    design: Array
     gain: Array
     variance: Array
     unnamed: Array
     silent: Array
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], named: Array, phi: Array) -> _Measured:
+        import numpy as np
+
+        gain, variance = np.array([cell.gain for cell in cells]), np.array([cell.variance for cell in cells])
+        return cls(gain, variance, np.where(named, 0.5, 1.0), np.maximum(0.0, 1 - (phi**2).sum(axis=1)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the cells of a technique are: in C contexts, each of one codebase, in the order of codebases.
+
+    `phi` (C × WIDTH); `first` marks where each codebase begins, `codebase` (C) is its number; `slot` (cells) is context
+    × (1 + settings) + place, 0 for a setting without a parameter of its own.
+    """
+
+    phi: Array
     first: Array
+    codebase: Array
+    slot: Array
+    settings: int
 
-    @classmethod
-    def of(cls, cells: Sequence[Cell], design: Array) -> _Measured:
+    def sums(self, values: Array) -> Array:
+        """Sums (grid × C × 1 + settings) over the cells of a context: of all, then of each setting."""
         import numpy as np
 
-        chosen = [i for i, cell in enumerate(cells) if cell.n]
-        rows = design[chosen]
-        seen = [cells[i] for i in chosen]
-        first = [i for i, cell in enumerate(seen) if i == 0 or cell.codebase != seen[i - 1].codebase]
-        gain, variance = np.array([c.gain for c in seen]), np.array([c.variance for c in seen])
-        return cls.build(rows, gain, variance, np.array(first, dtype=int))
+        shape = (len(self.phi), 1 + self.settings)
+        added = np.array([np.bincount(self.slot, row, math.prod(shape)).reshape(shape) for row in values])
+        added[:, :, 0] = added.sum(axis=2)
+        return added
 
-    @classmethod
-    def build(cls, rows: Array, gain: Array, variance: Array, first: Array) -> _Measured:
-        import numpy as np
 
-        said = (rows[:, -WIDTH:] ** 2).sum(axis=1)
-        unnamed = np.where(rows[:, 1:-WIDTH].sum(axis=1) > 0, 0.5, 1.0)
-        return cls(rows, gain, variance, unnamed, np.maximum(0.0, 1 - said), first)
+def _measured(cells: Sequence[Cell], places: Sequence[int], settings: int) -> tuple[_Measured, _Layout]:
+    """Observed cells in the order of their codebases; `places` as of `_design`."""
+    import numpy as np
+
+    phi, numbers = _features(cells)
+    contexts: dict[tuple[str, int], int] = {}
+    of = [contexts.setdefault((c.codebase, i), len(contexts)) for c, i in zip(cells, numbers, strict=True)]
+    codebases: dict[str, int] = {}
+    whose = np.array([codebases.setdefault(name, len(codebases)) for name, _ in contexts], dtype=int)
+    first = np.flatnonzero(np.diff(whose, prepend=-1))
+    at = np.array(places, dtype=int)
+    slot = np.array(of, dtype=int) * (1 + settings) + 1 + at
+    layout = _Layout(phi[[i for _, i in contexts]], first, whose, slot, settings)
+    return _Measured.of(cells, at >= 0, phi[numbers]), layout
 
 
 def _noise(m: _Measured, mean: float | Array, believable: float | Array, tau: Array, rho: Array, psi: Array) -> Array:
@@ -395,7 +435,7 @@ def _noise(m: _Measured, mean: float | Array, believable: float | Array, tau: Ar
     return np.asarray(np.maximum(noise, ((m.gain - mean) / CONFLICT) ** 2 - believable))
 
 
-def _believable(m: _Measured, technique: Technique) -> float:
+def _believable(m: _Measured, codebases: int, technique: Technique) -> float:
     """The variance around the card's mean that true effects are believed to have: the card's and its level's; from
     MANY codebases on that of the bulk of what was measured, by median and median absolute deviation, if that is more.
 
@@ -403,7 +443,7 @@ def _believable(m: _Measured, technique: Technique) -> float:
     """
     prior = technique.effect
     usual = prior.sd**2 + BETWEEN[technique.level] ** 2
-    if len(m.first) < MANY:
+    if codebases < MANY:
         return usual
     middle, spread = _bulk(m)
     return max(usual, (middle - prior.mean) ** 2 + spread**2)
@@ -417,37 +457,61 @@ def _bulk(m: _Measured) -> tuple[float, float]:
     return middle, 1.4826 * float(np.median(np.abs(m.gain - middle)))
 
 
-def _prior(m: _Measured, technique: Technique) -> Prior:
+def _prior(m: _Measured, codebases: int, technique: Technique) -> Prior:
     """The card's prior, which gives way where the median over MANY codebases or more contradicts it: no card, however
     narrow, outvotes what many measured."""
     card = technique.effect
-    if len(m.first) < MANY:
+    if codebases < MANY:
         return card
     middle, spread = _bulk(m)
-    wide = hypothesis.Belief(card.mean, card.sd).widened(middle, 1.2533 * spread / math.sqrt(len(m.first)))
+    wide = hypothesis.Belief(card.mean, card.sd).widened(middle, 1.2533 * spread / math.sqrt(codebases))
     return Prior(card.mean, wide.sd, card.basis)
 
 
-def _sums(m: _Measured, mean: float, noise: Array, between: Array) -> tuple[Array, Array, Array]:
-    """Per grid point Σ HᵀV⁻¹H, Σ HᵀV⁻¹r, and rᵀV⁻¹r + log det V, for V = diag(noise) + between within a codebase."""
+def _sums(m: _Measured, at: _Layout, mean: float, noise: Array, between: Array) -> tuple[Array, Array, Array]:
+    """Per grid point Σ HᵀV⁻¹H, Σ HᵀV⁻¹r, and rᵀV⁻¹r + log det V, for V = diag(noise) + between within a codebase.
+
+    All cells of a context have its φ, so contexts are summed over and not cells. With f the sum of w h over a context's
+    cells, W of their w, and g the sum of f over its codebase times `pull`, Σ HᵀV⁻¹H is Σ f hᵀ − g fᵀ over contexts, and
+    as the latter part of f is W φ, that part of it is Σ (f − W g) φᵀ.
+    """
     import numpy as np
 
-    g, p = len(between), m.design.shape[1]
+    e, p = 1 + at.settings, 1 + at.settings + WIDTH
     if not len(m.gain):
-        return np.zeros((g, p, p)), np.zeros((g, p)), np.zeros(g)
+        return np.zeros((len(between), p, p)), np.zeros((len(between), p)), np.zeros(len(between))
     w, r = 1 / noise, m.gain - mean
-    scaled = m.design * w[:, :, None]
-    total = np.add.reduceat(w, m.first, axis=1)
+    weighed, pulled = at.sums(w), at.sums(w * r)
+    alone = weighed[:, :, :1]
+    f = np.empty((*weighed.shape[:2], p))
+    f[:, :, :e] = weighed
+    np.multiply(alone, at.phi, out=f[:, :, e:])
+    h, y, several = f, pulled[:, :, 0], len(at.first) < len(at.phi)
+    if several:
+        h, y = np.add.reduceat(f, at.first, axis=1), np.add.reduceat(y, at.first, axis=1)
+    total = h[:, :, 0]
     pull = between[:, None] / (1 + between[:, None] * total)
-    h, y = np.add.reduceat(scaled, m.first, axis=1), np.add.reduceat(w * r, m.first, axis=1)
-    a = scaled.transpose(0, 2, 1) @ m.design - (h * pull[:, :, None]).transpose(0, 2, 1) @ h
-    c = scaled.transpose(0, 2, 1) @ r - ((pull * y)[:, None, :] @ h)[:, 0]
+    c = np.concatenate([pulled.sum(axis=1), pulled[:, :, 0] @ at.phi], axis=1) - ((pull * y)[:, None, :] @ h)[:, 0]
+    a = np.empty((len(between), p, p))
+    if several:
+        h, share = h[:, at.codebase], pull[:, at.codebase, None]
+        left = f - alone * share * h
+    else:
+        share = pull[:, :, None]
+        left = f * (1 - alone * share)
+    a[:, :, e:] = left.transpose(0, 2, 1) @ at.phi
+    a[:, e:, :e] = a[:, :e, e:].transpose(0, 2, 1)
+    a[:, :e, :e] = -(h[:, :, :e] * share).transpose(0, 2, 1) @ weighed
+    of_setting = weighed.sum(axis=1)
+    a[:, 0, :e] += of_setting
+    a[:, 1:e, 0] += of_setting[:, 1:]
+    a[:, range(1, e), range(1, e)] += of_setting[:, 1:]
     quadratic = (w * r * r).sum(axis=1) - (pull * y * y).sum(axis=1)
     return a, c, quadratic + np.log(noise).sum(axis=1) + np.log1p(between[:, None] * total).sum(axis=1)
 
 
 def _posterior(
-    m: _Measured, prior: Prior, believable: float, settings: int, tau: Array, rho: Array, psi: Array
+    m: _Measured, at: _Layout, prior: Prior, believable: float, tau: Array, rho: Array, psi: Array
 ) -> tuple[Array, Array, Array]:
     """Per grid point the precision, the shift and the log marginal likelihood but for a constant."""
     import numpy as np
@@ -455,9 +519,9 @@ def _posterior(
     square = (tau**2)[:, None]
     alone = np.full((len(tau), 1), 1 / prior.sd**2)
     of_setting, of_context = 2 / (psi[:, None] * square), 1 / (rho[:, None] * square)
-    before = np.hstack([alone, of_setting * np.ones(settings), of_context * np.ones(WIDTH)])
+    before = np.hstack([alone, of_setting * np.ones(at.settings), of_context * np.ones(WIDTH)])
     noise = _noise(m, prior.mean, believable, tau[:, None], rho[:, None], psi[:, None])
-    a, c, fit_ = _sums(m, prior.mean, noise, (1 - rho - psi) * tau**2)
+    a, c, fit_ = _sums(m, at, prior.mean, noise, (1 - rho - psi) * tau**2)
     a[:, np.arange(a.shape[1]), np.arange(a.shape[1])] += before
     chol = np.linalg.cholesky(a)
     half = np.linalg.solve(chol, c[:, :, None])[:, :, 0]
@@ -539,12 +603,16 @@ def counts_without(counts: Counts, cells: Sequence[Cell]) -> Counts:
 
 
 def _contexts(cells: Sequence[Cell]) -> dict[tuple[str, int], tuple[float, float]]:
-    counted: dict[tuple[str, int], tuple[float, float]] = {}
-    known: dict[int, tuple[str, int]] = {}  # cells of one context share the value itself where they came from a store
+    seen: dict[int, list[float]] = {}  # cells of one context share the value itself where they came from a store
     for cell in cells:
-        where = known.get(id(cell.context))
-        if where is None:
-            where = known[id(cell.context)] = place(cell.context)
+        sums = seen.get(id(cell.context))
+        if sums is None:
+            sums = seen[id(cell.context)] = [0.0, 0.0]
+        sums[0] += cell.n + cell.pruned
+        sums[1] += cell.failed
+    counted: dict[tuple[str, int], tuple[float, float]] = {}
+    for key, context in {id(cell.context): cell.context for cell in cells}.items():
+        where = place(context)
         good, bad = counted.get(where, (0.0, 0.0))
-        counted[where] = (good + cell.n + cell.pruned, bad + cell.failed)
+        counted[where] = (good + seen[key][0], bad + seen[key][1])
     return counted

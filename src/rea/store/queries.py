@@ -195,9 +195,9 @@ class Queries:
         if techniques is not None:
             wanted = wanted.where(table.c.technique.in_(_any_of(techniques)))
         if codebase is not None:
-            wanted = wanted.where(table.c.codebase == codebase)
+            wanted = wanted.where(table.c.codebase == codebase).order_by(table.c.key)
         # One context is that of many cells and one start of many more: each text is read once.
-        rows = self._connection.execute(wanted.order_by(table.c.key)).all()
+        rows = self._connection.execute(wanted).all()
         keys = sorted({row[4] for row in rows})
         contexts: dict[str, Context] = {}
         for first in range(0, len(keys), 500):
