@@ -317,21 +317,29 @@ def _taken_out(fits: Sequence[Fit], rows: Array, seen: Array, precision: Array) 
 
     count, grid, most = seen.shape
     width = rows.shape[2]
-    weight, normals = np.array([fitted.grid[0] for fitted in fits]), np.array([fitted.normals for fitted in fits])
-    before, cov, h = normals[:, :, 0], normals[:, :, 1:], rows[:, None]
-    u = cov @ h.transpose(0, 1, 3, 2)
-    um = u @ np.linalg.solve(np.eye(most) - precision @ (h @ u), precision)
-    off = (h @ before[..., None])[..., 0] - seen
-    mean = before + (um @ off[..., None])[..., 0]
+    weight = np.array([fitted.grid[0] for fitted in fits])
+    before = np.array([fitted.normals[:, 0] for fitted in fits])
+    # H mean and U in one product, without a copy of the covariances, which are most of what is known.
+    both = [fitted.normals.reshape(-1, width) @ h.T for fitted, h in zip(fits, rows, strict=True)]
+    found = np.array(both).reshape(count, grid, 1 + width, most)
+    expected, u = found[:, :, 0], found[:, :, 1:]
+    um = u @ np.linalg.solve(np.eye(most) - precision @ (rows[:, None] @ u), precision)
+    mean = before + (um @ (expected - seen)[..., None])[..., 0]
     overall = (weight[:, None, :] @ mean)[:, 0]
-    spread = mean - overall[:, None, :]
-    mixed: Array = (weight[:, None, :] @ cov.reshape(count, grid, -1)).reshape(count, width, width)
-    # Σ over the grid of weight × U M Uᵀ is one product of p × Gk matrices.
+    # Σ over the grid of weight × P is the covariance of the whole less what its means differ by; Σ of weight × U M Uᵀ
+    # is one product of p × Gk matrices.
+    mixed = np.array([fitted.belief.cov for fitted in fits])
+    mixed -= _spread(weight, before - np.array([fitted.belief.mean for fitted in fits])[:, None])
     side = (count, width, grid * most)
     gained = (weight[:, :, None, None] * um).transpose(0, 2, 1, 3).reshape(side)
     mixed += gained @ u.transpose(0, 2, 1, 3).reshape(side).transpose(0, 2, 1)
-    mixed += (spread * weight[:, :, None]).transpose(0, 2, 1) @ spread
+    mixed += _spread(weight, mean - overall[:, None])
     return [replace(fitted.belief, mean=overall[i], cov=mixed[i]) for i, fitted in enumerate(fits)]
+
+
+def _spread(weight: Array, off: Array) -> Array:
+    """Covariance of means over the grid (… × G × p, as their distances from the mean of them all)."""
+    return (off * weight[..., None]).swapaxes(-1, -2) @ off
 
 
 def vector(settings: Sequence[str], setting: str | None, phi: Sequence[float]) -> list[float]:
@@ -544,8 +552,7 @@ def _mixture(weight: Array, mean: Array, cov: Array) -> tuple[Array, Array]:
     import numpy as np
 
     overall = weight @ mean
-    spread = mean - overall
-    return overall, np.einsum("g,gij->ij", weight, cov) + (spread * weight[:, None]).T @ spread
+    return overall, np.einsum("g,gij->ij", weight, cov) + _spread(weight, mean - overall)
 
 
 def _extra(rows: Array, tau: Array, rho: Array, psi: Array) -> Array:
