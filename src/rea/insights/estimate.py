@@ -147,12 +147,12 @@ def _elsewhere(
 
     rows = np.array([vector(known.settings, key, phi) for key, phi in asked])
     means, variances = (rows @ belief.mean).tolist(), ((rows @ belief.cov) * rows).sum(axis=1).tolist()
+    silent = np.maximum(0.0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1)).tolist()
     found = []
-    for (key, phi), mean, variance in zip(asked, means, variances, strict=True):
+    for (key, _), mean, variance, unsaid in zip(asked, means, variances, silent, strict=True):
         named = known.settings.index(key) if key in known.settings else None
         setting = belief.setting + (belief.setting if named is None else float(belief.cov[1 + named, 1 + named]))
-        silent = max(0.0, 1 - sum(x * x for x in phi))
-        new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * silent
+        new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * unsaid
         found.append(_General(mean, variance + belief.between + new, setting))
     return found
 

@@ -115,7 +115,7 @@ class Fit:
             "grid": len(self.normals),
             "new": [belief.between, belief.setting, belief.open],
             "believable": self.believable,
-            "families": [family for family, _ in self.contexts],
+            "families": " ".join(family for family, _ in self.contexts),  # letters and digits alone: see `place`
             "decades": [decade for _, decade in self.contexts],
             "n": self.n,
             "codebases": self.codebases,
@@ -136,7 +136,8 @@ class Fit:
         if head["format"] != FORMAT:
             return None
         g, p = head["grid"], 1 + len(head["settings"]) + WIDTH
-        places = list(zip(head["families"], head["decades"], strict=True))
+        decades = head["decades"]
+        places = list(zip(head["families"].split(" "), decades, strict=True)) if decades else []
         one, grid, normals = (1 + p) * p, 4 * g, g * (1 + p) * p
         flat = np.frombuffer(data, "<f8", offset=start)
         if len(flat) != 2 * one + grid + normals + 2 * len(places):

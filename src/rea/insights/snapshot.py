@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rea.domain.insight import (
     Cell,
+    Context,
     Excess,
     ExperimentOutcome,
     ExperimentRecord,
@@ -139,8 +140,12 @@ def _view(fitted: Mapping[str, Fit], own: Mapping[str, Sequence[Cell]]) -> dict[
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
     """By technique, with gains in the unit of technique cards, in which they can be compared between data sets."""
     groups: dict[str, list[Cell]] = {}
+    units: dict[int, tuple[Context, float]] = {}  # by identity, which holds as long as the context is held
     for cell in cells:
-        groups.setdefault(cell.technique, []).append(cell.over(unit(cell.context)))
+        known = units.get(id(cell.context))
+        if known is None:
+            known = units[id(cell.context)] = cell.context, unit(cell.context)
+        groups.setdefault(cell.technique, []).append(cell.over(known[1]))
     return {name: tuple(group) for name, group in groups.items()}
 
 
