@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import pickle
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rea.domain.codec import dumps, loads
-from rea.domain.hypothesis import Belief
-from rea.domain.insight import Context, Effect, ExperimentRecord, gather, setting_key
+from rea.domain.hypothesis import CONFLICT, Belief
+from rea.domain.insight import Cell, Context, Effect, ExperimentRecord, gather, setting_key
 from rea.domain.technique import Level, Prior, Technique
 from rea.insights.censoring import censored
 from rea.insights.estimate import effect
-from rea.insights.features import FACTS, features
-from rea.insights.fit import BETWEEN, Fit, believed, fit, without
+from rea.insights.features import FACTS, WIDTH, features
+from rea.insights.fit import BETWEEN, FORMAT, SETTINGS, Fit, fit, vector, without
 from rea.insights.interaction import interaction, lost_share
 from rea.insights.similarity import FLOOR, similarity
 from rea.insights.snapshot import Insights, learn
@@ -276,19 +279,99 @@ def test_a_codebase_taken_out_of_a_fit_leaves_what_was_there_without_it() -> Non
     own = [record(0.004, roles={"x": v}, values={"x": "off"}) for v in ("low", "high")]
     cells = gather([*others, *own])
     whole = fit(technique, cells)
-    (left,) = believed([without(whole, [c for c in cells if c.codebase == "c"])])
-    (fresh,) = believed([fit(technique, gather(others))])
+    (left,) = without([whole], [[c for c in cells if c.codebase == "c"]])
+    fresh = fit(technique, gather(others)).belief
     row = [1.0, *([0.0] * len(whole.settings)), *features(HERE)]
     plain = [1.0, *([0.0] * (len(fresh.mean) - len(features(HERE)) - 1)), *features(HERE)]
     # The weights of the grid were found with that codebase: equal but for those.
     assert float(left.mean @ row) == pytest.approx(float(fresh.mean @ plain), abs=3e-4)
 
 
+def _likeliest(fitted: Fit) -> Fit:
+    """The fit with its likeliest grid point alone, which weights found with all cells do not blur."""
+    g = int(np.argmax(fitted.grid[0]))
+    grid, normals = fitted.grid[:, g : g + 1].copy(), fitted.normals[g : g + 1]
+    grid[0] = 1.0
+    return replace(
+        fitted, grid=grid, normals=normals, belief=replace(fitted.belief, mean=normals[0, 0], cov=normals[0, 1:])
+    )
+
+
+def _from_the_model(fitted: Fit, cells: Sequence[Cell]) -> tuple[Any, Any]:
+    """Mean and covariance of the parameters at the fit's one grid point, as one regression over all these cells."""
+    _, tau, rho, psi = fitted.grid[:, 0]
+    rows = np.array([vector(fitted.settings, c.setting, features(c.context)) for c in cells])
+    start = np.zeros(rows.shape[1])
+    start[0] = fitted.prior.mean
+    spread = [fitted.prior.sd**2] + [psi * tau**2 / 2] * len(fitted.settings) + [rho * tau**2] * WIDTH
+    gain, error = np.array([c.gain for c in cells]), np.array([c.variance for c in cells])
+    unnamed = np.array([0.5 if c.setting in fitted.settings else 1.0 for c in cells])
+    silent = np.maximum(0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1))
+    noise = error + tau**2 * (psi * unnamed + rho * silent)
+    noise = np.maximum(noise, ((gain - fitted.prior.mean) / CONFLICT) ** 2 - fitted.believable)
+    together = np.array([[one.codebase == other.codebase for other in cells] for one in cells])
+    whole = rows @ np.diag(spread) @ rows.T + np.diag(noise) + together * (1 - rho - psi) * tau**2
+    back = np.diag(spread) @ rows.T @ np.linalg.inv(whole)
+    return start + back @ (gain - rows @ start), np.diag(spread) - back @ rows @ np.diag(spread)
+
+
+@pytest.mark.parametrize("contexts_each", [1, 3])
+def test_a_fit_is_one_regression_over_its_cells_and_without_a_codebase_over_those_of_the_others(
+    contexts_each: int,
+) -> None:
+    source = random.Random(4)
+    values = [f"v{i}" for i in range(SETTINGS + 2)]  # two of them without a parameter of their own
+    made = [
+        record(source.gauss(0.002, 0.005), codebase=f"d{i}", context=where, roles={"x": source.choice(values)})
+        for i in range(12)
+        for where in [_context(source, f"d{i}") for _ in range(contexts_each)]
+        for _ in range(4)
+    ]
+    cells = gather(made)
+    fitted = _likeliest(fit(card(), cells))
+    mean, cov = _from_the_model(fitted, cells)
+    assert fitted.normals[0, 0] == pytest.approx(mean, rel=1e-6, abs=1e-10)
+    assert fitted.normals[0, 1:] == pytest.approx(cov, rel=1e-6, abs=1e-12)
+    (left,) = without([fitted], [[c for c in cells if c.codebase == "d3"]])
+    mean, cov = _from_the_model(fitted, [c for c in cells if c.codebase != "d3"])
+    assert left.mean == pytest.approx(mean, rel=1e-6, abs=1e-10)
+    assert left.cov == pytest.approx(cov, rel=1e-6, abs=1e-12)
+
+
+def test_what_is_left_of_a_fit_depends_neither_on_the_order_nor_on_the_company_it_is_taken_from() -> None:
+    source = random.Random(5)
+    fits, taken = [], []
+    for count, tests in ((2, 9), (2, 2), (1, 3), (2, 0)):
+        values = [f"v{i}" for i in range(count)]
+        others = [
+            record(source.gauss(0.002, 0.003), codebase=f"d{i}", context=_context(source, f"d{i}"), roles={"x": value})
+            for i in range(6)
+            for value in values
+        ]
+        own = [
+            record(
+                source.gauss(0.002, 0.003),
+                context=_context(source, "c"),
+                roles={"x": source.choice(values)},
+                outcome=("supported", "pruned")[i % 2],
+            )
+            for i in range(tests)
+        ]
+        fits.append(fit(card(), gather([*others, *own])))
+        taken.append(gather(own))
+    together = without(fits, taken)
+    for whole, cells, left in zip(fits, taken, together, strict=True):
+        (alone,) = without([whole], [cells[::-1]])
+        assert left.mean == pytest.approx(alone.mean, rel=1e-6, abs=1e-10)
+        assert left.cov == pytest.approx(alone.cov, rel=1e-6, abs=1e-12)
+    assert together[-1] is fits[-1].belief
+
+
 def test_a_fit_is_the_same_after_storage_and_an_older_format_is_made_anew() -> None:
     made = fit(card(), gather([record(0.01, codebase="d"), record(-0.02, codebase="e", outcome="pruned")]))
     again = Fit.from_bytes(made.to_bytes())
     assert again is not None and again.to_bytes() == made.to_bytes()
-    assert Fit.from_bytes(made.to_bytes().replace(b'"format": 2', b'"format": 1')) is None
+    assert Fit.from_bytes(made.to_bytes().replace(b'"format": %d' % FORMAT, b'"format": 1')) is None
     assert Fit.from_bytes(made.to_bytes()[:-8]) is None
 
 

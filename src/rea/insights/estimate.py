@@ -13,7 +13,7 @@ from rea.domain.insight import Cell, Context, ContextValue, Effect, setting_key
 from rea.domain.technique import Technique
 from rea.insights.censoring import censored
 from rea.insights.features import WIDTH, features, unit
-from rea.insights.fit import BETWEEN, vector
+from rea.insights.fit import BETWEEN, experiments, vector
 from rea.insights.similarity import similarity
 from rea.insights.snapshot import Insights, Known
 
@@ -52,37 +52,70 @@ def effect(
         return Effect(size * prior.mean, size * prior.sd, 0, (), words, _share(*TRAINABLE_PRIOR))
     key = None if setting is None else setting_key(setting, now or {})
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
-    found = _here(technique, known, telling, key, context, prior)
+    phi = features(context)
+    near = _near(technique, known, telling, context, phi)
+    found = _here(technique, known, telling, near, key, phi, prior)
     here = Belief(size * found.mean, size * found.sd)
-    own = sum(cell.n + cell.failed + cell.pruned for cell in telling)
+    own = experiments(telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
-    p = trainable(known, telling, context)
-    evidence = tuple(_line(cell.over(1 / unit(cell.context)), similarity(context, cell.context)) for cell in telling)
+    p = _trainable(known, telling, near, context)
+    lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in zip(telling, near, strict=True))
     words = _words(technique, card, here, known, own, round(failed), p)
-    return Effect(here.mean, here.sd, known.n + own, evidence, words, p)
+    return Effect(here.mean, here.sd, known.n + own, tuple(lines), words, p)
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Another context of this codebase: its features, its unit, its similarity, and the variance of an effect between
+    it and here."""
+
+    phi: tuple[float, ...]
+    unit: float
+    likeness: float
+    moved: float
+
+
+def _near(
+    technique: Technique, known: Known, telling: Sequence[Cell], context: Context, phi: tuple[float, ...]
+) -> list[_Near]:
+    """Of each cell the context it is from; cells of one context mostly share the value itself."""
+    found: dict[int, _Near] = {}
+    for cell in telling:
+        there = cell.context
+        if id(there) not in found:
+            theirs = features(there)
+            moved = _moved(technique, known, phi, theirs)
+            found[id(there)] = _Near(theirs, unit(there), similarity(context, there), moved)
+    return [found[id(cell.context)] for cell in telling]
 
 
 def _here(
-    technique: Technique, known: Known, telling: Sequence[Cell], key: str | None, context: Context, prior: Belief
+    technique: Technique,
+    known: Known,
+    telling: Sequence[Cell],
+    near: Sequence[_Near],
+    key: str | None,
+    phi: tuple[float, ...],
+    prior: Belief,
 ) -> Belief:
     """The belief of other codebases, updated with what this one's cells show.
 
     Cells of other settings update what all settings have in common here, each with the doubt of its own setting, and
     this setting's doubt comes on top; those of this setting then update the whole.
     """
-    general = _elsewhere(technique, known, key, context, prior)
-    siblings = [cell for cell in telling if not _same(cell, key)]
+    siblings = [(cell, there) for cell, there in zip(telling, near, strict=True) if not _same(cell, key)]
+    asked = [(key, phi), *((cell.setting, there.phi) for cell, there in siblings)]
+    general, *others = _elsewhere(technique, known, asked, prior)
     shared = Belief(general.mean, math.sqrt(max(general.variance - general.setting, 1e-12)))
-    for cell in siblings:
-        theirs = _elsewhere(technique, known, cell.setting, cell.context, prior)
-        moved = _moved(technique, known, context, cell.context) + theirs.setting
+    for (cell, there), theirs in zip(siblings, others, strict=True):
+        moved = there.moved + theirs.setting
         offset = theirs.mean - general.mean
         if cell.n:
             shared = shared.updated(cell.gain - offset, math.sqrt(cell.variance + moved))
         if cell.pruned:
             shared = censored(shared, cell.bound - offset, math.sqrt(cell.bound_variance + moved))
     here = Belief(shared.mean, math.hypot(shared.sd, math.sqrt(general.setting)))
-    mine = [(cell, _moved(technique, known, context, cell.context)) for cell in telling if _same(cell, key)]
+    mine = [(cell, there.moved) for cell, there in zip(telling, near, strict=True) if _same(cell, key)]
     seen = [(cell.gain, math.sqrt(cell.variance + moved)) for cell, moved in mine if cell.n]
     for gain, error in seen:
         here = here.widened(gain, error)
@@ -103,29 +136,36 @@ class _General:
     setting: float
 
 
-def _elsewhere(technique: Technique, known: Known, key: str | None, context: Context, prior: Belief) -> _General:
+def _elsewhere(
+    technique: Technique, known: Known, asked: Sequence[tuple[str | None, tuple[float, ...]]], prior: Belief
+) -> list[_General]:
+    """Of each (setting, features of a context) that is asked about."""
     belief = known.belief
     if belief is None:
-        return _General(prior.mean, prior.sd**2, SETTING_SHARE * BETWEEN[technique.level] ** 2)
+        return [_General(prior.mean, prior.sd**2, SETTING_SHARE * BETWEEN[technique.level] ** 2)] * len(asked)
     import numpy as np
 
-    row = np.array(vector(known.settings, key, context))
-    said = float(row[-WIDTH:] @ row[-WIDTH:])
-    named = known.settings.index(key) if key in known.settings else None
-    setting = belief.setting + (belief.setting if named is None else float(belief.cov[1 + named, 1 + named]))
-    new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * max(0.0, 1 - said)
-    return _General(float(row @ belief.mean), float(row @ belief.cov @ row) + belief.between + new, setting)
+    rows = np.array([vector(known.settings, key, phi) for key, phi in asked])
+    means, variances = (rows @ belief.mean).tolist(), ((rows @ belief.cov) * rows).sum(axis=1).tolist()
+    silent = np.maximum(0.0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1)).tolist()
+    found = []
+    for (key, _), mean, variance, unsaid in zip(asked, means, variances, silent, strict=True):
+        named = known.settings.index(key) if key in known.settings else None
+        setting = belief.setting + (belief.setting if named is None else float(belief.cov[1 + named, 1 + named]))
+        new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * unsaid
+        found.append(_General(mean, variance + belief.between + new, setting))
+    return found
 
 
 def _same(cell: Cell, key: str | None) -> bool:
     return key is None or cell.setting == key
 
 
-def _moved(technique: Technique, known: Known, here: Context, there: Context) -> float:
-    """Variance of an effect between two contexts of one codebase."""
-    steps = [mine - theirs for mine, theirs in zip(features(here), features(there), strict=True)]
-    if not any(steps):
+def _moved(technique: Technique, known: Known, here: tuple[float, ...], there: tuple[float, ...]) -> float:
+    """Variance of an effect between two contexts of one codebase, by their features."""
+    if here == there:
         return 0.0
+    steps = [mine - theirs for mine, theirs in zip(here, there, strict=True)]
     if known.belief is None:
         return CONTEXT_SHARE * BETWEEN[technique.level] ** 2 * sum(step * step for step in steps)
     import numpy as np
@@ -134,7 +174,7 @@ def _moved(technique: Technique, known: Known, here: Context, there: Context) ->
     return float(moved @ known.belief.cov[-WIDTH:, -WIDTH:] @ moved)
 
 
-def trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
+def _trainable(known: Known, own: Sequence[Cell], near: Sequence[_Near], context: Context) -> float:
     """Probability that the technique can be trained here: a Beta(9, 1) prior and experiments weighted by similarity.
 
     Those of other codebases count as twenty at most: why a treatment fails is often the codebase's own affair.
@@ -142,31 +182,37 @@ def trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
     good = bad = 0.0
     symptoms = context.get("symptoms")
     shown = tuple(symptoms) if isinstance(symptoms, tuple | list) else None
-    told = (context.get("model_family"), context.get("rows"), context.get("positive_rate"), shown)
-    for (family, decade), (trained, failed) in known.contexts.items():
-        weight = _likeness(family, decade, *told)
+    weights = _likenesses(context.get("model_family"), context.get("rows"), context.get("positive_rate"), shown)
+    for place, (trained, failed) in known.contexts.items():
+        weight = weights[place]
         good, bad = good + weight * trained, bad + weight * failed
     share = min(1.0, MOST_ELSEWHERE / (good + bad)) if good + bad else 0.0
     good, bad = share * good, share * bad
-    for cell in own:
-        weight = similarity(context, cell.context)
-        good, bad = good + weight * (cell.n + cell.pruned), bad + weight * cell.failed
+    for cell, there in zip(own, near, strict=True):
+        good, bad = good + there.likeness * (cell.n + cell.pruned), bad + there.likeness * cell.failed
     return _share(TRAINABLE_PRIOR[0] + good, TRAINABLE_PRIOR[1] + bad)
 
 
-@lru_cache(maxsize=4096)
-def _likeness(
-    family: str,
-    decade: int,
-    own_family: ContextValue,
-    rows: ContextValue,
-    rate: ContextValue,
-    symptoms: tuple[str, ...] | None,
-) -> float:
-    """Similarity of a context, by its facts, to a coarse one; the same few are asked for by every technique."""
-    there: Context = {"model_family": family or None, "rows": 10.0**decade if decade >= 0 else None}
-    here: Context = {"model_family": own_family, "rows": rows, "positive_rate": rate, "symptoms": symptoms}
-    return similarity(here, there)
+class _Likenesses(dict[tuple[str, int], float]):
+    """Similarity of a context to coarse ones, by (family, decade of rows), reckoned when first asked for: every
+    technique asks for the same few."""
+
+    def __init__(self, here: Context) -> None:
+        super().__init__()
+        self._here = here
+
+    def __missing__(self, place: tuple[str, int]) -> float:
+        family, decade = place
+        there: Context = {"model_family": family or None, "rows": 10.0**decade if decade >= 0 else None}
+        found = self[place] = similarity(self._here, there)
+        return found
+
+
+@lru_cache(maxsize=64, typed=True)
+def _likenesses(
+    family: ContextValue, rows: ContextValue, rate: ContextValue, symptoms: tuple[str, ...] | None
+) -> _Likenesses:
+    return _Likenesses({"model_family": family, "rows": rows, "positive_rate": rate, "symptoms": symptoms})
 
 
 def _share(good: float, bad: float) -> float:

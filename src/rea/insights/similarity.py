@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from rea.domain.insight import Context, ContextValue
 
@@ -22,11 +23,32 @@ def similarity(left: Context, right: Context) -> float:
     index of the two sets. A fact that either side lacks gives 0.8. The scales are judgements, chosen so that a decade
     of rows or another family takes away about two fifths of the weight.
     """
+    return _similarity(*_facts(left), *_facts(right))
+
+
+def _facts(context: Context) -> tuple[ContextValue, ContextValue, ContextValue, ContextValue]:
+    shown = context.get("symptoms")
+    symptoms = tuple(shown) if isinstance(shown, list) else shown
+    return context.get("model_family"), context.get("rows"), context.get("positive_rate"), symptoms
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _similarity(
+    family: ContextValue,
+    rows: ContextValue,
+    rate: ContextValue,
+    symptoms: ContextValue,
+    other_family: ContextValue,
+    other_rows: ContextValue,
+    other_rate: ContextValue,
+    other_symptoms: ContextValue,
+) -> float:
+    """The same few pairs are asked for by every technique."""
     weight = (
-        _family(left.get("model_family"), right.get("model_family"))
-        * _kernel(_log_rows(left), _log_rows(right), ROWS_SCALE)
-        * _kernel(_log_odds(left), _log_odds(right), RATE_SCALE)
-        * _symptoms(left.get("symptoms"), right.get("symptoms"))
+        _family(family, other_family)
+        * _kernel(_log_rows(rows), _log_rows(other_rows), ROWS_SCALE)
+        * _kernel(_log_odds(rate), _log_odds(other_rate), RATE_SCALE)
+        * _symptoms(symptoms, other_symptoms)
     )
     return max(weight, FLOOR)
 
@@ -56,13 +78,13 @@ def _names(value: ContextValue) -> frozenset[str]:
     return frozenset(value) if isinstance(value, tuple | list) else frozenset({str(value)})
 
 
-def _log_rows(context: Context) -> float | None:
-    rows = _number(context.get("rows"))
+def _log_rows(value: ContextValue) -> float | None:
+    rows = _number(value)
     return math.log10(rows) if rows is not None and rows >= 1 else None
 
 
-def _log_odds(context: Context) -> float | None:
-    rate = _number(context.get("positive_rate"))
+def _log_odds(value: ContextValue) -> float | None:
+    rate = _number(value)
     return math.log(rate / (1 - rate)) if rate is not None and 0 < rate < 1 else None
 
 

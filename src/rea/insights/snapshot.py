@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rea.domain.insight import (
     Cell,
+    Context,
     Excess,
     ExperimentOutcome,
     ExperimentRecord,
@@ -18,7 +19,7 @@ from rea.domain.insight import (
 )
 from rea.domain.technique import Technique
 from rea.insights.features import unit
-from rea.insights.fit import Belief, Fit, believed, card_key, fit, without
+from rea.insights.fit import Belief, Fit, card_key, counts_without, experiments, fit, without
 
 WINNERS = 40  # settings without a card that are handed on, those that gained most
 
@@ -125,20 +126,26 @@ def learn(records: Iterable[ExperimentRecord], techniques: Sequence[Technique], 
 def _view(fitted: Mapping[str, Fit], own: Mapping[str, Sequence[Cell]]) -> dict[str, Known]:
     if not fitted:
         return {}
-    others = {name: without(found, own.get(name, ())) for name, found in fitted.items()}
-    told = {name: found for name, found in others.items() if found.n > 0}
-    beliefs = dict(zip(told, believed(list(told.values())), strict=True))
-    return {
-        name: Known(beliefs.get(name), f.settings, f.n, f.codebases, f.contexts, tuple(own.get(name, ())))
-        for name, f in others.items()
-    }
+    known = {}
+    taken = [own.get(name, ()) for name in fitted]
+    beliefs = without(list(fitted.values()), taken)
+    for (name, found), cells, belief in zip(fitted.items(), taken, beliefs, strict=True):
+        n = found.n - experiments(cells)
+        codebases = found.codebases - (1 if cells else 0)
+        contexts = counts_without(found.contexts, cells)
+        known[name] = Known(belief if n > 0 else None, found.settings, n, codebases, contexts, tuple(cells))
+    return known
 
 
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
     """By technique, with gains in the unit of technique cards, in which they can be compared between data sets."""
     groups: dict[str, list[Cell]] = {}
+    units: dict[int, tuple[Context, float]] = {}  # by identity, which holds as long as the context is held
     for cell in cells:
-        groups.setdefault(cell.technique, []).append(cell.over(unit(cell.context)))
+        known = units.get(id(cell.context))
+        if known is None:
+            known = units[id(cell.context)] = cell.context, unit(cell.context)
+        groups.setdefault(cell.technique, []).append(cell.over(known[1]))
     return {name: tuple(group) for name, group in groups.items()}
 
 
@@ -161,11 +168,12 @@ def _alone(pair: ExperimentRecord, records: Sequence[ExperimentRecord]) -> dict[
 
 def alike(techniques: Sequence[Technique]) -> frozenset[tuple[str, str]]:
     """Pairs (a < b) whose cards overlap, or that work by the same mechanism."""
+    names = {technique.name for technique in techniques}
+    working: dict[str, list[str]] = {}
     found = set()
     for one in techniques:
-        for other in techniques:
-            if one.name < other.name and (
-                one.mechanism == other.mechanism or other.name in one.overlaps or one.name in other.overlaps
-            ):
-                found.add((one.name, other.name))
-    return frozenset(found)
+        same = working.setdefault(one.mechanism, [])
+        found |= {(one.name, other) for other in same}
+        found |= {(one.name, other) for other in one.overlaps if other in names}
+        same.append(one.name)
+    return frozenset((min(pair), max(pair)) for pair in found if pair[0] != pair[1])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, func, or_, select, text
+from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, func, or_, select, text
 
 from rea.domain import ledger
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
@@ -191,35 +191,37 @@ class Queries:
 
     def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]:
         table = t.cells
-        wanted = select(table)
+        wanted = select(*table.c[1:])
         if techniques is not None:
-            wanted = wanted.where(table.c.technique.in_(techniques))
+            wanted = wanted.where(table.c.technique.in_(_any_of(techniques)))
         if codebase is not None:
-            wanted = wanted.where(table.c.codebase == codebase)
+            wanted = wanted.where(table.c.codebase == codebase).order_by(table.c.key)
         # One context is that of many cells and one start of many more: each text is read once.
-        rows = self._connection.execute(wanted.order_by(table.c.key)).all()
-        keys = sorted({row.context for row in rows})
+        rows = self._connection.execute(wanted).all()
+        keys = sorted({row[4] for row in rows})
         contexts: dict[str, Context] = {}
-        for start in range(0, len(keys), 500):
-            some = select(t.contexts).where(t.contexts.c.key.in_(keys[start : start + 500]))
-            contexts |= {row.key: read_context(row.context) for row in self._connection.execute(some)}
-        starts = {text_: decode(dict[str, Scalar], text_) for text_ in {row.start for row in rows}}
+        for first in range(0, len(keys), 500):
+            some = select(t.contexts).where(t.contexts.c.key.in_(_any_of(keys[first : first + 500])))
+            contexts |= {key: read_context(text_) for key, text_ in self._connection.execute(some).all()}
+        starts = {text_: decode(dict[str, Scalar], text_) for text_ in {row[2] for row in rows}}
         return [
-            Cell(row.technique, row.setting, starts[row.start], row.codebase, contexts[row.context], *row[6:])
-            for row in rows
+            Cell(
+                technique, setting, starts[start], where, contexts[context], n, w, wy, wyy, failed, pruned, bound, error
+            )
+            for technique, setting, start, where, context, n, w, wy, wyy, failed, pruned, bound, error in rows
         ]
 
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
-        wanted = select(t.evidence).where(t.evidence.c.technique.in_(techniques))
-        return {row.technique: row.revision for row in self._connection.execute(wanted)}
+        wanted = select(t.evidence).where(t.evidence.c.technique.in_(_any_of(techniques)))
+        return {row.technique: row.revision for row in self._connection.execute(wanted).all()}
 
     def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]:
-        wanted = select(t.fits).where(t.fits.c.technique.in_(techniques))
-        return {row.technique: (row.revision, row.card, row.fit) for row in self._connection.execute(wanted)}
+        wanted = select(t.fits).where(t.fits.c.technique.in_(_any_of(techniques)))
+        return {name: (revision, card, fit) for name, revision, card, fit in self._connection.execute(wanted).all()}
 
     def pairs(self, techniques: Sequence[str]) -> list[Pair]:
         """Of experiments that are not superseded, both techniques among those named."""
-        return self._pairs(t.pairs.c.a.in_(techniques), t.pairs.c.b.in_(techniques))
+        return self._pairs(t.pairs.c.a.in_(_any_of(techniques)), t.pairs.c.b.in_(_any_of(techniques)))
 
     def pairs_with(self, technique: str) -> list[Pair]:
         return self._pairs(or_(t.pairs.c.a == technique, t.pairs.c.b == technique))
@@ -438,6 +440,11 @@ def _experiment(row: Row[Any]) -> ExperimentRecord:
     if row.file is None:
         return record
     return replace(record, origin=f"{row.file}, imported by {row.by}", trust=row.trust)
+
+
+def _any_of(values: Sequence[str]) -> BindParameter[Any]:
+    """What IN looks among, as one parameter: SQLAlchemy takes a list apart value by value, at a cost that shows."""
+    return bindparam(None, values, expanding=True)
 
 
 def read_context(text_: str) -> Context:

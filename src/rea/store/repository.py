@@ -201,7 +201,8 @@ class Store:
             return read.counts()
 
     def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]:
-        """Sufficient statistics of these techniques (of all with None), of one codebase where it is named."""
+        """Sufficient statistics of these techniques (of all with None), in no order; of one codebase where it is named,
+        and then always in the same one."""
         with self._read() as read:
             return read.cells(techniques, codebase)
 
