@@ -72,6 +72,21 @@ def test_where_nothing_works_a_launch_is_rarely_proposed():
     assert verdicts.count(Verdict.NO_LAUNCH) >= 57
 
 
+class Dear(World):
+    """Treatments of some knobs train up to three times as long as the baseline, which their cards do not say."""
+
+    def _cost(self, hypothesis):
+        knobs = hypothesis.draft.full.overrides
+        return 1.0 + 1.0 * ("model.normalization" in knobs) + 1.0 * ("model.embedding_dim" in knobs)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_engineer_is_woken_because_the_best_is_too_dear_to_confirm(seed):
+    world = Dear(seed, mixed, budget=f"{22 + seed}r", slots=1 + seed % 2).whole()
+    ended_well(world)
+    assert world.balance.spent <= world.balance.approved
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_any_campaign_ends_inside_its_budget(seed):
     chance = random.Random(seed)

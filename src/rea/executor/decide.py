@@ -56,12 +56,11 @@ from rea.planner.confirmation import confirmation, idle_work
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
 from rea.planner.layout import SEARCH, reveal_s, tight_reveal, tight_walltime, walltime
-from rea.planner.situation import Advance, Judgement, Situation
+from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation
 from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
-FEWEST_PAIRS = 2  # fresh seeds a claim needs
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
 
 _OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
@@ -203,7 +202,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     started = _submissions(snapshot, now, limit)
     if started:
         return started
-    exhausted = _exhausted(snapshot, plan, evidence, now)
+    exhausted = _exhausted(snapshot, plan, situation, now)
     if exhausted:
         return exhausted
     if snapshot.campaign.phase in SEARCH and _idle(snapshot):
@@ -383,8 +382,8 @@ _PHASES: dict[Phase, Callable[[Snapshot, Plan, Situation], tuple[Action, ...]]] 
 
 
 def _enter(phase: Phase, situation: Situation, why: str) -> Enter:
-    incumbent = situation.evidence.incumbent()
-    return Enter(phase, incumbent.id if incumbent is not None else None, why)
+    chosen = situation.finalist() if phase is Phase.CONFIRMATION else situation.evidence.incumbent()
+    return Enter(phase, chosen.id if chosen is not None else None, why)
 
 
 def _find(hypotheses: tuple[Hypothesis, ...], wanted: int | None) -> Hypothesis | None:
@@ -452,7 +451,7 @@ def _idle(snapshot: Snapshot) -> bool:
     return not waiting and len(_open_attempts(snapshot)) < snapshot.campaign.codebase.launcher.slots
 
 
-def _exhausted(snapshot: Snapshot, plan: Plan, evidence: Evidence, now: float) -> tuple[Action, ...]:
+def _exhausted(snapshot: Snapshot, plan: Plan, situation: Situation, now: float) -> tuple[Action, ...]:
     """Runs wait, nothing runs, and the budget holds none of them: the search ends, or an engineer is asked."""
     ready = _ready(snapshot, now)
     if not ready or _open_attempts(snapshot) or snapshot.capacity is None or snapshot.capacity.free < 1:
@@ -464,10 +463,8 @@ def _exhausted(snapshot: Snapshot, plan: Plan, evidence: Evidence, now: float) -
     why = f"{left:.0f} device-seconds are left, {kept:.0f} of them for retries; the next run needs {needed:.0f} free"
     if snapshot.campaign.phase in SEARCH:
         withdrawn: list[Action] = [Withdraw(run.id, why) for run in ready if run.draft.phase in SEARCH]
-        incumbent = evidence.incumbent()
-        enter = Enter(Phase.CONFIRMATION, incumbent.id if incumbent else None, f"the search ends: {why}")
-        return (*withdrawn, enter)
-    if snapshot.campaign.phase is Phase.CONFIRMATION and _pairs(snapshot, evidence) >= FEWEST_PAIRS:
+        return (*withdrawn, _enter(Phase.CONFIRMATION, situation, f"the search ends: {why}"))
+    if snapshot.campaign.phase is Phase.CONFIRMATION and _pairs(snapshot, situation.evidence) >= FEWEST_PAIRS:
         # Fewer pairs than planned, for a reason that has nothing to do with what they showed.
         return tuple(Withdraw(run.id, f"the claim rests on the pairs there are: {why}") for run in ready)
     return (Pause(PauseReason.BUDGET, why),)

@@ -46,7 +46,7 @@ def combination(situation: Situation) -> Advance:
         return Advance(done=True)
     if situation.budget_open and len(arms) < most_sets(situation):
         draft = next_set(situation, len(arms))
-        if draft is not None and situation.price(draft) <= allowance and not outbid(situation, draft):
+        if draft is not None and situation.affords(draft, allowance) and not outbid(situation, draft):
             return Advance(hypotheses=(draft,))
     if open_runs:
         return Advance()

@@ -8,7 +8,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.run import RunDraft
 from rea.domain.states import Phase, is_terminal
 from rea.planner.layout import TIGHT, reveal_s
-from rea.planner.situation import Advance, Situation, nothing
+from rea.planner.situation import FEWEST_PAIRS, Advance, Situation, nothing
 
 
 def confirmation(situation: Situation, finalist: Hypothesis) -> Advance:
@@ -50,11 +50,11 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
 
 
 def idle_work(situation: Situation) -> tuple[RunDraft, ...]:
-    """What an idle slot may do meanwhile: the confirmation's baseline runs, needed whichever finalist wins."""
+    """What an idle slot may do meanwhile: the confirmation's first baseline runs, needed whichever finalist wins."""
     if situation.evidence.incumbent() is None:
         return ()
     known = {run.draft.key for run in situation.evidence.runs}
-    for seed in situation.evidence.plan.rules.confirm_seeds:
+    for seed in situation.evidence.plan.rules.confirm_seeds[:FEWEST_PAIRS]:
         draft = situation.run(nothing(), None, Phase.CONFIRMATION, seed, 0.0, stop=False)
         if draft.key not in known:
             return (draft,)

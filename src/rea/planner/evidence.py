@@ -286,12 +286,16 @@ class Evidence:
         return tuple(sorted(scored, key=lambda pair: (-pair[1].mean, pair[0].id)))
 
     def incumbent(self) -> Hypothesis | None:
-        """The best treatment so far, or None while the baseline is: it must more likely than not be better.
+        """The best treatment so far, or None while the baseline is."""
+        return next(iter(self.contenders()), None)
 
-        One that keeps the guardrails as measured comes before any that does not.
+    def contenders(self) -> tuple[Hypothesis, ...]:
+        """The treatments that are more likely than not better than the baseline, best first.
+
+        Those that keep the guardrails as measured come before any that does not.
         """
         better = [h for h, belief in self.ranking() if belief.mean > 0 and belief.above(0.0) >= 0.7]
-        return next((h for h in better if not self.broken(h)), better[0] if better else None)
+        return tuple(sorted(better, key=lambda h: bool(self.broken(h))))
 
     def broken(self, hypothesis: Hypothesis) -> tuple[Guardrail, ...]:
         """The guardrails that lie behind its mean metrics so far, without any slack."""

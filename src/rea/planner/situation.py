@@ -24,6 +24,7 @@ from rea.planner.profile import stop_limits
 from rea.planner.synthesise import LEAST_COST, rank
 from rea.planner.worth import expected_best, information
 
+FEWEST_PAIRS = 2  # fresh seeds a claim needs
 MOST_RETESTED = 3  # arms that may get a further seed at once
 
 _H = HypothesisState
@@ -80,15 +81,41 @@ class Situation:
         used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
         return min(granted - used, self._beside_the_claim())
 
-    def _beside_the_claim(self) -> float:
-        """What the budget holds beside the confirmation of the present incumbent, the reveal and the contingency."""
+    def affords(self, draft: HypothesisDraft, allowance: float, begun: float = 0.0) -> bool:
+        """Whether a run of this draft fits into the allowance, and its confirmation into the budget if it wins.
+
+        `begun`: the device-seconds of runs that start beside it.
+        """
+        price = self.price(draft)
+        return price <= allowance and begun + price <= self._beside_the_claim(price)
+
+    def _beside_the_claim(self, dearer: float = 0.0) -> float:
+        """What the budget holds beside the confirmation of the present incumbent, the reveal and the contingency.
+
+        `dearer`: the price of a run that may become the incumbent, if that is more.
+        """
         plan, incumbent = self.evidence.plan, self.evidence.incumbent()
         own = TREATED_COST * plan.baseline.device_s if incumbent is None else self.price(incumbent.draft)
+        own = max(own, dearer)
         pairs = len(plan.rules.confirm_seeds) * (plan.baseline.device_s + own)
         begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is Phase.CONFIRMATION)
         elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not Phase.CONFIRMATION)
         reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
         return plan.budget_s - plan.contingency_s - elsewhere - max(pairs, begun) - reveal - self.headroom(own)
+
+    def finalist(self) -> Hypothesis | None:
+        """The best whose confirmation can be paid for, on as few pairs as a claim needs; the incumbent if none can."""
+        evidence, plan = self.evidence, self.evidence.plan
+        reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
+        left = plan.budget_s - plan.contingency_s - reveal - sum(self.cost(run) for run in evidence.runs)
+        wanted = plan.rules.confirm_seeds[:FEWEST_PAIRS]
+        begun = {run.draft.seed for run in evidence.of(Treatment()) if run.draft.phase is Phase.CONFIRMATION}
+        left -= plan.baseline.device_s * sum(seed not in begun for seed in wanted)
+        for hypothesis in evidence.contenders():
+            own = self.price(hypothesis.draft)
+            if len(wanted) * own + self.headroom(own) <= left:
+                return hypothesis
+        return evidence.incumbent()
 
     def headroom(self, device_s: float) -> float:
         """Device-seconds beyond its own that must be free for a run of this length to be started."""
@@ -228,11 +255,11 @@ def nothing() -> HypothesisDraft:
 def start(situation: Situation, pending: Sequence[Hypothesis], phase: Phase, allowance: float) -> Advance:
     """First runs of hypotheses that were just added; those too dear for what is left are left out, saying so."""
     seed = situation.evidence.plan.rules.search_seeds[0]
-    runs, judgements = [], []
+    runs, judgements, begun = [], [], 0.0
     for hypothesis in pending:
         price = situation.price(hypothesis.draft)
-        if price <= allowance:
-            allowance -= price
+        if situation.affords(hypothesis.draft, allowance - begun, begun):
+            begun += price
             judgements.append(Judgement(hypothesis.id, _H.TESTING, None, "in test"))
             belief = hypothesis.draft.effect.mean
             runs.append(situation.run(hypothesis.draft, hypothesis.id, phase, seed, belief, stop=True))

@@ -29,13 +29,13 @@ def validation(situation: Situation) -> Advance:
     least = situation.evidence.plan.rules.least_gain_per_run
     runs: list[RunDraft] = []
     begun: list[Judgement] = []
+    committed = 0.0
     for value, hypothesis, seed in _wanted(situation, arms):
-        price = situation.price(hypothesis.draft)
         if len(runs) >= free or value < least:
             break
-        if price > allowance:
+        if not situation.affords(hypothesis.draft, allowance - committed, committed):
             continue
-        allowance -= price
+        committed += situation.price(hypothesis.draft)
         untested = hypothesis.state is _H.PROPOSED
         if untested:
             begun.append(Judgement(hypothesis.id, _H.TESTING, None, "in test"))
