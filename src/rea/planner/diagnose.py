@@ -252,9 +252,7 @@ def _rare_ids(data: DataProfile, objective: Objective) -> list[Finding]:
         return []
     worst, share = shares[0]
     words = f"{share:.0%} of {worst.name}'s rows carry ids seen fewer than ten times in train"
-    words += _and_so(shares[1:WORST], ".0%")
-    if worst.unseen_rows:
-        words += f"; {worst.unseen_rows:.0%} of {worst.name}'s {objective.split} rows carry ids that train lacks"
+    words += _and_so(shares[1:WORST], ".0%") + _unseen(worst, objective)
     numbers = {f"rare_rows_{one.name}": value for one, value in shares[:WORST]}
     return [Finding("rare_ids", _strength(share, RARE_FROM, RARE_TO), words, numbers)]
 
@@ -267,11 +265,15 @@ def _drift(data: DataProfile, objective: Objective) -> list[Finding]:
         return []
     worst, distance = moved[0]
     words = f"from train to {objective.split} {worst.name} moves by {distance:.2f} (Jensen-Shannon distance)"
-    words += _and_so(moved[1:WORST], ".2f")
-    if worst.unseen_rows:
-        words += f"; {worst.unseen_rows:.0%} of {worst.name}'s {objective.split} rows carry ids that train lacks"
+    words += _and_so(moved[1:WORST], ".2f") + _unseen(worst, objective)
     numbers = {f"drift_{one.name}": value for one, value in moved[:WORST]}
     return [Finding("drift", _strength(distance, DRIFT_FROM, DRIFT_TO), words, numbers)]
+
+
+def _unseen(field: DataField, objective: Objective) -> str:
+    if not field.unseen_rows:
+        return ""
+    return f"; {field.unseen_rows:.0%} of {field.name}'s {objective.split} rows carry ids that train lacks"
 
 
 def _and_so(others: Sequence[tuple[DataField, float]], form: str) -> str:
