@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rea.codebase.data import read_profile
 from rea.domain.codebase import Guardrail, Objective
-from rea.domain.data import DataField, DataProfile
+from rea.domain.data import DataField, DataProfile, FieldPair
 from rea.domain.run import Reading, RunResult
 from rea.planner.compose import context_of
 from rea.planner.diagnose import diagnose
@@ -242,7 +242,7 @@ def test_a_slow_run_tells_how_much_of_it_comes_after_its_best():
 def test_the_generated_log_drifts_by_its_ads_and_has_ids_that_train_knows_well(ads_ranker_profile):
     data = read_profile(ads_ranker_profile)
     found = {s.name: s for s in diagnose([result(HEALTHY, AHEAD)] * 3, LESS, NOISE, data=data)}
-    assert set(found) == {"drift"}, "ads start and stop; every field's ids are seen often"
+    assert set(found) == {"drift", "interacting_pairs"}, "ads start and stop, pairs are planted; every field's ids are seen often"
     assert re.match(r"from train to valid ad moves by 0\.\d\d .*, advertiser 0\.\d\d", found["drift"].words)
     assert re.search(r"2\d% of ad's valid rows carry ids that train lacks", found["drift"].words)
     context = context_of(tiny_codebase(), {}, tuple(found.values()), [result(HEALTHY, AHEAD)], data)
@@ -260,3 +260,17 @@ def ads_ranker_profile(tmp_path) -> str:
     (tmp_path / "c.yaml").write_text(text.replace("rows: 80000", "rows: 40000"))
     command = [sys.executable, "profile_data.py", "--config", str(tmp_path / "c.yaml")]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("told", "strength"), [(None, None), ((), None), ((0.0006,), None), ((0.03, 0.004), 1.0)])
+def test_pairs_that_tell_more_than_their_fields_are_a_symptom(told, strength):
+    named = [("ad", "slot"), ("ad", "hour")]
+    pairs = None if told is None else tuple(FieldPair(f, x) for f, x in zip(named, told, strict=False))
+    found = {
+        s.name: s
+        for s in diagnose([result(HEALTHY, AHEAD)] * 3, LESS, NOISE, data=replace(profile(field()), pairs=pairs))
+    }
+    assert {name: s.strength for name, s in found.items()} == ({"interacting_pairs": strength} if strength else {})
+    if strength:
+        assert "ad × slot explains 3.00% of the label's entropy" in found["interacting_pairs"].words
+        assert "ad × hour 0.40%" in found["interacting_pairs"].words

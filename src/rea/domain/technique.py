@@ -31,6 +31,7 @@ class Symptom(StrEnum):
     SLOW = "slow"  # a run takes a large part of what a phase may spend
     RARE_IDS = "rare_ids"  # many rows of a field carry ids seen a handful of times
     DRIFT = "drift"  # validation rows differ from training rows
+    INTERACTING_PAIRS = "interacting_pairs"  # pairs of fields tell more of the label than the fields alone
 
 
 @dataclass(frozen=True, slots=True)

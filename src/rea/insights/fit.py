@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-FORMAT = 3  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
+FORMAT = 4  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
 # How much a technique's effect varies from data set to data set (relative NE, standard deviation), before experiments
 # tell. Estimates: over BARS' sets the spread within one model's own grid runs from 0.0006 AUC (Criteo) to 0.009
 # (MovieLens), about 0.1 % to 1.6 % of NE, and what a feature or a structure is worth depends most on the data.

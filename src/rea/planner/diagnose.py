@@ -21,6 +21,8 @@ SLOW_FROM = 0.25
 RARE_FROM, RARE_TO = 0.05, 0.5  # share of a field's train rows
 # The customary limit of the population stability index, 0.1 (Siddiqi, Credit Risk Scorecards, 2006), as the
 # Jensen-Shannon distance in bits that belongs to it while both are small: √(0.1 / 8 / ln 2).
+PAIRS_FROM, PAIRS_TO = 0.001, 0.01  # share of the label's entropy, of the best few pairs together
+BEST_PAIRS = 4  # as many as the cards that use them take
 DRIFT_FROM, DRIFT_TO = 0.134, 0.6
 NO_INFORMATION = 0.0005  # a field that explains less of the label's entropy does no harm by moving
 WORST = 3  # fields named in one finding
@@ -55,6 +57,7 @@ def diagnose(
     if data is not None:
         found += _rare_ids(data, objective)
         found += _drift(data, objective)
+        found += _pairs(data)
     merged: dict[str, Finding] = {}
     for symptom in found:
         if symptom.name not in merged or symptom.strength > merged[symptom.name].strength:
@@ -268,6 +271,18 @@ def _drift(data: DataProfile, objective: Objective) -> list[Finding]:
     words += _and_so(moved[1:WORST], ".2f") + _unseen(worst, objective)
     numbers = {f"drift_{one.name}": value for one, value in moved[:WORST]}
     return [Finding("drift", _strength(distance, DRIFT_FROM, DRIFT_TO), words, numbers)]
+
+
+def _pairs(data: DataProfile) -> list[Finding]:
+    pairs = sorted(data.pairs or (), key=lambda pair: (-pair.information, pair.fields))[:BEST_PAIRS]
+    total = sum(pair.information for pair in pairs)
+    if total <= PAIRS_FROM:
+        return []
+    named = [(" × ".join(pair.fields), pair.information) for pair in pairs]
+    words = f"{named[0][0]} explains {named[0][1]:.2%} of the label's entropy beyond all single fields"
+    words += "".join(f", {name} {share:.2%}" for name, share in named[1:WORST])
+    numbers = {f"information_{name}": share for name, share in named[:WORST]}
+    return [Finding("interacting_pairs", _strength(total, PAIRS_FROM, PAIRS_TO), words, numbers)]
 
 
 def _unseen(field: DataField, objective: Objective) -> str:
