@@ -43,6 +43,8 @@ def headline(found: dict[str, Any]) -> str:
                 f"REA {words}: {one['mean']:+.2%} on average over {len(one['tasks'])} models, {one['ratio']:.1f} times "
                 f"the best other arm's {max(one['best_other_mean'], one['floor']):+.2%} ({one['best_other']})."
             )
+    if summary["missing"]:
+        told.append(f"Incomplete: {len(tasks)} models so far, few searches each, and not every arm on all of them.")
     return "\n".join([*lines, "", *told])
 
 

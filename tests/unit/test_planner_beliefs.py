@@ -1,6 +1,7 @@
 """Beliefs about gains, and what a campaign's runs make of them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from rea.domain.run import Failure, Reading, Run, RunDraft, RunResult
 from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.planner.evidence import Evidence
+from rea.planner.exploitation import _doses
+from rea.planner.situation import Situation
 from support.world import World
 
 means, sds = st.floats(-0.05, 0.05), st.floats(1e-4, 0.05)
@@ -197,3 +200,39 @@ def test_the_incumbent_is_the_best_total_that_is_likely_better():
     assert Evidence(PLAN, (one, two), runs).incumbent() == two
     worse = (*CONTROL, *(trained(one.draft.full, s, BASE * 1.001) for s in (1, 2, 3)))
     assert Evidence(PLAN, (one,), worse).incumbent() is None
+
+
+# ---------------------------------------------------------------- what follows from them
+
+
+def gained(id_: int, overrides: dict, gain: float) -> tuple[Hypothesis, tuple[Run, ...]]:
+    one = hypothesis(id_, overrides, effect=Belief(0.0, 0.01))
+    return one, tuple(trained(one.draft.full, seed, BASE * (1 - gain)) for seed in (1, 2, 3))
+
+
+def test_tuning_begins_with_the_numbers_that_gained_most_and_leaves_those_in_doubt():
+    l2, l2_runs = gained(1, {"optim.embedding_l2": 1e-4}, 0.02)
+    dropout, dropout_runs = gained(2, {"model.dropout": 0.2}, 0.04)
+    lr, lr_runs = gained(3, {"optim.lr": 0.01}, -0.01)
+    both = hypothesis(4, {**l2.draft.treatment.overrides, **dropout.draft.treatment.overrides, "optim.lr": 0.01})
+    seen = Evidence(PLAN, (l2, dropout, lr, both), (*CONTROL, *l2_runs, *dropout_runs, *lr_runs))
+    assert _doses(seen, both) == ("dropout", "embedding_l2")
+    assert _doses(seen, l2) == ("embedding_l2",)
+
+
+def test_the_finalist_is_the_best_that_the_budget_can_confirm():
+    good, good_runs = gained(1, {"model.dropout": 0.2}, 0.02)
+    best, best_runs = gained(2, {"optim.lr": 0.01}, 0.04)
+    seen = Evidence(PLAN, (good, best), (*CONTROL, *good_runs, *best_runs))
+    dear = {run.id: PLAN.budget_s for run in best_runs[:1]}
+
+    def finalist(spent: dict[int, float], dearer: float) -> Hypothesis | None:
+        runs = tuple(
+            replace(r, result=replace(r.result, wall_s=dearer * r.result.wall_s)) if r in best_runs else r
+            for r in seen.runs
+        )
+        return Situation(Evidence(PLAN, seen.hypotheses, runs), 1, spent, 1).finalist()
+
+    assert finalist({}, 1.0) == best
+    assert finalist({}, 1000.0) == good
+    assert finalist(dear, 1.0) == best == seen.incumbent(), "with no money left, what an engineer would want confirmed"
