@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
-from rea.domain.codebase import KnobType, Scalar
+from rea.domain.codebase import Knob, KnobType, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def load_roles() -> Mapping[str, Role]:
             for name, entry in tomllib.loads(text).items()
         }
     )
+
+
+def role_of(knob: Knob | None) -> Role | None:
+    """The role of a knob; None where there is no knob, or it has no role of the vocabulary."""
+    return load_roles().get(knob.role or "") if knob is not None else None
 
 
 def guess(knob_name: str) -> str | None:

@@ -16,7 +16,7 @@ from rea.insights.estimate import effect
 from rea.insights.fit import BETWEEN
 from rea.insights.snapshot import Insights
 from rea.knowledge.expression import express, needs
-from rea.knowledge.roles import load_roles
+from rea.knowledge.roles import role_of
 
 # A technique aimed at a symptom the baseline shows is expected to gain more than its prior, and one aimed at symptoms
 # it does not show waits longer. Of one technique's alternatives the later ones wait longer, too.
@@ -149,9 +149,8 @@ def _laid_over_the_run(
 
     A rate that falls over thirty epochs has hardly fallen when early stopping ends a run after the tenth.
     """
-    roles, epochs, best = load_roles(), codebase.by_role("epochs"), context.get("epochs_to_best")
-    known = {knob.name: roles.get(knob.role or "") for knob in codebase.knobs}
-    set_ = [(known.get(name), value) for name, value in treatment.overrides.items()]
+    epochs, best = codebase.by_role("epochs"), context.get("epochs_to_best")
+    set_ = [(role_of(codebase.knob(name)), value) for name, value in treatment.overrides.items()]
     spans = any(role is not None and role.spans_training and value != REACTIVE for role, value in set_)
     if not spans or epochs is None or epochs.name in treatment.overrides or not isinstance(best, int | float):
         return treatment
@@ -163,11 +162,9 @@ def _laid_over_the_run(
 
 def _cost(technique: Technique, treatment: Treatment, codebase: Codebase, values: Mapping[str, Scalar]) -> float:
     """Training time over that of its base: the card's word, but where a number set says how many times as long."""
-    roles = load_roles()
     factors = []
     for name, value in treatment.overrides.items():
-        knob, now = codebase.knob(name), values.get(name)
-        role = roles.get(knob.role or "") if knob is not None else None
+        role, now = role_of(codebase.knob(name)), values.get(name)
         if role is None or not role.multiplies_cost:
             continue
         if isinstance(value, int | float) and isinstance(now, int | float) and value > 0 and now > 0:

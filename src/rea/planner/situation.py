@@ -15,7 +15,7 @@ from rea.domain.plan import Part
 from rea.domain.run import Run, RunDraft
 from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
-from rea.knowledge.roles import load_roles
+from rea.knowledge.roles import role_of
 from rea.planner.evidence import Evidence
 from rea.planner.fidelity import earliest
 from rea.planner.joint import ADDED
@@ -210,9 +210,8 @@ def outbid(situation: Situation, draft: HypothesisDraft) -> bool:
 
 def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:
     """Whether a part of its effect is in no curve: such a run is judged by its end alone."""
-    roles = load_roles()
-    knobs = [codebase.knob(name) for name in draft.treatment.overrides]
-    return any(knob and knob.role and knob.role in roles and roles[knob.role].after_training for knob in knobs)
+    roles = [role_of(codebase.knob(name)) for name in draft.treatment.overrides]
+    return any(role is not None and role.after_training for role in roles)
 
 
 def judge(situation: Situation, kinds: Sequence[HypothesisKind]) -> tuple[Judgement, ...]:

@@ -11,7 +11,7 @@ from rea.domain.codebase import Codebase, Knob, Scalar, same
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.knowledge.expression import express
-from rea.knowledge.roles import load_roles
+from rea.knowledge.roles import role_of
 
 Response = Callable[[Treatment], float]
 """A treatment's true relative gain over the baseline (positive is better), before any noise."""
@@ -80,7 +80,7 @@ class Effects:
 
 def position(knob: Knob, value: float) -> float:
     """Where a number stands: decades where its knob or its role is a matter of ratios, else thirds of the range."""
-    role = load_roles().get(knob.role or "")
+    role = role_of(knob)
     if knob.log or (role is not None and role.log):
         top = abs(knob.high or 1.0)
         return math.log10(max(value, 0.0) + 1e-6 * top)
