@@ -21,8 +21,10 @@ from rea.domain.technique import Level, Prior, Technique
 from rea.insights.censoring import censored
 from rea.insights.estimate import effect
 from rea.insights.features import FACTS, WIDTH, features
-from rea.insights.fit import BETWEEN, FORMAT, SETTINGS, Fit, fit, vector, without
+from rea.insights.fit import BETWEEN, SETTINGS, fit
 from rea.insights.interaction import interaction, lost_share
+from rea.insights.leave_out import without
+from rea.insights.posterior import FORMAT, Fit, vector
 from rea.insights.similarity import FLOOR, similarity
 from rea.insights.snapshot import Insights, learn
 

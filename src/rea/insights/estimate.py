@@ -13,7 +13,8 @@ from rea.domain.insight import Cell, Context, ContextValue, Effect, setting_key
 from rea.domain.technique import Technique
 from rea.insights.censoring import censored
 from rea.insights.features import WIDTH, features, unit
-from rea.insights.fit import BETWEEN, experiments, vector
+from rea.insights.fit import BETWEEN, experiments
+from rea.insights.posterior import vector
 from rea.insights.similarity import similarity
 from rea.insights.snapshot import Insights, Known
 

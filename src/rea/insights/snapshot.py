@@ -19,7 +19,10 @@ from rea.domain.insight import (
 )
 from rea.domain.technique import Technique
 from rea.insights.features import unit
-from rea.insights.fit import Belief, Fit, card_key, counts_without, experiments, fit, without
+from rea.insights.fit import experiments, fit
+from rea.insights.leave_out import without
+from rea.insights.posterior import Belief, Fit, card_key
+from rea.insights.trainability import counts_without
 
 WINNERS = 40  # settings without a card that are handed on, those that gained most
 

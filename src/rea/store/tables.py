@@ -267,7 +267,7 @@ fits = Table(
     Column("technique", Text, primary_key=True),
     Column("revision", Integer, nullable=False),  # of the evidence it was made from
     Column("card", Text, nullable=False),  # digest of what it takes from the card
-    Column("fit", LargeBinary, nullable=False),  # rea.insights.fit.Fit.to_bytes
+    Column("fit", LargeBinary, nullable=False),  # rea.insights.posterior.Fit.to_bytes
     sqlite_strict=True,
 )
 
