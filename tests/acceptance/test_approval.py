@@ -7,7 +7,7 @@ import pytest
 from rea.domain.codec import digest
 from rea.domain.errors import ApprovalNeededError
 from rea.domain.states import CampaignState, PauseReason
-from rea.workspace import campaigns
+from rea.workspace import governance, planning, steering
 from support.desk import make_key
 
 
@@ -56,7 +56,7 @@ def test_editing_the_plan_voids_its_signature(drafted):
     desk, workspace, campaign = drafted
     desk.approve(workspace, campaign)
     assert workspace.store.campaign(campaign.id).state is CampaignState.APPROVED
-    campaigns.edit(workspace, campaign.title, campaigns.Edit(drop=(1,)))
+    planning.edit(workspace, campaign.title, planning.Edit(drop=(1,)))
     assert workspace.store.campaign(campaign.id).state is CampaignState.DRAFTED
     refused(desk, workspace, campaign, "not signed")
 
@@ -74,7 +74,7 @@ def test_letting_somebody_in_after_the_plan_was_written_voids_it(drafted):
 def test_a_plan_changed_in_the_database_does_not_run(drafted, cover_up):
     desk, workspace, campaign = drafted
     desk.approve(workspace, campaign)
-    record, plan = campaigns.latest_plan(workspace, campaign)
+    record, plan = governance.latest_plan(workspace, campaign)
     text = record.text.replace(f'"budget_s":{plan.budget_s}', f'"budget_s":{10 * plan.budget_s}')
     assert text != record.text
     overwrite(desk, "text", text)
@@ -88,12 +88,12 @@ def test_a_plan_changed_while_it_runs_stops_the_spending(desks):
     workspace = desk.workspace()
     campaign = desk.plan(workspace, budget="120s", profile_runs=2)
     desk.approve(workspace, campaign)
-    campaigns.start(workspace, campaign.title)
-    record, _ = campaigns.latest_plan(workspace, campaign)
+    steering.start(workspace, campaign.title)
+    record, _ = governance.latest_plan(workspace, campaign)
     overwrite(desk, "text", record.text.replace('"warn_at":0.8', '"warn_at":0.9'))
     started = len(workspace.store.attempts(campaign.id))
     found = desk.follow(workspace, campaign.id)
     assert found.state is CampaignState.PAUSED and found.pause_reason is PauseReason.GUARDRAIL
     assert "digest" in found.reason and len(workspace.store.attempts(campaign.id)) == started
     with pytest.raises(ApprovalNeededError):
-        campaigns.resume(workspace, campaign.title)
+        steering.resume(workspace, campaign.title)

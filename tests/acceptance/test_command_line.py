@@ -175,9 +175,9 @@ def test_a_campaign_that_pauses_at_a_guardrail_ends_the_waiting_command_with_5(d
     workspace = desk.workspace()
     campaign = desk.plan(workspace, profile_runs=2)
     desk.approve(workspace, campaign)
-    from rea.workspace import campaigns
+    from rea.workspace import steering
 
-    campaigns.start(workspace, campaign.title)
+    steering.start(workspace, campaign.title)
     signers = desk.root / ".rea" / "allowed_signers"
     signers.write_text(signers.read_text() + "\n# a new line\n")
     done = desk.call("start", campaign.title, "--wait", "--json")

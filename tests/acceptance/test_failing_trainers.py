@@ -3,7 +3,7 @@
 import pytest
 
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, Verdict
-from rea.workspace import campaigns
+from rea.workspace import planning, steering
 from support.desk import opened, within_limit
 
 TWO_SLOTS = {"slots = 1": "slots = 2", 'walltime = "20s"': 'walltime = "6s"'}
@@ -105,7 +105,7 @@ def broken(tmp_path_factory):
 
 
 def of(workspace, campaign, setting):
-    key = campaigns.parse_treatment(campaign.codebase, [setting]).key()
+    key = planning.parse_treatment(campaign.codebase, [setting]).key()
     return next(h for h in workspace.store.hypotheses(campaign.id) if h.draft.treatment.key() == key)
 
 
@@ -177,7 +177,7 @@ def test_an_evaluator_that_breaks_in_mid_campaign_holds_it_and_what_it_missed_is
     waiting = [run.id for run in runs if run.state is RunState.PLANNED and run.failure is not None]
     assert waiting
     labels.with_name("elsewhere").rename(labels)
-    campaigns.resume(workspace, campaign.title)
+    steering.resume(workspace, campaign.title)
     campaign = desk.follow(workspace, campaign.id)
     assert campaign.state is CampaignState.FINISHED, campaign.reason
     assert all(workspace.store.run(id_).state is RunState.SUCCEEDED for id_ in waiting)

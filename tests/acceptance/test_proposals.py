@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from rea.domain.states import CampaignState, PauseReason, Phase, RunState, Verdict
-from rea.workspace import campaigns
+from rea.workspace import governance, steering
 from rea.workspace.proposal import view
 from support.desk import opened, within_limit
 
@@ -81,7 +81,7 @@ def test_the_printed_command_trains_the_proposal_again_and_the_claim_is_the_visi
         restyle(desk, style)
         workspace = desk.workspace()
         campaign = planned(desk, workspace, style)
-        campaigns.preflight(workspace, campaign.title, ("sealed",))
+        governance.preflight(workspace, campaign.title, ("sealed",))
         desk.approve(workspace, campaign)
         campaign = desk.run(workspace, campaign)
         assert campaign.verdict is Verdict.LAUNCH, campaign.reason
@@ -138,7 +138,7 @@ def test_a_sealed_evaluator_that_fails_is_tried_at_every_resumption_and_the_paus
             assert said in campaign.reason, said
         if tried == 4:
             there.write_text("mended")
-        campaigns.resume(workspace, campaign.title)
+        steering.resume(workspace, campaign.title)
         campaign = desk.follow(workspace, campaign.id)
     assert campaign.verdict is Verdict.LAUNCH, campaign.reason
     assert campaign.claim.split == "test"

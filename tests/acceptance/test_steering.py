@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rea.domain.states import AttemptState, CampaignState, HypothesisState, RunState
-from rea.workspace import campaigns
+from rea.workspace import governance
 from support.desk import opened, trainers, within_limit
 
 
@@ -188,4 +188,4 @@ def test_a_rejected_plan_ends_the_campaign(desk):
     rejected = desk.call("reject", campaign.title, "--why", "too dear", "--json")
     assert rejected.returncode == 0 and json.loads(rejected.stdout)["state"] == "stopped"
     assert desk.call("approve", campaign.title, "--key", str(desk.key)).returncode == 2
-    assert campaigns.latest_plan(workspace, campaign)[0].state.value == "rejected"
+    assert governance.latest_plan(workspace, campaign)[0].state.value == "rejected"

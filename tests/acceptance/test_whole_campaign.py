@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rea.domain.states import CampaignState, HypothesisState, Phase, RunState, Verdict
-from rea.workspace import campaigns, proposal
+from rea.workspace import planning, proposal
 from support.desk import opened, within_limit
 
 KEPT = ("optim.embedding_l2", "optim.schedule", "features.numeric_encoding")
@@ -32,7 +32,7 @@ def done(tmp_path_factory):
         ]
         # Ample time for few runs: how long each takes on a busy machine changes nothing.
         split = {"validation": 0.6, "combination": 0.39, "exploitation": 0.01}
-        campaigns.edit(workspace, campaign.title, campaigns.Edit(drop=tuple(drop), split=split))
+        planning.edit(workspace, campaign.title, planning.Edit(drop=tuple(drop), split=split))
         desk.approve(workspace, campaign)
         campaign = desk.run(workspace, campaign)
         assert before != desk.git("rev-parse", "HEAD")

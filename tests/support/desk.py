@@ -19,7 +19,7 @@ from typing import Any
 from rea.domain.campaign import Campaign
 from rea.domain.ledger import balance
 from rea.store import open_store
-from rea.workspace import Workspace, campaigns, waking
+from rea.workspace import Workspace, governance, planning, steering, waking
 
 TINY = Path(__file__).parent / "tinyranker"
 ENGINEER = "engineer@example.org"
@@ -90,15 +90,15 @@ class Desk:
 
     def plan(self, workspace: Workspace, *, budget: str = "60s", **options: Any) -> Campaign:
         """A drafted plan (or what became of it), the profile run by this process."""
-        found = campaigns.plan(workspace, self.root, budget=budget, **options)
+        found = planning.plan(workspace, self.root, budget=budget, **options)
         return waking.wait(workspace, found.id, lambda c: c.state.value != "profiling", _tick(), poll_s=0.01)
 
     def approve(self, workspace: Workspace, campaign: Campaign) -> None:
-        campaigns.approve(workspace, campaign.title, self.key)
+        governance.approve(workspace, campaign.title, self.key)
 
     def run(self, workspace: Workspace, campaign: Campaign) -> Campaign:
         """Start an approved campaign and stay with it."""
-        campaigns.start(workspace, campaign.title)
+        steering.start(workspace, campaign.title)
         return self.follow(workspace, campaign.id)
 
     def follow(self, workspace: Workspace, campaign: int, until: Callable[[Campaign], bool] = waking.done) -> Campaign:
@@ -106,11 +106,11 @@ class Desk:
 
     def keep(self, workspace: Workspace, campaign: Campaign, *settings: str, **edit: Any) -> None:
         """Edit the plan so that it tests exactly these settings ("knob=value knob=value")."""
-        wanted = {campaigns.parse_treatment(campaign.codebase, words.split()).key(): words for words in settings}
+        wanted = {planning.parse_treatment(campaign.codebase, words.split()).key(): words for words in settings}
         planned = {h.draft.treatment.key(): h.id for h in workspace.store.hypotheses(campaign.id)}
         drop = tuple(id_ for key, id_ in planned.items() if key not in wanted)
         added = tuple(tuple(words.split()) for key, words in wanted.items() if key not in planned)
-        campaigns.edit(workspace, campaign.title, campaigns.Edit(drop=drop, additions=added, **edit))
+        planning.edit(workspace, campaign.title, planning.Edit(drop=drop, additions=added, **edit))
 
 
 def _tick() -> Callable[[Campaign], None]:

@@ -17,7 +17,7 @@ from rea.domain.states import CampaignState
 from rea.guard.signing import create_key
 from rea.report.plan_text import render
 from rea.store import open_store
-from rea.workspace import campaigns, proposal, waking
+from rea.workspace import governance, planning, proposal, steering, waking
 from rea.workspace.compose import Workspace
 from rea.workspace.setup import set_up
 
@@ -56,15 +56,15 @@ def run_demo(
     workspace = Workspace(open_store(f"sqlite:///{home / 'rea.db'}"), home / "runs")
     workspace.runs.mkdir(exist_ok=True)
     tell(f"codebase: {root}\nstore:    {workspace.store.url}")
-    campaign = campaigns.plan(workspace, root, budget=budget, name="demo")
+    campaign = planning.plan(workspace, root, budget=budget, name="demo")
     tick = follow(workspace, campaign.id)
     campaign = waking.wait(workspace, campaign.id, _planned, tick)
     if campaign.state is not CampaignState.DRAFTED:
         raise ReaError(f"the demo has no plan: {campaign.reason}")
-    record, plan = campaigns.latest_plan(workspace, campaign)
+    record, plan = governance.latest_plan(workspace, campaign)
     tell("\n" + render(plan, record, campaign))
-    campaigns.approve(workspace, campaign.title, key, "engineer@demo")
-    campaigns.start(workspace, campaign.title)
+    governance.approve(workspace, campaign.title, key, "engineer@demo")
+    steering.start(workspace, campaign.title)
     campaign = waking.wait(workspace, campaign.id, waking.done, tick)
     return _figures(workspace, campaign)
 

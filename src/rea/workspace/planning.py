@@ -1,4 +1,4 @@
-"""What engineers do with campaigns: plan, shape, approve, start, steer, pause, stop."""
+"""A campaign's plan: asked for, drafted, shaped by engineers before they sign it."""
 
 from __future__ import annotations
 
@@ -8,42 +8,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rea.codebase.config import digest as codebase_digest
 from rea.codebase.config import load
 from rea.codebase.git import repository
 from rea.codebase.overrides import checked
 from rea.codebase.trees import as_knob
-from rea.domain.campaign import Approval, Campaign, PlanRecord
+from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import canonical, digest
-from rea.domain.errors import ApprovalNeededError, GuardrailError, NotFoundError, ReaError, UsageError
-from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
-from rea.domain.ids import number, say
+from rea.domain.errors import GuardrailError, NotFoundError, UsageError
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, Source, SourceKind
 from rea.domain.names import LONGEST, RULE, as_name, is_name
-from rea.domain.plan import LeftOut, Part, Plan, PlannedHypothesis, read_plan
+from rea.domain.plan import LeftOut, Part, PlannedHypothesis
 from rea.domain.run import RunDraft
 from rea.domain.states import (
-    TRANSITIONS,
     CampaignState,
     HypothesisState,
-    PauseReason,
     Phase,
-    PlanState,
-    is_terminal,
 )
 from rea.domain.treatment import Treatment
-from rea.guard.approval import verified_approval
-from rea.guard.preflight import Check, blocking, checks, gather
 from rea.guard.signing import principal as this_person
-from rea.guard.signing import read_signers, sign, statement
+from rea.guard.signing import read_signers
 from rea.knowledge.cards import runbooks_of, techniques_of
 from rea.launchers import open_launcher
-from rea.launchers.host import look
 from rea.planner.draft import parse_budget, write_plan
 from rea.planner.layout import SEARCH, SHARES
 from rea.planner.synthesise import rank
 from rea.store.transaction import Transaction
 from rea.workspace.compose import Workspace
+from rea.workspace.governance import latest_plan
 from rea.workspace.waking import wait, wake
 
 PROFILE_RUNS = 3
@@ -52,9 +44,6 @@ MOST_ROUNDS = 10
 MOST_SEED = 1_000_000
 MOST_GAIN = 0.5  # relative; more is a slip of the pen, or a leak
 ENGINEERS_BELIEF = Belief(0.003, 0.004)  # of a hypothesis an engineer adds without a number
-
-
-# ---------------------------------------------------------------- planning
 
 
 def plan(
@@ -206,7 +195,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             tx.set_hypothesis(id_, draft=replace(hypotheses[id_].draft, weight=weight))
         for words in change.additions:
             draft = engineers_draft(parse_treatment(campaign.codebase, words), who, None, "")
-            _require_new(tx.hypotheses(campaign.id), campaign, draft, old.baseline_values)
+            require_new(tx.hypotheses(campaign.id), campaign, draft, old.baseline_values)
             tx.add_hypotheses(campaign.id, campaign.round, [draft])
         tx.set_campaign(campaign.id, options=options)
         rows = [h for h in tx.hypotheses(campaign.id) if h.state is HypothesisState.PROPOSED]
@@ -263,7 +252,7 @@ def _plan_again(workspace: Workspace, campaign: Campaign, change: Edit) -> PlanR
     return record
 
 
-def _require_new(
+def require_new(
     hypotheses: Sequence[Hypothesis], campaign: Campaign, draft: HypothesisDraft, values: Mapping[str, Scalar]
 ) -> None:
     """Raise UsageError where this round has the hypothesis already, or nothing differs from what it stands on."""
@@ -371,262 +360,3 @@ def engineers_draft(treatment: Treatment, who: str, gain: float | None, because:
         mechanism="engineer",
         sources=(Source(SourceKind.ENGINEER, who),),
     )
-
-
-# ---------------------------------------------------------------- governance
-
-
-def latest_plan(workspace: Workspace, campaign: Campaign) -> tuple[PlanRecord, Plan]:
-    """The campaign's newest plan. Raises NotFoundError while there is none."""
-    record = workspace.store.latest_plan(campaign.id)
-    if record is None:
-        hint = "wait for its profile: `rea status --watch`" if campaign.state is CampaignState.PROFILING else None
-        raise NotFoundError(f"{campaign.title} ({campaign.state.value}) has no plan", hint=hint or campaign.reason)
-    return record, read_plan(record)
-
-
-def preflight(
-    workspace: Workspace, ref: str, grants: Sequence[str] = ()
-) -> tuple[tuple[Check, ...], tuple[Check, ...]]:
-    """The checklist of a campaign and what of it still blocks; `grants` are given first, by name, on record."""
-    campaign = workspace.store.campaign(ref)
-    record = workspace.store.latest_plan(campaign.id)
-    tools = workspace.tools(campaign)
-    facts = gather(
-        campaign.codebase,
-        campaign.commit,
-        workspace.runs,
-        capacity=tools.launcher.capacity(),
-        host=look(),
-        overrides_verifiable=_verifiable(workspace, campaign),
-    )
-    listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
-    if grants:
-        grantable = {check.name for check in listed if check.grantable}
-        unknown = sorted(set(grants) - grantable)
-        if unknown:
-            hint = f"grantable are: {', '.join(sorted(grantable)) or 'none'}"
-            raise UsageError(f"{', '.join(unknown)} cannot be granted", hint=hint)
-        who = this_person(Path(campaign.codebase.root))
-        with workspace.store.transaction(campaign.id) as tx:
-            for name in grants:
-                tx.grant(campaign.id, name, who, workspace.clock())
-                tx.event(campaign.id, "grant", f"{who} granted {name!r}", workspace.clock())
-    granted = {grant.name: grant.by for grant in workspace.store.grants(campaign.id)}
-    listed = tuple(_granted(check, granted.get(check.name)) for check in listed)
-    return listed, blocking(listed, granted)
-
-
-def _granted(check: Check, who: str | None) -> Check:
-    """The check as it stands once an engineer has granted it."""
-    if who is None or not check.grantable or check.ok is True:
-        return check
-    return replace(check, ok=True, words=f"{check.words} (granted by {who})", hint=None)
-
-
-def open_items(campaign: Campaign, blocked: Sequence[Check]) -> str:
-    """The command that grants every open item that can be granted; empty where none can."""
-    names = [check.name for check in blocked if check.grantable]
-    return " ".join([f"rea preflight {campaign.title}", *(f"--grant {name}" for name in names)]) if names else ""
-
-
-def next_step(workspace: Workspace, campaign: Campaign) -> str:
-    """What an engineer types next, as the campaign stands; empty where nothing is to be done."""
-    title, state = campaign.title, campaign.state
-    if state in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
-        record, _ = latest_plan(workspace, campaign)
-        try:
-            _, blocked = preflight(workspace, title)
-        except ReaError:  # a launcher that is away, say: `start` tells of it
-            blocked = ()
-        steps = [open_items(campaign, blocked)]
-        steps += [f"rea approve {title}"] if workspace.store.approval(record.id) is None else []
-        steps.append(f"rea {'resume' if state is CampaignState.PAUSED else 'start'} {title}")
-        mend = [f"mend {check.name}" for check in blocked if not check.grantable]
-        return ", ".join([*mend, " && ".join(filter(None, steps))])
-    return f"rea report {title}" if state is CampaignState.FINISHED else ""
-
-
-def _verifiable(workspace: Workspace, campaign: Campaign) -> bool:
-    """Whether the baseline's runs reported the configuration they resolved."""
-    done = [run.result for run in workspace.store.runs(campaign.id) if run.result is not None]
-    return not done or any(result.overrides_verified for result in done)
-
-
-def approve(workspace: Workspace, ref: str, key: Path, signer: str | None = None) -> Approval:
-    """Sign the latest plan with an SSH key and keep the signature, if the codebase lets this signer sign."""
-    campaign = workspace.store.campaign(ref)
-    record, plan_ = latest_plan(workspace, campaign)
-    if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
-        raise UsageError(f"{campaign.title} is {campaign.state.value}: there is nothing to approve")
-    root = Path(campaign.codebase.root)
-    who = signer or this_person(root)
-    now = workspace.clock()
-    signature = sign(statement(record.digest, campaign.name), key)
-    approval = Approval(record.id, record.digest, who, signature, now)
-    verified_approval(record, approval, campaign, read_signers(root))
-    with workspace.store.transaction(campaign.id) as tx:
-        tx.add_approval(approval)
-        if record.state is PlanState.DRAFT:
-            tx.set_plan(record.id, PlanState.APPROVED)
-        if campaign.state is CampaignState.DRAFTED:
-            tx.set_campaign(campaign.id, state=CampaignState.APPROVED)
-        tx.set_limit(campaign.id, plan_.budget_s, now, f"plan {say('P', record.id)} signed by {who}")
-        tx.event(campaign.id, "approved", f"{who} signed plan version {record.version} ({record.digest[:12]})", now)
-    return approval
-
-
-def reject(workspace: Workspace, ref: str, why: str) -> Campaign:
-    """Say no to a plan: the campaign ends without having run anything but its profile."""
-    campaign = workspace.store.campaign(ref)
-    record, _ = latest_plan(workspace, campaign)
-    if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED):
-        raise UsageError(f"{campaign.title} is {campaign.state.value}", hint="`rea stop` ends a campaign that runs")
-    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
-    with workspace.store.transaction(campaign.id) as tx:
-        if record.state is PlanState.DRAFT:
-            tx.set_plan(record.id, PlanState.REJECTED)
-        tx.set_campaign(campaign.id, state=CampaignState.STOPPED, reason=f"rejected by {who}: {why}", ended_at=now)
-        tx.event(campaign.id, "rejected", f"{who}: {why}", now)
-    return workspace.store.campaign(campaign.id)
-
-
-def start(workspace: Workspace, ref: str) -> Campaign:
-    """Set an approved campaign going. Raises ApprovalNeededError for an unsigned plan or an open preflight item."""
-    campaign = workspace.store.campaign(ref)
-    if campaign.state is CampaignState.RUNNING:
-        wake(workspace, campaign.id)
-        return workspace.store.campaign(campaign.id)
-    _may_run(workspace, campaign)
-    if campaign.state is not CampaignState.APPROVED:
-        hint = "`rea resume` goes on" if campaign.state is CampaignState.PAUSED else None
-        raise UsageError(f"{campaign.title} is {campaign.state.value} and cannot be started", hint=hint)
-    _set_running(workspace, campaign, "started")
-    return workspace.store.campaign(campaign.id)
-
-
-def _may_run(workspace: Workspace, campaign: Campaign) -> None:
-    record, plan_ = latest_plan(workspace, campaign)
-    root = Path(campaign.codebase.root)
-    verified_approval(record, workspace.store.approval(record.id), campaign, read_signers(root))
-    if codebase_digest(plan_.codebase) != plan_.codebase_digest:
-        raise ApprovalNeededError("the plan's codebase does not have the digest it was signed with", hint="plan again")
-    _, blocked = preflight(workspace, str(campaign.id))
-    if blocked:
-        lines = "".join(f"\n  ✗ {c.name}: {c.words}" + (f" → {c.hint}" if c.hint else "") for c in blocked)
-        hint = open_items(campaign, blocked) or "mend these and try again"
-        raise ApprovalNeededError(f"preflight of {campaign.title} does not hold:{lines}", hint=hint)
-
-
-def _set_running(workspace: Workspace, campaign: Campaign, word: str) -> None:
-    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
-    with workspace.store.transaction(campaign.id) as tx:
-        phase = Phase.VALIDATION if campaign.phase is Phase.PROFILE else campaign.phase
-        tx.set_campaign(
-            campaign.id, state=CampaignState.RUNNING, phase=phase, pause_reason=None, reason="", next_wake_at=None
-        )
-        tx.event(campaign.id, word, f"{word} by {who}", now)
-    wake(workspace, campaign.id)
-
-
-# ---------------------------------------------------------------- steering
-
-
-def pause(workspace: Workspace, ref: str) -> Campaign:
-    """Nothing new starts; jobs in flight end and are recorded. One that is paused already keeps its reason."""
-    campaign = workspace.store.campaign(ref)
-    if campaign.state is CampaignState.PAUSED:
-        return campaign
-    if campaign.state is CampaignState.PROFILING:
-        raise UsageError(
-            f"{campaign.title} is profiling: only a running campaign can be paused", hint="`rea stop` ends it for good"
-        )
-    if campaign.state is not CampaignState.RUNNING:
-        raise UsageError(f"{campaign.title} is {campaign.state.value}: only a running campaign can be paused")
-    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
-    with workspace.store.transaction(campaign.id) as tx:
-        reason = f"paused by {who}"
-        tx.set_campaign(
-            campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.ENGINEER, reason=reason, next_wake_at=None
-        )
-        tx.event(campaign.id, "paused", reason, now)
-    return workspace.store.campaign(campaign.id)
-
-
-def resume(workspace: Workspace, ref: str) -> Campaign:
-    """Go on where a paused campaign was; its limits are as they were, unless a new plan was signed."""
-    campaign = workspace.store.campaign(ref)
-    if campaign.state is not CampaignState.PAUSED:
-        raise UsageError(f"{campaign.title} is {campaign.state.value}, not paused")
-    _may_run(workspace, campaign)
-    _set_running(workspace, campaign, "resumed")
-    return workspace.store.campaign(campaign.id)
-
-
-def stop(workspace: Workspace, ref: str, why: str = "") -> Campaign:
-    """End a campaign for good: its jobs are cancelled, what it learnt stays."""
-    campaign = workspace.store.campaign(ref)
-    if is_terminal(campaign.state):
-        raise UsageError(f"{campaign.title} is {campaign.state.value} already")
-    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
-    reason = f"stopped by {who}" + (f": {why}" if why else "")
-    with workspace.store.transaction(campaign.id) as tx:
-        tx.set_campaign(campaign.id, state=CampaignState.STOPPED, reason=reason, ended_at=now, next_wake_at=None)
-        tx.event(campaign.id, "stopped", reason, now)
-    wake(workspace, campaign.id)
-    return workspace.store.campaign(campaign.id)
-
-
-def add_hypothesis(
-    workspace: Workspace, ref: str, words: Sequence[str], *, gain: float | None = None, because: str = ""
-) -> Hypothesis:
-    """An engineer's own hypothesis, tested in this round's validation or, when that is over, in the next one's."""
-    campaign = workspace.store.campaign(ref)
-    if is_terminal(campaign.state) or campaign.state is CampaignState.PROFILING:
-        raise UsageError(f"{campaign.title} is {campaign.state.value}: no hypothesis can be added")
-    if campaign.state in (CampaignState.DRAFTED, CampaignState.APPROVED):
-        hint = f"rea plan edit {campaign.title} --add '{' '.join(words)}'"
-        raise UsageError(f"{campaign.title} has not started: shape its plan instead", hint=hint)
-    who = this_person(Path(campaign.codebase.root))
-    treatment = parse_treatment(campaign.codebase, words)
-    hypotheses = workspace.store.hypotheses(campaign.id)
-    incumbent = next((h for h in hypotheses if h.id == campaign.incumbent), None)
-    base = incumbent.draft.full if incumbent is not None and campaign.round > 1 else Treatment()
-    draft = replace(engineers_draft(treatment, who, gain, because), base=base)
-    _require_new(hypotheses, campaign, draft, latest_plan(workspace, campaign)[1].baseline_values)
-    with workspace.store.transaction(campaign.id) as tx:
-        (id_,) = tx.add_hypotheses(campaign.id, campaign.round, [draft])
-        tx.event(campaign.id, "hypothesis", f"{who} added H-{id_}: {draft.title}", workspace.clock())
-    if campaign.state is CampaignState.RUNNING:
-        wake(workspace, campaign.id)
-    return workspace.store.hypothesis(id_)
-
-
-def veto(workspace: Workspace, hypothesis: str, why: str | None = None) -> Hypothesis:
-    """Rule a hypothesis out: what waits of it is withdrawn, what runs is cancelled, nothing builds on it.
-
-    Before the campaign starts its plan is drafted anew without it, as an edit that drops it does.
-    """
-    if why is not None and not why.strip():
-        raise UsageError("--why is empty", hint="say why in a few words, or leave the option out")
-    found = workspace.store.hypothesis(number(hypothesis, "H"))
-    campaign = workspace.store.campaign(found.campaign)
-    if is_terminal(campaign.state):
-        raise UsageError(f"{campaign.title} is {campaign.state.value}: there is nothing left to veto")
-    if found.state is HypothesisState.VETOED:
-        raise UsageError(f"{found.name} is vetoed already: {found.reason}")
-    if campaign.state in (CampaignState.DRAFTED, CampaignState.APPROVED):
-        edit(workspace, campaign.title, Edit(drop=(found.id,), why=why or ""))
-        return workspace.store.hypothesis(found.id)
-    who = this_person(Path(campaign.codebase.root))
-    reason = f"vetoed by {who}" + (f": {why}" if why else "")
-    with workspace.store.transaction(campaign.id) as tx:
-        tx.set_hypothesis(found.id, state=HypothesisState.VETOED, reason=reason)
-        for other in tx.hypotheses(campaign.id):
-            built_on = found.id in other.draft.parents and other.draft.kind is not HypothesisKind.SINGLE
-            if built_on and HypothesisState.VETOED in TRANSITIONS[HypothesisState, other.state]:
-                tx.set_hypothesis(other.id, state=HypothesisState.VETOED, reason=f"it contains {found.name}, {reason}")
-        tx.event(campaign.id, "vetoed", f"{found.name}: {reason}", workspace.clock())
-    if campaign.state is CampaignState.RUNNING:
-        wake(workspace, campaign.id)
-    return workspace.store.hypothesis(found.id)

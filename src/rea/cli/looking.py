@@ -1,0 +1,94 @@
+"""Commands that show where campaigns stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rea.cli import output
+from rea.cli.common import Json, Ref, brief, exit_for, open_workspace
+
+
+def status(
+    ref: Annotated[str | None, typer.Argument(help="One campaign (default: a line each).", metavar="CAMPAIGN")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Live, until it ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Where campaigns stand."""
+    from rea.cli import views
+
+    workspace = open_workspace()
+    if ref is None:
+        found = workspace.store.campaigns()
+        output.data([brief(c) for c in found], views.campaign_table(workspace, found), as_json)
+        return
+    campaign = workspace.store.campaign(ref)
+    if watch:
+        views.watch(workspace, campaign.id)
+        campaign = workspace.store.campaign(ref)
+    whole = views.status(workspace, campaign)
+    output.data(whole, views.status_text(whole), as_json)
+    if watch:
+        exit_for(campaign)
+
+
+def show(what: Annotated[str, typer.Argument(help="C-3, H-12 or R-40.", metavar="ID")], as_json: Json = False) -> None:
+    """Everything about one campaign, hypothesis or run."""
+    from rea.cli import views
+
+    value, text = views.show(open_workspace(), what)
+    output.data(value, text, as_json)
+
+
+def logs(
+    what: Annotated[str, typer.Argument(help="R-40: the run's output. C-3: the campaign's record.", metavar="ID")],
+    lines: Annotated[int, typer.Option("--lines", "-n", help="At most so many, from the end.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """A run's output, or a campaign's record."""
+    from rea.cli import views
+
+    value, text = views.logs(open_workspace(), what, lines)
+    output.data(value, text, as_json)
+
+
+def report(
+    ref: Ref,
+    markdown: Annotated[bool, typer.Option("--md", help="Markdown for a pull request, on stdout.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the HTML file here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The launch proposal: a self-contained HTML file, or Markdown for a pull request."""
+    from rea.domain.errors import UsageError
+    from rea.workspace import proposal
+
+    workspace = open_workspace()
+    seen = proposal.view(workspace, ref)
+    if markdown:
+        from rea.report.markdown import render
+
+        text = render(seen)
+        output.data({"campaign": seen.campaign.title, "markdown": text}, text, as_json)
+        return
+    proposal.publish(workspace, seen.campaign.id)
+    path = proposal.report_path(workspace, seen.campaign.id)
+    if out is not None:
+        page = path.read_bytes()
+        try:
+            out.write_bytes(page)
+        except OSError as error:
+            hint = "give -o a file in a folder that is there and may be written to"
+            raise UsageError(f"{out} cannot be written: {error.strerror}", hint=hint) from error
+        path = out
+    output.data({"campaign": seen.campaign.title, "report": str(path)}, str(path), as_json)
+
+
+def budget(ref: Ref, as_json: Json = False) -> None:
+    """What is approved, reserved and spent, entry by entry."""
+    from rea.cli import views
+
+    workspace = open_workspace()
+    value, text = views.budget(workspace, workspace.store.campaign(ref))
+    output.data(value, text, as_json)

@@ -1,0 +1,148 @@
+"""Commands that set campaigns going and change their course."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from rea.cli import output
+from rea.cli.common import Json, Ref, brief, exit_for, follower, open_workspace, said, told_of_interrupts
+
+hypothesis_app = typer.Typer(no_args_is_help=True, help="List hypotheses, add your own, veto.")
+
+
+def start(
+    ref: Ref,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until it ends, showing progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start an approved campaign. Without --wait nothing of REA stays behind; each job's end wakes it."""
+    from rea.workspace import steering, waking
+
+    workspace = open_workspace()
+    telling = follower(workspace, workspace.store.campaign(ref))
+    campaign = steering.start(workspace, ref)
+    if wait:
+        with told_of_interrupts(workspace, campaign):
+            campaign = waking.wait(workspace, campaign.id, waking.done, telling)
+    output.data(brief(campaign), said(campaign), as_json)
+    exit_for(campaign)
+
+
+def _change(name: str, ref: str, as_json: bool, **options: str) -> None:
+    from rea.workspace import steering
+
+    campaign = getattr(steering, name)(open_workspace(), ref, **options)
+    output.data(brief(campaign), said(campaign), as_json)
+
+
+def pause(ref: Ref, as_json: Json = False) -> None:
+    """Start nothing new; jobs in flight end and are recorded."""
+    _change("pause", ref, as_json)
+
+
+def resume(ref: Ref, as_json: Json = False) -> None:
+    """Go on with a paused campaign. Its limits are as they were."""
+    _change("resume", ref, as_json)
+
+
+def stop(ref: Ref, why: Annotated[str, typer.Option(help="The reason.")] = "", as_json: Json = False) -> None:
+    """End a campaign for good; its jobs are cancelled."""
+    _change("stop", ref, as_json, why=why)
+
+
+def wake(
+    ref: Annotated[str | None, typer.Argument(help="One campaign (default: all due).", metavar="CAMPAIGN")] = None,
+    as_json: Json = False,
+) -> None:
+    """One pass of the executor: look at what ended, decide, start what is next, exit."""
+    from rea.workspace import waking
+
+    workspace = open_workspace()
+    ids = [workspace.store.campaign(ref).id] if ref is not None else waking.woken(workspace)
+    done, failed = waking.wake_each(workspace, ids)
+    lines = [f"C-{id_}: {'busy' if w.busy else f'{w.actions} actions'}" for id_, w in done.items()]
+    lines += [f"C-{id_}: failed" for id_ in failed]
+    told: dict[str, object] = {f"C-{id_}": woken for id_, woken in done.items()}
+    told |= {f"C-{id_}": {"error": str(error)} for id_, error in failed.items()}
+    output.data(told, "\n".join(lines) or "nothing to do", as_json)
+    _exit_for_failures(failed)
+
+
+def _exit_for_failures(failed: Mapping[int, Exception]) -> None:
+    """Say what stood in the way of each campaign; a mistake of the program itself is raised as it is."""
+    from rea.domain.errors import ReaError
+
+    for id_, error in failed.items():
+        output.note(f"rea: C-{id_}: {error}")
+    for error in failed.values():
+        if not isinstance(error, ReaError | OSError):
+            raise error
+    codes = {getattr(error, "exit_code", 1) for error in failed.values()}
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
+
+
+def daemon(
+    sweep: Annotated[float, typer.Option(help="Seconds between sweeps for lost wake-ups.")] = 30.0,
+) -> None:
+    """Watch for ended jobs and due timers, and start `rea wake`. It holds no state and may die at any time."""
+    import math
+    import os
+    import sys
+
+    from rea.domain.errors import UsageError
+
+    if not 1 <= sweep < math.inf:
+        raise UsageError(f"--sweep {sweep:g} is no time between sweeps", hint="give seconds, 1 or more, such as 30")
+    workspace = open_workspace()
+    environment = {**os.environ, "REA_STORE": workspace.store.url, "REA_RUNS": str(workspace.runs)}
+    # A fresh interpreter without this one's imports: what waits for weeks should weigh nothing.
+    command = [sys.executable, "-m", "rea.daemon", str(workspace.runs / "wake"), str(sweep)]
+    os.execve(sys.executable, command, environment)
+
+
+@hypothesis_app.command("list")
+def hypothesis_list(ref: Ref, as_json: Json = False) -> None:
+    """Hypotheses of a campaign with what became of them."""
+    from rea.cli import views
+
+    workspace = open_workspace()
+    found = workspace.store.hypotheses(workspace.store.campaign(ref).id)
+    output.data(found, views.hypothesis_table(found), as_json)
+
+
+@hypothesis_app.command("add")
+def hypothesis_add(
+    ref: Ref,
+    settings: Annotated[list[str], typer.Argument(help="knob=value …", metavar="SETTING...")],
+    gain: Annotated[float | None, typer.Option(help="Expected relative gain, such as 0.004.")] = None,
+    because: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Add your own hypothesis to a running campaign."""
+    from rea.workspace import steering
+
+    found = steering.add_hypothesis(open_workspace(), ref, settings, gain=gain, because=because)
+    output.data(found, f"{found.name}: {found.draft.title}", as_json)
+
+
+@hypothesis_app.command("veto")
+def hypothesis_veto(
+    hypothesis: Annotated[str, typer.Argument(help="H-12", metavar="HYPOTHESIS")],
+    why: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Rule a hypothesis out. Before a campaign starts, this makes a new version of its plan, to be signed anew."""
+    from rea.domain.states import CampaignState
+    from rea.workspace import governance, steering
+
+    workspace = open_workspace()
+    found = steering.veto(workspace, hypothesis, why)
+    output.data(found, f"{found.name}: {found.state.value}", as_json)
+    campaign = workspace.store.campaign(found.campaign)
+    if campaign.state is CampaignState.DRAFTED:
+        version = governance.latest_plan(workspace, campaign)[0].version
+        output.note(f"the plan is now version {version}, without it; next: rea approve {campaign.title}")
