@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from rea.domain.codec import dumps, loads
 from rea.domain.hypothesis import CONFLICT, Belief
 from rea.domain.insight import Cell, Context, Effect, ExperimentRecord, gather, setting_key
+from rea.domain.plan import Additivity
 from rea.domain.technique import Level, Prior, Technique
 from rea.insights.censoring import censored
 from rea.insights.estimate import effect
 from rea.insights.features import FACTS, WIDTH, features
 from rea.insights.fit import BETWEEN, SETTINGS, fit
-from rea.insights.interaction import interaction, lost_share
+from rea.insights.interaction import additivity, interaction, lost_share
 from rea.insights.leave_out import without
 from rea.insights.posterior import FORMAT, Fit, vector
 from rea.insights.similarity import FLOOR, similarity
@@ -495,7 +496,7 @@ def alone(name: str, gain: float, **more: object) -> ExperimentRecord:
 def test_before_any_combination_cards_that_overlap_are_expected_to_lose_more() -> None:
     known = Insights(alike=learn([], TWO, "c").alike)
     like, unlike = interaction("a", "b", known, (0.01, 0.02)), interaction("x", "y", known, (0.01, 0.02))
-    assert like.mean == pytest.approx(-0.005) and unlike.mean == pytest.approx(-0.001)
+    assert like.mean == pytest.approx(-0.005) and unlike.mean == pytest.approx(-0.002)
     assert (like.n, unlike.n) == (0, 0) and like.sd > 0.002
 
 
@@ -517,6 +518,15 @@ def test_pairs_teach_what_their_class_loses_and_not_the_other_class() -> None:
     assert lost_share(known, False).mean > 0.1
     assert lost_share(known, True) == lost_share(Insights(), True)
     assert lost_share(known, False, beside=("x", "y")) == lost_share(Insights(), False)
+
+
+def test_a_plan_is_told_of_the_pairs_that_add_up_unlike_their_class() -> None:
+    singles = [alone(name, 0.01) for name in ("a", "b", "x", "y")]
+    cancels, helps = pair(0.0101, names=("x", "y")), pair(0.022, names=("a", "b"))
+    found = additivity(learn([*singles, cancels, helps], TWO, "c"))
+    assert found.pairs["x + y"] < 0.5 < Additivity().apart and found.pairs["a + b"] > Additivity().alike
+    assert found.apart < Additivity().apart and found.alike > Additivity().alike
+    assert additivity(Insights()) == Additivity()
 
 
 def test_a_set_of_three_says_little_of_each_pair_and_an_unmeasured_part_makes_it_say_nothing() -> None:

@@ -75,6 +75,32 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Additivity:
+    """What a hypothesis is expected to add to a set that holds another, as a share of what it gains alone.
+
+    `apart` where the two work by different means, `alike` where by the same; `pairs` holds the pairs of techniques
+    whose combinations, as far as insights know them, tell otherwise: both names, in their order, joined by " + ".
+    """
+
+    apart: float = 0.8
+    alike: float = 0.5
+    pairs: Mapping[str, float] = field(default_factory=dict)
+
+    def share(self, one: HypothesisDraft, other: HypothesisDraft) -> float:
+        """Of the smaller of these two beside the larger."""
+        if one.technique is not None and other.technique is not None:
+            known = self.pairs.get(pair_key(one.technique, other.technique))
+            if known is not None:
+                return known
+        named = one.technique in other.overlaps or other.technique in one.overlaps
+        return self.alike if one.mechanism == other.mechanism or named else self.apart
+
+
+def pair_key(a: str, b: str) -> str:
+    return " + ".join(sorted((a, b)))
+
+
+@dataclass(frozen=True, slots=True)
 class PhasePlan:
     """One phase of one round: the device-seconds it may use and what is expected of it."""
 
@@ -140,6 +166,7 @@ class Plan:
     profile_s: float  # already spent on the profile, part of the budget
     estimate: Estimate
     rules: Rules
+    additivity: Additivity = field(default_factory=Additivity)
 
     def phase(self, round_: int, phase: Phase) -> PhasePlan | None:
         return next((p for p in self.phases if p.round == round_ and p.phase is phase), None)

@@ -276,6 +276,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
                 left_out=agenda.left_out,
                 needs_code=agenda.needs_code,
                 profile_s=rows.balance.spent,
+                additivity=agenda.additivity,
             )
             text = canonical(plan)
             tx.add_plan(campaign.id, text, digest(text), now)

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from rea.domain.hypothesis import Belief
 from rea.domain.insight import PLACE_SHARE, SMALLEST_EXCESS, Pair
+from rea.domain.plan import Additivity, pair_key
 from rea.insights.estimate import percent
 from rea.insights.snapshot import Insights
 
 # What of the smaller gain is lost beside the larger one, before any combination was measured: half where the cards
-# overlap or work by one mechanism, a tenth elsewhere (mean, standard deviation over pairs). Judgements; both classes
+# overlap or work by one mechanism, a fifth elsewhere (mean, standard deviation over pairs). Judgements; both classes
 # are updated with every pair of theirs that was measured.
-LOST = {True: Belief(0.5, 0.3), False: Belief(0.1, 0.2)}
+_PRIOR = Additivity()
+LOST = {True: Belief(1 - _PRIOR.alike, 0.3), False: Belief(1 - _PRIOR.apart, 0.2)}
+MOST_KEPT = 1.5  # share of a gain that a technique adds at most beside one that it helps
+TOLD_APART = 0.05  # by which a pair's share differs from its class' where it is worth telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,36 @@ def lost_share(insights: Insights, like: bool, beside: tuple[str, str] | None = 
     share = LOST[like]
     for pair in insights.pairs:
         own = (pair.a, pair.b)
-        if own == beside or (own in insights.alike) != like or pair.smaller <= SMALLEST_EXCESS:
-            continue
-        error = math.hypot(math.sqrt(1 / pair.weight) / pair.smaller, LOST[like].sd)
-        seen = min(max(-pair.excess / pair.smaller, -1.0), 2.0)
-        share = share.updated(seen, error)
+        told = _told(pair, LOST[like].sd)
+        if told is not None and own != beside and (own in insights.alike) == like:
+            share = share.updated(*told)
     return share
+
+
+def additivity(insights: Insights) -> Additivity:
+    """What is known of how gains add up, as a plan keeps it: what each class of pairs keeps of the smaller gain, and
+    the pairs whose own combinations tell otherwise."""
+    classes = {like: lost_share(insights, like) for like in LOST}
+    pairs = {}
+    for pair in insights.pairs:
+        told = _told(pair, 0.0)  # its weight has the place in it
+        if told is None:
+            continue
+        lost = classes[(pair.a, pair.b) in insights.alike]
+        own = Belief(lost.mean, math.hypot(lost.sd, PLACE_SHARE)).updated(*told)
+        if abs(own.mean - lost.mean) >= TOLD_APART:
+            pairs[pair_key(pair.a, pair.b)] = round(min(max(1 - own.mean, 0.0), MOST_KEPT), 2)
+    kept = {like: round(1 - lost.mean, 2) for like, lost in classes.items()}
+    return Additivity(kept[False], kept[True], dict(sorted(pairs.items())))
+
+
+def _told(pair: Pair, between: float) -> tuple[float, float] | None:
+    """The share of the smaller gain that a pair was seen to lose and its error, with what pairs differ by; None where
+    there is nothing to lose."""
+    if pair.smaller <= SMALLEST_EXCESS:
+        return None
+    error = math.hypot(math.sqrt(1 / pair.weight) / pair.smaller, between)
+    return min(max(-pair.excess / pair.smaller, -1.0), 2.0), error
 
 
 def measured_words(pair: Pair) -> str:

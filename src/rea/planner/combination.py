@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rea.domain.codebase import same
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
-from rea.domain.plan import Part
+from rea.domain.plan import Additivity, Part
 from rea.domain.states import HypothesisState, Phase
 from rea.domain.treatment import Treatment
 from rea.planner import joint
@@ -75,10 +75,10 @@ def next_set(situation: Situation, count: int) -> HypothesisDraft | None:
         # The first set is the best by today's means; the same after every fourth, when more is known.
         greedy = attempt == 0 and count % 4 == 0
         drawn = means if greedy else evidence.posterior.draw(names, seed=1000 * count + attempt + situation.round)
-        members = best_set(candidates, drawn)
+        members = best_set(candidates, drawn, evidence.plan.additivity)
         if len(members) < 2:
             continue
-        draft = combine(members, evidence.posterior)
+        draft = combine(members, evidence.posterior, evidence.plan.additivity)
         if draft.full.key() not in known:
             return draft
     return None
@@ -93,18 +93,22 @@ def _joins(situation: Situation, hypothesis: Hypothesis) -> bool:
     return hypothesis.state is _H.PROPOSED and belief.above(0.0) >= SURE and hypothesis.draft.aim >= 0.99
 
 
-def best_set(candidates: Sequence[Hypothesis], effects: Mapping[str, float]) -> list[Hypothesis]:
+def best_set(
+    candidates: Sequence[Hypothesis], effects: Mapping[str, float], additivity: Additivity
+) -> list[Hypothesis]:
     """Greedily: the largest effect, then whatever adds most to what is chosen and goes with it."""
     members: list[Hypothesis] = []
-    waiting = sorted(candidates, key=lambda h: (-effects[joint.name_of(h)], h.id))
-    for hypothesis in waiting:
-        if len(members) >= MOST_PARTS or effects[joint.name_of(hypothesis)] <= 0:
+    waiting = list(candidates)
+    while waiting and len(members) < MOST_PARTS:
+        chosen = [h.draft for h in members]
+        added = [effects[joint.name_of(h)] * joint.share(h.draft, chosen, additivity) for h in waiting]
+        most, _, best = max(zip(added, (-h.id for h in waiting), waiting, strict=True), key=lambda one: one[:2])
+        if most <= 0:
             break
-        untried = sum(h.state is _H.PROPOSED for h in members)
-        if hypothesis.state is _H.PROPOSED and untried >= MOST_UNTESTED:
-            continue
-        if all(compatible(hypothesis, other) for other in members):
-            members.append(hypothesis)
+        members.append(best)
+        waiting = [h for h in waiting if h is not best and compatible(h, best)]
+        if sum(h.state is _H.PROPOSED for h in members) >= MOST_UNTESTED:
+            waiting = [h for h in waiting if h.state is not _H.PROPOSED]
     return members
 
 
@@ -116,10 +120,10 @@ def compatible(one: Hypothesis, other: Hypothesis) -> bool:
     return all(same(value, theirs[name]) for name, value in mine.items() if name in theirs)
 
 
-def combine(members: Sequence[Hypothesis], beliefs: joint.Posterior) -> HypothesisDraft:
+def combine(members: Sequence[Hypothesis], beliefs: joint.Posterior, additivity: Additivity) -> HypothesisDraft:
     """The members together, with what they are expected to gain; the first leads."""
     drafts = [h.draft for h in members]
-    parts = joint.weights(drafts)
+    parts = joint.weights(drafts, additivity)
     terms = {joint.name_of(h): weight for h, weight in zip(members, parts, strict=True)}
     added = beliefs.belief(terms)
     effect = Belief(added.mean, math.hypot(added.sd, joint.interplay(drafts)))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.data import DataProfile
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
-from rea.domain.plan import Finding, LeftOut, Part
+from rea.domain.plan import Additivity, Finding, LeftOut, Part
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
+from rea.insights.interaction import additivity
 from rea.insights.snapshot import Insights
 from rea.planner.confirm import ROW_LOSS_METRICS
 from rea.planner.diagnose import diagnose
@@ -28,12 +29,15 @@ NUMERIC_ROLES = ("numeric_encoding", "numeric_buckets", "numeric_both")
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """What a round starts from: symptoms of the incumbent, ranked drafts with their scores, and what stays out."""
+    """What a round starts from: symptoms of the incumbent, ranked drafts with their scores, and what stays out.
+
+    `additivity`: what insights say of how techniques add up, which a plan keeps for all its rounds."""
 
     symptoms: tuple[Finding, ...]
     drafts: tuple[tuple[HypothesisDraft, float], ...]
     left_out: tuple[LeftOut, ...]
     needs_code: tuple[LeftOut, ...]
+    additivity: Additivity
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,8 @@ def _agenda(
     proposals = propose(techniques, codebase, values, symptoms, insights, context, base=base)
     drafts, groundless = _grounded(proposals.drafts, codebase, known.data)
     drafts, told = _untold(drafts, codebase, objective, results)
-    return Agenda(symptoms, rank(drafts, noise), (*proposals.left_out, *groundless, *told), proposals.needs_code)
+    left_out = (*proposals.left_out, *groundless, *told)
+    return Agenda(symptoms, rank(drafts, noise), left_out, proposals.needs_code, additivity(insights))
 
 
 def _grounded(

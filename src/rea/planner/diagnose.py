@@ -21,6 +21,7 @@ SLOW_FROM = 0.25
 RARE_FROM, RARE_TO = 0.05, 0.5  # share of a field's train rows
 # The customary limit of the population stability index, 0.1 (Siddiqi, Credit Risk Scorecards, 2006), as the
 # Jensen-Shannon distance in bits that belongs to it while both are small: √(0.1 / 8 / ln 2).
+STEP_SEEN = 0.75  # of the paired noise: a last step on average above it is more than the jitter of three seeds
 PAIRS_FROM, PAIRS_TO = 0.001, 0.01  # share of the label's entropy, of the best few pairs together
 BEST_PAIRS = 4  # as many as the cards that use them take
 DRIFT_FROM, DRIFT_TO = 0.134, 0.6
@@ -96,11 +97,11 @@ def _of_curves(
                 {"loss_after_best": loss_after},
             )
         )
-    if all(late) and step > noise / 2:
+    if all(late) and step > STEP_SEEN * noise:
         found.append(
             Finding(
                 "not_converged",
-                _strength(step, noise / 2, 0.01),
+                _strength(step, STEP_SEEN * noise, 0.01),
                 f"the last reading is still the best one and the last step alone gained {step:.2%}",
                 {"last_step_gain": step},
             )

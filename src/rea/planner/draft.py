@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
 from rea.domain.errors import UsageError
-from rea.domain.plan import Baseline, Estimate, Finding, LeftOut, Part, PhasePlan, Plan, PlannedHypothesis, Rules
+from rea.domain.plan import (
+    Additivity,
+    Baseline,
+    Estimate,
+    Finding,
+    LeftOut,
+    Part,
+    PhasePlan,
+    Plan,
+    PlannedHypothesis,
+    Rules,
+)
 from rea.domain.states import Phase
 from rea.planner.layout import SHARES, BudgetTooSmallError, lay_out, make_rules
 
@@ -69,6 +80,7 @@ def write_plan(
     left_out: Sequence[LeftOut],
     needs_code: Sequence[LeftOut],
     profile_s: float,
+    additivity: Additivity,
 ) -> Plan:
     """Lay the campaign's budget out over these hypotheses.
 
@@ -98,6 +110,7 @@ def write_plan(
         profile_s=profile_s,
         estimate=estimate,
         rules=rules,
+        additivity=additivity,
     )
 
 

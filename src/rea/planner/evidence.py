@@ -157,7 +157,7 @@ class Evidence:
             return {f"?{treatment.key()}": 1.0}
         parts = self.parts(hypothesis)
         terms = dict(self.terms(hypothesis.draft.base))
-        for part, weight in zip(parts, joint.weights([p.draft for p in parts]), strict=True):
+        for part, weight in zip(parts, joint.weights([p.draft for p in parts], self.plan.additivity), strict=True):
             terms[joint.name_of(part)] = terms.get(joint.name_of(part), 0.0) + weight
         terms[joint.name_of(hypothesis)] = 1.0
         return terms

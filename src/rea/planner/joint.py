@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
+from rea.domain.plan import Additivity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 # Share of a run's seed variance that runs of the same seed have in common, whatever they train. Initial weights and the
 # order of rows are shared; after some hundred steps little of that is left to see where the treatment changes them.
 SHARED = 0.2
-ADDED = 0.8  # what an effect adds beside a larger one: gains of several changes seldom add up in full
-OVERLAP = 0.5  # the same where both work by the same means
 MOST_READINGS = 600  # from here on the seeds of a treatment are taken as one reading
 MOST_TREATMENTS = 400  # so many are believed together, the rest keep what was believed before
 INTERPLAY = 1 / 3  # standard deviation of a combination beside the sum, as a share of each part's effect
@@ -100,21 +99,15 @@ def name_of(hypothesis: Hypothesis) -> str:
     return f"H-{hypothesis.id}"
 
 
-def weights(members: Sequence[HypothesisDraft]) -> tuple[float, ...]:
+def weights(members: Sequence[HypothesisDraft], additivity: Additivity) -> tuple[float, ...]:
     """What each part of a combination is expected to add, as a share of its effect alone; the first leads."""
-    out: list[float] = []
-    for index, draft in enumerate(members):
-        if index == 0:
-            out.append(1.0)
-        else:
-            out.append(OVERLAP if any(alike(draft, other) for other in members[:index]) else ADDED)
-    return tuple(out)
+    return tuple(share(draft, members[:index], additivity) for index, draft in enumerate(members))
 
 
-def alike(one: HypothesisDraft, other: HypothesisDraft) -> bool:
-    """Whether two hypotheses work by the same means, by mechanism or by what their cards say."""
-    named = one.technique in other.overlaps or other.technique in one.overlaps
-    return one.mechanism == other.mechanism or named
+def share(draft: HypothesisDraft, members: Sequence[HypothesisDraft], additivity: Additivity) -> float:
+    """What a hypothesis is expected to add to a set, as a share of its effect alone: what the member leaves of it
+    beside which it loses most."""
+    return min((additivity.share(draft, other) for other in members), default=1.0)
 
 
 def interplay(members: Sequence[HypothesisDraft]) -> float:

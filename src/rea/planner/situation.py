@@ -18,7 +18,6 @@ from rea.domain.treatment import Treatment
 from rea.knowledge.roles import role_of
 from rea.planner.evidence import Evidence
 from rea.planner.fidelity import earliest
-from rea.planner.joint import ADDED
 from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import LEAST_COST, rank
@@ -205,7 +204,7 @@ def outbid(situation: Situation, draft: HypothesisDraft) -> bool:
     incumbent = evidence.incumbent()
     other = max(0.0, evidence.total(incumbent.draft.full).mean) if incumbent is not None else 0.0
     added = expected_best(gain, evidence.run_sd, other) - other
-    return ADDED * best > added / situation.runs(draft)
+    return situation.evidence.plan.additivity.apart * best > added / situation.runs(draft)
 
 
 def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:

@@ -115,7 +115,18 @@ def _what_comes_later(plan: Plan, alone: int) -> str:
     tuned = sum(round(phase.runs) for phase in plan.phases if phase.phase is Phase.EXPLOITATION)
     later = [f"about {sets} runs of what goes together"] if sets else []
     later += [f"{tuned} of tuning the best"] if tuned else []
-    return f"Then come {text.listing(later)}. {sources}" if later else sources
+    return " ".join(filter(None, [f"Then come {text.listing(later)}." if later else "", sources, _how_gains_add(plan)]))
+
+
+def _how_gains_add(plan: Plan) -> str:
+    """What earlier combinations showed of the pairs that this plan may combine, those first that add up least."""
+    here = {h.draft.technique for h in plan.hypotheses if h.draft.technique}
+    known = {key: kept for key, kept in plan.additivity.pairs.items() if here.issuperset(key.split(" + "))}
+    if not known:
+        return ""
+    least = sorted(known.items(), key=lambda pair: (pair[1], pair[0]))[:_TOLD]
+    told = [f"{plain(key)} {text.percent(kept, sign=False, digits=0)}" for key, kept in least]
+    return f"Of the smaller gain of a pair, earlier combinations kept: {text.listing(told)}."
 
 
 def _what_is_not_tried(plan: Plan) -> str:

@@ -333,6 +333,7 @@ class World:
                 left_out=agenda.left_out,
                 needs_code=agenda.needs_code,
                 profile_s=self.balance.spent,
+                additivity=agenda.additivity,
             )
         except BudgetTooSmallError as error:
             self._do_pause(a.Pause(PauseReason.BUDGET, error.message))

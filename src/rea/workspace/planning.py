@@ -210,6 +210,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             left_out=left_out,
             needs_code=old.needs_code,
             profile_s=old.profile_s,
+            additivity=old.additivity,
         )
         text = canonical(plan_)
         if digest(text) == record.digest:
