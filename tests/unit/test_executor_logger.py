@@ -38,13 +38,14 @@ def campaign() -> tuple[World, list[tuple[Hypothesis, ExperimentRecord | None]]]
 
 
 def test_everything_judged_is_kept_singles_combinations_and_trials_alike() -> None:
-    _, told = campaign()
+    world, told = campaign()
+    evidence = Evidence(world.plan, tuple(world.hypotheses), tuple(world.runs))
     assert all((record is not None) == (h.state in JUDGED) for h, record in told)
     kinds = {record.kind for _, record in told if record is not None}
     assert kinds == {kind.value for kind in HypothesisKind}
     for h, record in told:
         if record is not None:
-            assert record.single == (h.draft.kind is HypothesisKind.SINGLE and h.draft.technique is not None)
+            assert record.single == (h.draft.kind is HypothesisKind.SINGLE and evidence.technique(h) is not None)
             assert record.roles and record.values and record.context["codebase"] == record.codebase
 
 

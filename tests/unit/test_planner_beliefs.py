@@ -110,6 +110,45 @@ def test_a_run_of_a_combination_tells_about_each_of_its_parts():
         assert bad.effect(part).mean < before.effect(part).mean < good.effect(part).mean
 
 
+def settings_of_one_card(**effects: Belief) -> list[Hypothesis]:
+    return [
+        hypothesis(i, {f"model.{name}": 1}, effect=effect, technique="crosses" if name != "other" else "else")
+        for i, (name, effect) in enumerate(effects.items(), 1)
+    ]
+
+
+@given(means, sds, sds)
+def test_before_any_run_what_settings_of_a_card_share_changes_no_belief(mean, sd, other):
+    card = settings_of_one_card(one=Belief(mean, sd), two=Belief(mean / 2, other), other=Belief(mean, sd))
+    seen = Evidence(PLAN, tuple(card), CONTROL)
+    for h in card:
+        for belief in (seen.outlook(h).effect, seen.effect(h)):
+            assert belief.mean == pytest.approx(h.draft.effect.mean) and belief.sd == pytest.approx(h.draft.effect.sd)
+
+
+@given(st.floats(-0.02, 0.02))
+def test_a_setting_that_was_tried_tells_about_the_others_of_its_card_and_no_other_card(gain):
+    usual = Belief(0.002, 0.004)
+    tried, waiting, other = settings_of_one_card(one=usual, two=usual, other=usual)
+    seen = Evidence(PLAN, (tried, waiting, other), (*CONTROL, trained(tried.draft.full, 1, BASE * (1 - gain))))
+    moved, own = seen.outlook(waiting).effect.mean - usual.mean, seen.effect(tried).mean - usual.mean
+    assert moved * own >= 0 and abs(moved) <= abs(own)
+    assert seen.outlook(waiting).effect.sd < usual.sd
+    assert seen.outlook(other) == other.draft
+
+
+def test_another_dose_of_what_the_base_has_already_is_no_test_of_its_technique():
+    four = hypothesis(1, {"features.pairs": 4}, technique="pairs")
+    rate = hypothesis(2, {"optim.lr": 0.1}, technique="rate")
+    both = hypothesis(3, {"features.pairs": 4, "optim.lr": 0.1}, kind=HypothesisKind.COMBINATION, parents=(1, 2))
+    two = hypothesis(4, {"features.pairs": 2}, base=both.draft.full, technique="pairs")
+    drop = hypothesis(5, {"model.dropout": 0.1}, base=both.draft.full, technique="dropout")
+    later = hypothesis(6, {"optim.lr": 0.2}, base=drop.draft.full, technique="rate")
+    seen = Evidence(PLAN, (four, rate, both, two, drop, later), CONTROL)
+    assert [seen.technique(h) for h in (four, rate, drop)] == ["pairs", "rate", "dropout"]
+    assert seen.technique(two) is None and seen.technique(later) is None
+
+
 def test_a_treatment_whose_seeds_scatter_is_believed_less():
     one = hypothesis(1, A)
     calm = (trained(one.draft.full, s, BASE * 0.99) for s in (1, 2, 3))

@@ -70,7 +70,7 @@ def experiment(
     parents = {h.id: h for h in evidence.hypotheses}
     together: tuple[str, ...] = ()
     if draft.kind is HypothesisKind.COMBINATION:
-        names = [parents[p].draft.technique for p in draft.parents if p in parents]
+        names = [evidence.technique(parents[p]) for p in draft.parents if p in parents]
         # What a member without a card adds cannot be told from what the others gain together.
         together = tuple(name for name in names if name) if all(names) else ()
     return ExperimentRecord(
@@ -79,7 +79,7 @@ def experiment(
         campaign=campaign.id,
         hypothesis=hypothesis.id,
         round=hypothesis.round,
-        technique=draft.technique if draft.kind is HypothesisKind.SINGLE else None,
+        technique=evidence.technique(hypothesis) if draft.kind is HypothesisKind.SINGLE else None,
         roles=_by_role(draft.treatment.overrides, roles),
         values=_by_role(values, roles),
         context=context_of(campaign.codebase, values, plan.symptoms, baseline, plan.baseline.data),

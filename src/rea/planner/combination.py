@@ -11,6 +11,7 @@ from rea.domain.plan import Additivity, Part
 from rea.domain.states import HypothesisState, Phase
 from rea.domain.treatment import Treatment
 from rea.planner import joint
+from rea.planner.evidence import Evidence, summed
 from rea.planner.situation import Advance, Situation, further_seeds, judge, outbid, start
 
 LEANING = 0.6  # probability of being better from which a tested hypothesis joins a combination
@@ -69,16 +70,20 @@ def next_set(situation: Situation, count: int) -> HypothesisDraft | None:
     if len(candidates) < 2:
         return None
     known = {h.draft.full.key() for h in evidence.hypotheses}
-    names = [joint.name_of(h) for h in candidates]
-    means = {name: evidence.posterior.belief({name: 1.0}).mean for name in names}
+    own = {joint.name_of(h): evidence.own(h) for h in candidates}
+    means = {name: evidence.posterior.belief(terms).mean for name, terms in own.items()}
+    names = sorted({name for terms in own.values() for name in terms})
     for attempt in range(DRAWS):
         # The first set is the best by today's means; the same after every fourth, when more is known.
         greedy = attempt == 0 and count % 4 == 0
-        drawn = means if greedy else evidence.posterior.draw(names, seed=1000 * count + attempt + situation.round)
+        drawn = means
+        if not greedy:
+            sample = evidence.posterior.draw(names, seed=1000 * count + attempt + situation.round)
+            drawn = {name: sum(sample[part] for part in terms) for name, terms in own.items()}
         members = best_set(candidates, drawn, evidence.plan.additivity)
         if len(members) < 2:
             continue
-        draft = combine(members, evidence.posterior, evidence.plan.additivity)
+        draft = combine(members, evidence)
         if draft.full.key() not in known:
             return draft
     return None
@@ -120,12 +125,11 @@ def compatible(one: Hypothesis, other: Hypothesis) -> bool:
     return all(same(value, theirs[name]) for name, value in mine.items() if name in theirs)
 
 
-def combine(members: Sequence[Hypothesis], beliefs: joint.Posterior, additivity: Additivity) -> HypothesisDraft:
+def combine(members: Sequence[Hypothesis], evidence: Evidence) -> HypothesisDraft:
     """The members together, with what they are expected to gain; the first leads."""
     drafts = [h.draft for h in members]
-    parts = joint.weights(drafts, additivity)
-    terms = {joint.name_of(h): weight for h, weight in zip(members, parts, strict=True)}
-    added = beliefs.belief(terms)
+    shares = joint.weights(drafts, evidence.plan.additivity)
+    added = evidence.posterior.belief(summed(zip(map(evidence.own, members), shares, strict=True)))
     effect = Belief(added.mean, math.hypot(added.sd, joint.interplay(drafts)))
     treatment = Treatment()
     for draft in drafts:

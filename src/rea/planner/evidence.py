@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rea.domain.codebase import Guardrail
-from rea.domain.hypothesis import Belief, Hypothesis, HypothesisKind
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.plan import Plan
 from rea.domain.run import Run
 from rea.domain.states import HypothesisState, RunState, is_terminal
@@ -118,6 +118,12 @@ class Evidence:
         full, base = self.terms(hypothesis.draft.full), self.terms(hypothesis.draft.base)
         return self.posterior.belief({name: full.get(name, 0.0) - base.get(name, 0.0) for name in {**full, **base}})
 
+    def outlook(self, hypothesis: Hypothesis) -> HypothesisDraft:
+        """The draft of a hypothesis that was not tested, with the effect that its siblings' runs leave to expect."""
+        if hypothesis.id not in self._families:
+            return hypothesis.draft
+        return replace(hypothesis.draft, effect=self.posterior.belief(self.own(hypothesis)))
+
     def total(self, treatment: Treatment) -> Belief:
         """Posterior of a treatment's gain over the baseline, from every run of the campaign."""
         return self.posterior.belief(self.terms(treatment))
@@ -138,6 +144,22 @@ class Evidence:
             return ()
         return tuple(self._by_id[id_] for id_ in hypothesis.draft.parents if id_ in self._by_id)
 
+    def technique(self, hypothesis: Hypothesis) -> str | None:
+        """The technique that a hypothesis is a test of; None where it stands on a base that this very technique made.
+
+        There it sets another dose of what is there already, which says nothing of what the technique gains elsewhere.
+        """
+        technique = hypothesis.draft.technique
+        taken = {maker.draft.technique for maker in self._makers(hypothesis.draft.base)}
+        return None if technique in taken else technique
+
+    def _makers(self, treatment: Treatment) -> list[Hypothesis]:
+        """The hypotheses that a treatment was put together from."""
+        found = None if treatment.empty else self.hypothesis_of(treatment)
+        if found is None:
+            return []
+        return [found, *self.parts(found), *self._makers(found.draft.base)]
+
     def terms(self, treatment: Treatment) -> Mapping[str, float]:
         """The effects that a treatment's gain over the baseline is the sum of, each with its weight."""
         key = treatment.key()
@@ -156,16 +178,27 @@ class Evidence:
         if hypothesis is None:
             return {f"?{treatment.key()}": 1.0}
         parts = self.parts(hypothesis)
-        terms = dict(self.terms(hypothesis.draft.base))
-        for part, weight in zip(parts, joint.weights([p.draft for p in parts], self.plan.additivity), strict=True):
-            terms[joint.name_of(part)] = terms.get(joint.name_of(part), 0.0) + weight
-        terms[joint.name_of(hypothesis)] = 1.0
-        return terms
+        whole = [(self.terms(hypothesis.draft.base), 1.0), (self.own(hypothesis), 1.0)]
+        shares = joint.weights([part.draft for part in parts], self.plan.additivity)
+        whole += [(self.own(part), share) for part, share in zip(parts, shares, strict=True)]
+        return summed(whole)
+
+    def own(self, hypothesis: Hypothesis) -> Mapping[str, float]:
+        """The effects that a hypothesis adds by itself: its own, and what it has in common with its siblings."""
+        family = self._families.get(hypothesis.id)
+        return {joint.name_of(hypothesis): 1.0} if family is None else {joint.name_of(hypothesis): 1.0, family[0]: 1.0}
+
+    @cached_property
+    def _families(self) -> Mapping[int, tuple[str, float]]:
+        return joint.families(self.hypotheses)
 
     @cached_property
     def posterior(self) -> joint.Posterior:
         """What all runs of the search say together of all effects."""
-        priors = {joint.name_of(h): joint.own_prior(h, [part.draft for part in self.parts(h)]) for h in self.hypotheses}
+        priors = {name: Belief(0.0, sd) for name, sd in self._families.values()}
+        for h in self.hypotheses:
+            _, in_common = self._families.get(h.id, ("", 0.0))
+            priors[joint.name_of(h)] = joint.own_prior(h, [part.draft for part in self.parts(h)], in_common)
         readings: list[joint.Reading] = []
         owners: dict[str, str] = {}
         chosen = self._told()
@@ -334,6 +367,15 @@ class Evidence:
         """True when it has runs and all of them have ended."""
         runs = [r for r in self.of(hypothesis.draft.full) if r.state is not RunState.CANCELLED]
         return bool(runs) and all(is_terminal(run.state) for run in runs)
+
+
+def summed(weighed: Iterable[tuple[Mapping[str, float], float]]) -> dict[str, float]:
+    """A weighted sum of sums of effects."""
+    total: dict[str, float] = {}
+    for terms, weight in weighed:
+        for name, part in terms.items():
+            total[name] = total.get(name, 0.0) + weight * part
+    return total
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Share of a run's seed variance that runs of the same seed have in common, whatever they train. Initial weights and the
 # order of rows are shared; after some hundred steps little of that is left to see where the treatment changes them.
 SHARED = 0.2
+SIBLINGS = 0.6  # share of an effect's variance that all settings of a technique have in common where they are tried
 MOST_READINGS = 600  # from here on the seeds of a treatment are taken as one reading
 MOST_TREATMENTS = 400  # so many are believed together, the rest keep what was believed before
 INTERPLAY = 1 / 3  # standard deviation of a combination beside the sum, as a share of each part's effect
@@ -115,11 +116,33 @@ def interplay(members: Sequence[HypothesisDraft]) -> float:
     return INTERPLAY * math.sqrt(sum(max(abs(d.effect.mean), d.effect.sd / 2) ** 2 for d in members))
 
 
-def own_prior(hypothesis: Hypothesis, parts: Sequence[HypothesisDraft]) -> Belief:
-    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open."""
+def own_prior(hypothesis: Hypothesis, parts: Sequence[HypothesisDraft], in_common: float = 0.0) -> Belief:
+    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open.
+
+    `in_common`: the standard deviation that its siblings share with it, which is no part of its own.
+    """
     if hypothesis.draft.kind is HypothesisKind.COMBINATION and parts:
         return Belief(0.0, interplay(parts))
-    return hypothesis.draft.effect
+    effect = hypothesis.draft.effect
+    return Belief(effect.mean, math.sqrt(max(effect.sd**2 - in_common**2, 0.0)))
+
+
+def families(hypotheses: Sequence[Hypothesis]) -> dict[int, tuple[str, float]]:
+    """By id of a hypothesis that has siblings, the name and the standard deviation of what they have in common.
+
+    Siblings are settings of one technique, proposed in one round: what keeps the one from working here is likely to
+    keep the other. A later round's have heard of it from insights.
+    """
+    groups: dict[tuple[str, int], list[Hypothesis]] = {}
+    for h in hypotheses:
+        if h.draft.kind is HypothesisKind.SINGLE and h.draft.technique is not None:
+            groups.setdefault((h.draft.technique, h.round), []).append(h)
+    found = {}
+    for (technique, round_), group in groups.items():
+        if len(group) > 1:
+            sd = math.sqrt(SIBLINGS) * min(h.draft.effect.sd for h in group)
+            found.update({h.id: (f"{technique} in round {round_}", sd) for h in group})
+    return found
 
 
 def posterior(

@@ -197,7 +197,8 @@ def outbid(situation: Situation, draft: HypothesisDraft) -> bool:
     evidence = situation.evidence
     if situation.round >= evidence.plan.rounds or not situation.budget_open:
         return False
-    waiting = [h.draft for h in situation.of_kind(HypothesisKind.SINGLE) if h.state is _H.PROPOSED]
+    singles = situation.of_kind(HypothesisKind.SINGLE)
+    waiting = [evidence.outlook(h) for h in singles if h.state is _H.PROPOSED]
     best = max((value for _, value in rank(waiting, evidence.run_sd)), default=0.0)
     over = evidence.total(draft.base)
     gain = Belief(over.mean + draft.effect.mean, draft.effect.sd)

@@ -51,7 +51,8 @@ def _wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[fl
     if situation.budget_open:
         waiting = {h.draft.full.key(): h for h in arms if h.state is _H.PROPOSED}
         first = rules.search_seeds[0]
-        found += [(v, waiting[d.full.key()], first) for d, v in rank([h.draft for h in waiting.values()], noise)]
+        drafts = [evidence.outlook(h) for h in waiting.values()]
+        found += [(v, waiting[d.full.key()], first) for d, v in rank(drafts, noise)]
     for hypothesis in arms:
         if hypothesis.state not in (_H.SUPPORTED, _H.INCONCLUSIVE) or not evidence.eligible(hypothesis):
             continue

@@ -20,6 +20,7 @@ WORST = -0.05  # a setting far from its optimum loses no more than this: what is
 # What a gain leaves of a smaller one beside it, drawn uniformly: for cards that name each other, for those of one
 # mechanism, and for any two. Estimates.
 OVERLAPS = {"named": (0.4, 0.9), "mechanism": (0.2, 0.7), "any": (0.0, 0.2)}
+ALIKE = 0.6  # share of the variance of a card's gain that its settings have in common. An estimate, too
 TUNED_PEAK, TUNED_OFFSET = 0.003, 0.4  # a numeric knob no card moves: spread of its gain and of its optimum (decades)
 
 
@@ -90,8 +91,9 @@ def position(knob: Knob, value: float) -> float:
 def sparse(
     techniques: Sequence[Technique], codebase: Codebase, values: Mapping[str, Scalar], seed: int, share: float = 0.3
 ) -> Effects:
-    """Few of many treatments matter: each setting of a card has, with probability `share`, a true gain drawn from the
-    card's prior, else none. Of a setting's knobs the first that is not spoken for carries it.
+    """Few of many treatments matter: with probability `share` the settings of a card have true gains drawn from the
+    card's prior, ALIKE of whose variance they share, else none. Of a setting's knobs the first that is not spoken for
+    carries it.
 
     A number's gain has its optimum somewhere between half of the card's step and twice as far. Deterministic in its
     arguments.
@@ -101,10 +103,12 @@ def sparse(
     choices: dict[tuple[str, str], float] = {}
     carriers: dict[str, Technique] = {}
     for technique in sorted(techniques, key=lambda t: t.name):
+        matters, sd = chance.random() < share, technique.effect.sd
+        size = chance.gauss(technique.effect.mean, math.sqrt(ALIKE) * sd)
         for treatment in express(technique, codebase, values):
-            matters, size = chance.random() < share, chance.gauss(technique.effect.mean, technique.effect.sd)
             offset = chance.uniform(0.6, 1.5)
-            gain = size if matters else 0.0
+            own = chance.gauss(0.0, math.sqrt(1 - ALIKE) * sd)
+            gain = size + own if matters else 0.0
             for name, value in treatment.overrides.items():
                 knob = codebase.knob(name)
                 if knob is None or name in optima or (name, repr(value)) in choices:
