@@ -43,7 +43,9 @@ class Job:
         return {"name": name, "argv": argv, "cwd": str(self.root), "env": env, "stdout": stdout}
 
     def start(self) -> subprocess.Popen:
-        (self.root / "job.json").write_text(json.dumps(self.spec))
+        # Whole or not at all: another wrapper of this directory may be reading it.
+        (self.root / "job.json.new").write_text(json.dumps(self.spec))
+        (self.root / "job.json.new").replace(self.root / "job.json")
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "rea.job", str(self.root / "job.json")],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
