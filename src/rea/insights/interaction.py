@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from rea.domain.hypothesis import Belief
 from rea.domain.insight import PLACE_SHARE, SMALLEST_EXCESS, Pair
@@ -20,61 +19,14 @@ MOST_KEPT = 1.5  # share of a gain that a technique adds at most beside one that
 TOLD_APART = 0.05  # by which a pair's share differs from its class' where it is worth telling
 
 
-@dataclass(frozen=True, slots=True)
-class Interaction:
-    """A belief about what two techniques gain together beyond the sum of their gains, relative; negative is
-    sub-additive. `n` combinations of exactly these two were measured."""
-
-    mean: float
-    sd: float
-    n: int
-    words: str
-
-
-def interaction(a: str, b: str, insights: Insights, gains: tuple[float, float]) -> Interaction:
-    """What techniques `a` and `b`, believed to gain `gains` alone, will gain together beyond the sum.
-
-    Of the smaller gain a share is lost: a prior by class (overlapping cards or not), updated with all other measured
-    pairs of that class, and varying from pair to pair by a third. What this very pair showed then updates it as one
-    more place (normal partial pooling throughout; a place varies by PLACE_SHARE of the smaller gain). The order of
-    the two does not matter.
-    """
-    if a > b:
-        a, b, gains = b, a, (gains[1], gains[0])
-    like = (a, b) in insights.alike
-    lost = lost_share(insights, like, beside=(a, b))
-    smaller = max(0.0, min(gains))
-    larger = max(abs(gains[0]), abs(gains[1]))
-    doubt = math.hypot(lost.sd * smaller, PLACE_SHARE * smaller, 0.1 * larger, SMALLEST_EXCESS)
-    prior = Belief(-lost.mean * smaller, doubt)
-    pair = next((p for p in insights.pairs if (p.a, p.b) == (a, b)), None)
-    if pair is None:
-        kind = "overlap by their cards" if like else "were never combined"
-        return Interaction(
-            prior.mean, prior.sd, 0, f"{a} and {b} {kind}: {percent(prior.mean)} beside the sum expected"
-        )
-    error = math.sqrt(1 / pair.weight)
-    found = prior.widened(pair.excess, error).updated(pair.excess, error)
-    # One more place varies as the others do.
-    sd = math.hypot(found.sd, PLACE_SHARE * smaller)
-    return Interaction(found.mean, sd, pair.n, measured_words(pair))
-
-
-def lost_share(insights: Insights, like: bool, beside: tuple[str, str] | None = None) -> Belief:
-    """The share of the smaller gain that pairs of a class lose, from all that were measured but the one named."""
-    share = LOST[like]
-    for pair in insights.pairs:
-        own = (pair.a, pair.b)
-        told = _told(pair, LOST[like].sd)
-        if told is not None and own != beside and (own in insights.alike) == like:
-            share = share.updated(*told)
-    return share
-
-
 def additivity(insights: Insights) -> Additivity:
     """What is known of how gains add up, as a plan keeps it: what each class of pairs keeps of the smaller gain, and
-    the pairs whose own combinations tell otherwise."""
-    classes = {like: lost_share(insights, like) for like in LOST}
+    the pairs whose own combinations tell otherwise.
+
+    A class is its prior updated with all of its pairs that were measured; a pair is its class, varying from pair to
+    pair by PLACE_SHARE, updated with what its own combinations showed (normal partial pooling throughout).
+    """
+    classes = {like: _lost_share(insights, like) for like in LOST}
     pairs = {}
     for pair in insights.pairs:
         told = _told(pair, 0.0)  # its weight has the place in it
@@ -86,6 +38,16 @@ def additivity(insights: Insights) -> Additivity:
             pairs[pair_key(pair.a, pair.b)] = round(min(max(1 - own.mean, 0.0), MOST_KEPT), 2)
     kept = {like: round(1 - lost.mean, 2) for like, lost in classes.items()}
     return Additivity(kept[False], kept[True], dict(sorted(pairs.items())))
+
+
+def _lost_share(insights: Insights, like: bool) -> Belief:
+    """The share of the smaller gain that pairs of a class lose, from all that were measured."""
+    share = LOST[like]
+    for pair in insights.pairs:
+        told = _told(pair, LOST[like].sd)
+        if told is not None and ((pair.a, pair.b) in insights.alike) == like:
+            share = share.updated(*told)
+    return share
 
 
 def _told(pair: Pair, between: float) -> tuple[float, float] | None:
