@@ -7,6 +7,7 @@ import random
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def many(count: int, seed: int = 1) -> list[ExperimentRecord]:
                 technique=source.choice(NAMES),
                 roles={"dropout": source.choice([0.1, 0.3])},
                 outcome=outcome,
-                context={"codebase": codebase, "rows": source.choice([1e5, 1e6])},
+                context={"codebase": codebase, "rows": source.choice([1e5, 1e6]), "positive_rate": 0.2},
                 effect=None if outcome == "failed" else source.gauss(0, 0.004),
                 se=source.choice([0.001, 0.002, None]),
                 at=float(i),
@@ -97,11 +98,17 @@ def test_a_belief_from_the_store_is_that_from_its_records_and_follows_every_chan
     put(store, many(30))
     for more in ([], [record(codebase="news", hypothesis=99, effect=-0.01)]):
         put(store, more)
-        for codebase in ("ads", "elsewhere"):
-            mine = effect(card, {"codebase": codebase}, recall(store, TECHNIQUES, codebase))
-            theirs = effect(card, {"codebase": codebase}, learn(store.experiments(), TECHNIQUES, codebase))
+        for codebase, data in product(
+            ("ads", "elsewhere"), (None, {"rows": 1.01e6, "positive_rate": 0.2}, {"rows": 7})
+        ):
+            mine = effect(card, {"codebase": codebase}, recall(store, TECHNIQUES, codebase, data))
+            theirs = effect(card, {"codebase": codebase}, learn(store.experiments(), TECHNIQUES, codebase, data))
             assert (mine.mean, mine.sd, mine.n) == pytest.approx((theirs.mean, theirs.sd, theirs.n))
-            assert mine == effect(card, {"codebase": codebase}, recall(store, TECHNIQUES, codebase)), "from kept fits"
+            assert sorted(mine.evidence) == sorted(theirs.evidence)
+            kept = effect(card, {"codebase": codebase}, recall(store, TECHNIQUES, codebase, data))
+            assert mine == kept, "from kept fits"
+    found = recall(store, TECHNIQUES, "elsewhere", {"rows": 1.01e6, "positive_rate": 0.2}).known["lr-decay"]
+    assert {cell.codebase for cell in found.kin} == {"ads", "feed"}
 
 
 def test_a_changed_card_is_believed_at_once(store: Store) -> None:  # noqa: F811
@@ -275,7 +282,8 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_experiments(
         older.setattr(migrate, "_derive", lambda _: None)
         older.setattr("alembic.command.upgrade", _up_to("0001_first", __import__("alembic.command").command.upgrade))
         open_store(f"sqlite:///{path}").close()
-    kept = {name: value for name, value in content(record()).items() if name != "kind"}
+    whole = record(context={"codebase": "ads", "rows": 1e6, "positive_rate": 0.2})
+    kept = {name: value for name, value in content(whole).items() if name != "kind"}
     with closing(sqlite3.connect(path)) as old, old:
         old.execute(
             "INSERT INTO campaigns VALUES (1, 'n', '{}', 'c', 'running', 1, 'profile', 1.0, '{}', '{}', NULL, NULL,"
@@ -288,10 +296,12 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_experiments(
         )
     store = open_store(f"sqlite:///{path}")  # noqa: F811
     (found,) = store.experiments()
-    assert found == replace(record(), id=7)
+    assert found == replace(whole, id=7)
     assert [cell.gain for cell in store.cells()] == pytest.approx([0.004])
     assert [r.id for r in store.find_experiments(["cosine"], 3)] == [7]
-    assert put(store, [record()]) == 0, "an export of it is known"
+    assert put(store, [whole]) == 0, "an export of it is known"
+    (beside,) = store.cells_beside("news", (9e5, 1.1e6), (0.19, 0.21))
+    assert beside.codebase == "ads"
     assert path.with_name("old.db.0001_first.bak").exists()
     store.close()
 

@@ -83,14 +83,14 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A later release with one more migration; the path of that migration's script."""
     scripts = tmp_path / "scripts of 100 % later"
     shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    script = scripts / "versions" / "0003_later.py"
+    script = scripts / "versions" / "9999_later.py"
     script.write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision = '0003_later', '0002_insights'\n\n\n"
+        f"revision, down_revision = '9999_later', {migrate.REVISIONS[-1]!r}\n\n\n"
         "def upgrade():\n    op.add_column('campaigns', sa.Column('colour', sa.Text))\n"
     )
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-    monkeypatch.setattr(migrate, "REVISIONS", ("0001_first", "0002_insights", "0003_later"))
+    monkeypatch.setattr(migrate, "REVISIONS", (*migrate.REVISIONS, "9999_later"))
     return script
 
 
@@ -173,7 +173,7 @@ def test_an_older_store_is_copied_then_migrated_once(store: Store, path: Path, n
 
     assert at_once(4, work) == [0] * 4
     assert "colour" in schema(path)["campaigns"] and schema(path)["campaigns"].endswith("STRICT")
-    backup = path.with_name("rea.db.0002_insights.bak")
+    backup = path.with_name(f"rea.db.{migrate.REVISIONS[-2]}.bak")
     assert schema(backup) == before
     assert ask(backup, "SELECT name FROM campaigns") == ask(path, "SELECT name FROM campaigns") == [("first",)]
 
@@ -186,7 +186,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(store: Store, path: P
     with pytest.raises(Exception, match="nowhere"):
         open_store(url_of(path))
     assert schema(path) == before
-    assert ask(path, "SELECT version_num FROM alembic_version") == [("0002_insights",)]
+    assert ask(path, "SELECT version_num FROM alembic_version") == [(migrate.REVISIONS[-2],)]
 
 
 def test_a_store_of_a_newer_release_is_left_alone(path: Path, newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from rea.insights.fit import BETWEEN, SETTINGS, fit
 from rea.insights.interaction import additivity, measured_words
 from rea.insights.leave_out import without
 from rea.insights.posterior import FORMAT, Fit, vector
-from rea.insights.similarity import FLOOR, similarity
+from rea.insights.similarity import FLOOR, data_range, same_data, similarity
 from rea.insights.snapshot import Insights, learn
 
 HERE: Context = {
@@ -177,6 +177,81 @@ def test_what_a_toy_gains_by_the_handful_says_little_about_another_codebase() ->
     toys = [record(0.16, 0.003, codebase="toy", campaign=i) for i in range(3)]
     found = told(toys)
     assert abs(found.mean) < 0.01 and found.sd < 0.02
+
+
+# other models on the same data
+
+
+def beside(records: list[ExperimentRecord], **asked: Any) -> Effect:
+    """The effect in codebase c, beside other codebases on its data."""
+    return effect(card(), HERE, learn(records, [card()], "c", HERE), **asked)
+
+
+@calm
+@given(gain=st.floats(-0.008, 0.008), se=st.floats(1e-4, 0.002))
+def test_a_model_on_the_same_data_says_more_than_one_on_other_data_and_less_than_this_one(gain, se) -> None:
+    prior = card().effect.mean
+    assume(abs(gain - prior) > 1e-3)
+    own, kin = beside([record(gain, se)]), beside([record(gain, se, codebase="d")])
+    other = beside([record(gain, se, codebase="d", context={**HERE, "rows": 300_000})])
+    assert 0 < abs(other.mean - prior) < abs(kin.mean - prior) < abs(own.mean - prior)
+    assert own.sd < kin.sd
+    assert (kin.n, len(kin.evidence)) == (1, 1)
+
+
+def test_a_large_gain_on_the_same_data_is_expected_here_with_doubt_about_its_size() -> None:
+    large = [record(0.16, 0.003, codebase="d")]
+    assert abs(told(large).mean) < 0.01
+    found = beside(large)
+    assert 0.08 < found.mean < 0.16 and found.mean > 2 * found.sd > 0.04
+
+
+def test_a_loss_on_the_same_data_is_hardly_hoped_to_be_a_gain_here() -> None:
+    for outcome in ("refuted", "pruned"):
+        found = beside([record(-0.1, 0.003, codebase="d", outcome=outcome)])
+        assert found.mean + 2 * found.sd < 0, outcome
+
+
+def test_however_many_models_share_the_data_this_one_keeps_a_doubt_of_its_own() -> None:
+    few, many = (beside([record(0.002, 1e-4, codebase=f"d{i}") for i in range(count)]) for count in (2, 40))
+    assert many.sd <= few.sd
+    assert many.sd > 0.3 * BETWEEN[Level.RECIPE] * 0.6
+
+
+def test_another_setting_on_the_same_data_says_less_than_the_very_setting() -> None:
+    kin = [record(0.006, 0.0005, codebase="d", roles={"x": "low"}, values={"x": "off"})]
+    low, high = (beside(kin, setting={"x": value}, now={"x": "off"}) for value in ("low", "high"))
+    assert card().effect.mean < high.mean < low.mean and low.sd < high.sd
+
+
+def test_models_on_the_same_data_count_once_beside_those_on_other_data() -> None:
+    others = [record(0.002, codebase=f"o{i}", context={**FAR, "rows": 10_000 * (i + 2)}) for i in range(6)]
+    kin = [record(0.004, codebase=name, roles={"x": value}) for name in ("d", "e") for value in ("low", "high")]
+    known = learn([*others, *kin], [card()], "c", HERE).known["lr-decay"]
+    alone = learn(others, [card()], "c").known["lr-decay"]
+    assert known.belief is not None and alone.belief is not None
+    assert len(known.kin) == 4 and (known.n, known.codebases) == (10, 8)
+    row = [1.0, *([0.0] * len(known.settings)), *features(HERE)]
+    plain = [1.0, *([0.0] * len(alone.settings)), *features(HERE)]
+    # The weights of the grid were found with all of them: equal but for those.
+    assert float(known.belief.mean @ row) == pytest.approx(float(alone.belief.mean @ plain), abs=3e-4)
+    assert learn(kin, [card()], "c", HERE).known["lr-decay"].belief is None
+
+
+def test_a_fit_without_several_codebases_is_the_regression_over_those_of_the_others() -> None:
+    source = random.Random(6)
+    made = [
+        record(source.gauss(0.002, 0.005), codebase=f"d{i}", context=_context(source, f"d{i}"), roles={"x": value})
+        for i in range(9)
+        for value in ("low", "middle", "high")
+    ]
+    cells = gather(made)
+    fitted = _likeliest(fit(card(), cells))
+    taken = [c for c in cells if c.codebase in ("d2", "d5", "d6")]
+    (left,) = without([fitted], [taken])
+    mean, cov = _from_the_model(fitted, [c for c in cells if c not in taken])
+    assert left.mean == pytest.approx(mean, rel=1e-6, abs=1e-10)
+    assert left.cov == pytest.approx(cov, rel=1e-6, abs=1e-12)
 
 
 def test_what_many_codebases_agree_on_is_believed_whatever_the_card_says() -> None:
@@ -455,6 +530,32 @@ def test_records_mean_the_same_after_storage() -> None:
 def test_similarity_is_symmetric_and_bounded(left: Context, right: Context) -> None:
     assert similarity(left, right) == similarity(right, left)
     assert FLOOR <= similarity(left, right) <= 1
+
+
+facts = st.fixed_dictionaries(
+    {"rows": st.floats(1e3, 1.2e3), "positive_rate": st.floats(0.2, 0.204)},
+    optional={"fields": st.sampled_from([39, 40, 10]), "rare_mass": st.sampled_from([0.0, 0.1])},
+)
+
+
+@calm
+@given(facts, facts)
+def test_data_that_are_the_same_are_so_both_ways_and_lie_within_the_range_that_is_looked_in(left, right) -> None:
+    assert same_data(left, left) and same_data(left, right) == same_data(right, left)
+    if same_data(left, right):
+        rows, rate = data_range(left)
+        assert rows[0] <= right["rows"] <= rows[1] and rate[0] <= right["positive_rate"] <= rate[1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"rows": 1_200_000}, {"positive_rate": 0.21}, {"rows": None}, {"positive_rate": None}, {"fields": 12}],
+)
+def test_data_that_differ_or_are_not_known_are_not_called_the_same(other: dict[str, Any]) -> None:
+    mine = {**HERE, "fields": 10}
+    assert same_data(mine, {**mine, "rows": 990_000, "model_family": "lr"})
+    assert not same_data(mine, {**mine, **other})
+    assert data_range({"rows": 5.0}) is None
 
 
 def test_similarity_is_one_for_the_same_context_and_falls_with_each_difference() -> None:

@@ -20,6 +20,14 @@ Context = Mapping[str, ContextValue]
 `fields` (count), `rare_mass` (share of ids seen rarely), `largest_cardinality` (ids), `numeric_share` (share of
 fields), `epochs_to_best`. Any may be missing; anything else is kept and shown, and plays no part in an estimate."""
 
+
+def number(value: ContextValue) -> float | None:
+    """A fact of a context as a finite number, or None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 UNKNOWN_SE = 0.005  # standard error of a gain (relative) whose own was not kept
 SMALLEST_SE = 1e-6
 STEPS_PER_DECADE = 4  # settings whose ratios to their starts agree to a quarter of a decade are one setting

@@ -40,7 +40,7 @@ from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.guard.signing import read_signers
 from rea.insights.snapshot import recall
-from rea.planner.compose import first_agenda, next_agenda
+from rea.planner.compose import data_facts, first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, write_plan
 from rea.planner.evidence import Evidence
 from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
@@ -252,7 +252,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
         values,
         profile,
         baseline.noise,
-        recall(tools.store, techniques, codebase.name),
+        recall(tools.store, techniques, codebase.name, data_facts(profile, data)),
         without=[Part(name) for name in campaign.options.get("without") or ()],
         data=data,
         validation_s=first_validation_s(campaign, baseline, rows.balance.spent),
@@ -310,7 +310,8 @@ def _begin_round(wake: Wake, action: a.BeginRound) -> None:
     evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
     incumbent = evidence.incumbent()
     techniques = tools.techniques()
-    known = recall(tools.store, techniques, rows.campaign.codebase.name)
+    facts = data_facts(evidence.of(Treatment()), evidence.plan.baseline.data)
+    known = recall(tools.store, techniques, rows.campaign.codebase.name, facts)
     agenda = next_agenda(evidence, incumbent, techniques, known)
     now = tools.clock()
     with wake.transaction() as tx:

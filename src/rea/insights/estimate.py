@@ -20,6 +20,8 @@ from rea.insights.snapshot import Insights, Known
 
 TRAINABLE_PRIOR = (9.0, 1.0)  # Beta: ten imagined experiments, of which nine could be trained
 SETTING_SHARE, CONTEXT_SHARE = 0.2, 0.4  # of the variance between contexts, before other codebases tell
+OWN_SHARE = 0.5  # of the variance between codebases: what is the model's own affair, and not that of its data
+CARRIED = 1 / 3  # of an effect on the same data: the standard deviation of what another model makes of it
 MOST_ELSEWHERE = 20.0  # experiments that failures and successes of other codebases count as at most
 
 
@@ -37,12 +39,13 @@ def effect(
     role: of this codebase only experiments count that started from there, because a step that was taken is not there to
     be gained again.
 
-    Other codebases speak through the hierarchical model of `insights/fit.py`. Experiments of this very codebase then
-    update that belief directly: the same setting by its own error, another setting by what settings differ by as well.
-    One that contradicts the belief by more than two standard deviations widens it first (`Belief.widened`). A pruned
-    one is a bound. Failed ones say nothing of the gain and lower `p_trainable`. Without evidence this is the card's
-    prior, widened by what its level varies by between data sets. All of that is counted in the unit that cards are
-    quoted in (`features.unit`), the answer in relative gains here.
+    Codebases on other data speak through the hierarchical model of `insights/fit.py`. Those on the same data, and then
+    experiments of this very codebase, update that belief directly: the same setting by its own error, another setting
+    by what settings differ by as well, another model by what models differ by. One that contradicts the belief by more
+    than two standard deviations widens it first (`Belief.widened`). A pruned one is a bound. Failed ones say nothing of
+    the gain and lower `p_trainable`. Without evidence this is the card's prior, widened by what its level varies by
+    between data sets. All of that is counted in the unit that cards are quoted in (`features.unit`), the answer in
+    relative gains here.
     """
     size = unit(context)
     prior = Belief(technique.effect.mean, math.hypot(technique.effect.sd, BETWEEN[technique.level]))
@@ -55,20 +58,22 @@ def effect(
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
     phi = features(context)
     near = _near(technique, known, telling, context, phi)
-    found = _here(technique, known, telling, near, key, phi, prior)
+    beside = _near(technique, known, known.kin, context, phi)
+    found = _here(technique, known, _paired(telling, near), _paired(known.kin, beside), key, phi, prior)
     here = Belief(size * found.mean, size * found.sd)
     own = experiments(telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
     p = _trainable(known, telling, near, context)
-    lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in zip(telling, near, strict=True))
+    told = [*_paired(telling, near), *_paired(known.kin, beside)]
+    lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in told)
     words = _words(technique, card, here, known, own, round(failed), p)
     return Effect(here.mean, here.sd, known.n + own, tuple(lines), words, p)
 
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """Another context of this codebase: its features, its unit, its similarity, and the variance of an effect between
-    it and here."""
+    """Another context of this codebase or of one on the same data: its features, its unit, its similarity, and the
+    variance of an effect between it and here."""
 
     phi: tuple[float, ...]
     unit: float
@@ -90,51 +95,109 @@ def _near(
     return [found[id(cell.context)] for cell in telling]
 
 
-def _here(
-    technique: Technique,
-    known: Known,
-    telling: Sequence[Cell],
-    near: Sequence[_Near],
-    key: str | None,
-    phi: tuple[float, ...],
-    prior: Belief,
-) -> Belief:
-    """The belief of other codebases, updated with what this one's cells show.
+_Told = Sequence[tuple[Cell, _Near]]
 
-    Cells of other settings update what all settings have in common here, each with the doubt of its own setting, and
-    this setting's doubt comes on top; those of this setting then update the whole.
+
+def _paired(cells: Sequence[Cell], near: Sequence[_Near]) -> _Told:
+    return list(zip(cells, near, strict=True))
+
+
+def _here(
+    technique: Technique, known: Known, own: _Told, kin: _Told, key: str | None, phi: tuple[float, ...], prior: Belief
+) -> Belief:
+    """The belief of codebases on other data, updated with the cells of others on these data and then of this codebase.
+
+    The doubt has three parts, and what has just been said is always the rest of it: the doubt of this setting, the
+    doubt of this model (`OWN_SHARE`), the doubt about these data. Cells of other models say something of what remains
+    without the model's part; cells of other settings of what remains without the setting's, each with its own doubt.
     """
-    siblings = [(cell, there) for cell, there in zip(telling, near, strict=True) if not _same(cell, key)]
-    asked = [(key, phi), *((cell.setting, there.phi) for cell, there in siblings)]
-    general, *others = _elsewhere(technique, known, asked, prior)
-    shared = Belief(general.mean, math.sqrt(max(general.variance - general.setting, 1e-12)))
-    for (cell, there), theirs in zip(siblings, others, strict=True):
-        moved = there.moved + theirs.setting
-        offset = theirs.mean - general.mean
-        if cell.n:
-            shared = shared.updated(cell.gain - offset, math.sqrt(cell.variance + moved))
-        if cell.pruned:
-            shared = censored(shared, cell.bound - offset, math.sqrt(cell.bound_variance + moved))
-    here = Belief(shared.mean, math.hypot(shared.sd, math.sqrt(general.setting)))
-    mine = [(cell, there.moved) for cell, there in zip(telling, near, strict=True) if _same(cell, key)]
-    seen = [(cell.gain, math.sqrt(cell.variance + moved)) for cell, moved in mine if cell.n]
-    for gain, error in seen:
-        here = here.widened(gain, error)
-    for gain, error in seen:
-        here = here.updated(gain, error)
-    for cell, moved in sorted(mine, key=lambda entry: (entry[0].bound, entry[0].bound_variance)):
-        if cell.pruned:
-            here = censored(here, cell.bound, math.sqrt(cell.bound_variance + moved))
-    return here
+    others = [entry for entry in kin if not _same(entry[0], key)]
+    siblings = [entry for entry in own if not _same(entry[0], key)]
+    asked = [(key, phi), *((cell.setting, there.phi) for cell, there in (*others, *siblings))]
+    general, *found = _elsewhere(technique, known, asked, prior)
+    of_others, of_siblings = found[: len(others)], found[len(others) :]
+    alone = general.own if kin else 0.0
+    belief = Belief(general.mean, math.sqrt(max(general.variance - general.setting - alone, 1e-12)))
+    for (cell, there), theirs in zip(others, of_others, strict=True):
+        seen = _Seen.of(cell, there.moved + theirs.setting + theirs.own, CARRIED)
+        belief = seen.above(theirs.mean - general.mean).joined(belief)
+    setting = general.setting
+    same = [_Seen.of(cell, there.moved + general.own, CARRIED) for cell, there in kin if _same(cell, key)]
+    if same:
+        whole = belief.sd**2 + setting
+        belief = _joined(Belief(belief.mean, math.sqrt(whole)), same)
+        # What is left of the doubt is the setting's in the share that it was.
+        setting *= belief.sd**2 / whole
+        belief = Belief(belief.mean, math.sqrt(max(belief.sd**2 - setting, 1e-12)))
+    belief = Belief(belief.mean, math.hypot(belief.sd, math.sqrt(alone)))
+    for (cell, there), theirs in zip(siblings, of_siblings, strict=True):
+        belief = _Seen.of(cell, there.moved + theirs.setting).above(theirs.mean - general.mean).joined(belief)
+    here = Belief(belief.mean, math.hypot(belief.sd, math.sqrt(setting)))
+    return _joined(here, [_Seen.of(cell, there.moved) for cell, there in own if _same(cell, key)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one cell says of an effect here: a gain and a bound (None: it has none), each with its error here.
+
+    `plain` are the errors but for the share that is carried: by them is told whether a belief is contradicted, because
+    a share of an effect that should not be there excuses nothing.
+    """
+
+    gain: Belief | None
+    bound: Belief | None
+    plain: tuple[float, float]
+
+    @classmethod
+    def of(cls, cell: Cell, moved: float, carried: float = 0.0) -> _Seen:
+        """`moved` is the variance of an effect between there and here, `carried` a share of the effect that varies on
+        top of it (a standard deviation)."""
+
+        def here(value: float, variance: float) -> Belief:
+            return Belief(value, math.sqrt(variance + moved + (carried * value) ** 2))
+
+        gain = here(cell.gain, cell.variance) if cell.n else None
+        bound = here(cell.bound, cell.bound_variance) if cell.pruned else None
+        plain = math.sqrt(cell.variance + moved) if cell.n else 0.0, math.sqrt(cell.bound_variance + moved)
+        return cls(gain, bound, plain)
+
+    def above(self, offset: float) -> _Seen:
+        """The same of an effect that is `offset` below the one it was seen of."""
+        gain, bound = (one and Belief(one.mean - offset, one.sd) for one in (self.gain, self.bound))
+        return _Seen(gain, bound, self.plain)
+
+    def joined(self, belief: Belief) -> Belief:
+        if self.gain is not None:
+            belief = belief.updated(self.gain.mean, self.gain.sd)
+        if self.bound is not None:
+            belief = censored(belief, self.bound.mean, self.bound.sd)
+        return belief
+
+
+def _joined(belief: Belief, seen: Sequence[_Seen]) -> Belief:
+    """A belief joined with what was seen of the very thing it is about; it gives way to what contradicts it plainly."""
+    gains = [(one.gain, one.plain[0]) for one in seen if one.gain is not None]
+    for gain, plain in gains:
+        belief = belief.widened(gain.mean, plain)
+    for gain, _ in gains:
+        belief = belief.updated(gain.mean, gain.sd)
+    bounds = [(one.bound, one.plain[1]) for one in seen if one.bound is not None]
+    for bound, plain in sorted(bounds, key=lambda one: (one[0].mean, one[0].sd)):
+        if plain < bound.sd and bound.mean < belief.mean:
+            belief = belief.widened(bound.mean, plain)
+        belief = censored(belief, bound.mean, bound.sd)
+    return belief
 
 
 @dataclass(frozen=True, slots=True)
 class _General:
-    """What other codebases say of one setting in one context: mean, variance, and the setting's part of it."""
+    """What codebases on other data say of one setting in one context: mean, variance, and of it the setting's part and
+    the part of the model that is trained there."""
 
     mean: float
     variance: float
     setting: float
+    own: float
 
 
 def _elsewhere(
@@ -143,7 +206,9 @@ def _elsewhere(
     """Of each (setting, features of a context) that is asked about."""
     belief = known.belief
     if belief is None:
-        return [_General(prior.mean, prior.sd**2, SETTING_SHARE * BETWEEN[technique.level] ** 2)] * len(asked)
+        between = BETWEEN[technique.level] ** 2
+        own = OWN_SHARE * (1 - SETTING_SHARE - CONTEXT_SHARE) * between
+        return [_General(prior.mean, prior.sd**2, SETTING_SHARE * between, own)] * len(asked)
     import numpy as np
 
     rows = np.array([vector(known.settings, key, phi) for key, phi in asked])
@@ -154,7 +219,7 @@ def _elsewhere(
         named = known.settings.index(key) if key in known.settings else None
         setting = belief.setting + (belief.setting if named is None else float(belief.cov[1 + named, 1 + named]))
         new = belief.setting * (1.0 if named is not None else 2.0) + belief.open * unsaid
-        found.append(_General(mean, variance + belief.between + new, setting))
+        found.append(_General(mean, variance + belief.between + new, setting, OWN_SHARE * belief.between))
     return found
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from rea.domain.insight import Context, ContextValue
+from rea.domain.insight import Context, ContextValue, number
 from rea.domain.technique import Symptom
 from rea.knowledge.units import QUOTED, relative_size
 
@@ -75,20 +75,14 @@ def _features(
 ) -> tuple[float, ...]:
     values = []
     for told, (read, usual, spread) in zip(facts, FACTS.values(), strict=True):
-        number = _number(told)
-        scaled = read(number) if number is not None else None
+        value = number(told)
+        scaled = read(value) if value is not None else None
         z = 0.0 if scaled is None else min(max((scaled - usual) / spread, -FURTHEST), FURTHEST)
         values.append(z * math.sqrt(FACT_SHARE))
     family = "".join(c for c in str(model_family or "").lower() if c.isalnum())
     values += [math.sqrt(FAMILY_SHARE) if family in names else 0.0 for names in FAMILIES.values()]
     values += [math.sqrt(SYMPTOM_SHARE) if name in symptoms else 0.0 for name in SYMPTOMS]
     return tuple(values)
-
-
-def _number(value: ContextValue) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def differences(left: Context, right: Context) -> tuple[str, ...]:

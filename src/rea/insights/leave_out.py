@@ -1,7 +1,8 @@
-"""A fit without what one codebase showed, exactly, at the cost of that codebase's few cells.
+"""A fit without what some codebases showed, exactly, at the cost of their few cells.
 
-A codebase's own tests are weighed cell by cell (`estimate.py`), beside what all others say; so they have to leave the
-fit first. By a Woodbury identity that costs as much as they are many, however much the fit knows.
+A codebase's own tests, and those of other models on the same data, are weighed cell by cell (`estimate.py`), beside
+what all others say; so they have to leave the fit first. By a Woodbury identity that costs as much as they are many,
+however much the fit knows.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ FEW = 3  # bits of a count of rows: fits with up to seven of them are worked on 
 
 
 def without(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> list[Belief]:
-    """What each fit believes without its cells of one codebase, those at the same place in `taken`. The weights of the
-    grid stay."""
+    """What each fit believes without some of its cells, those at the same place in `taken`: all that it has of one
+    codebase, or of several. The weights of the grid stay."""
     left = [f.belief for f in fits]
     alike: dict[tuple[tuple[int, ...], int], list[int]] = {}
     for i, (fitted, cells) in enumerate(zip(fits, taken, strict=True)):
@@ -42,8 +43,8 @@ def without(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> list[Belief
 
 
 def _given(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> tuple[Array, Array, Array]:
-    """What the cells of one codebase gave to each of F fits of one shape, as k rows: their designs (F × k × p), and per
-    grid point what they say of it (F × G × k) and how precisely (F × G × k × k).
+    """What cells gave to each of F fits of one shape, as k rows: their designs (F × k × p), and per grid point what
+    they say of it (F × G × k) and how precisely (F × G × k × k).
 
     A cell with gains and bounds is two rows. Fits with fewer than others have rows of zeros, which say nothing.
     """
@@ -59,6 +60,7 @@ def _given(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> tuple[Array,
         slots.append(used[i])
         used[i] += 1
     cells = [cell for _, cell in both]
+    names = {name: number for number, name in enumerate(dict.fromkeys(cell.codebase for cell in cells), start=1)}
     h = design(cells, [places[i].get(cell.setting, -1) for i, cell in both], len(fits[0].settings))
     whose, slot, most = np.array([i for i, _ in both]), np.array(slots), max(used.values())
     grid = np.array([fitted.grid for fitted in fits])
@@ -66,6 +68,8 @@ def _given(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> tuple[Array,
     rows, seen = np.zeros((len(fits), most, h.shape[1])), np.zeros((*tau.shape, most))
     w, sites = np.zeros(seen.shape), np.zeros(seen.shape)
     rows[whose, slot] = h
+    codebase = np.zeros((len(fits), most), dtype=int)
+    codebase[whose, slot] = [names[cell.codebase] for cell in cells]
     if told:
         of, at = whose[:n], slot[:n]
         m = Measured.of(cells[:n], h[:n, 1:-WIDTH].sum(axis=1) > 0, h[:n, -WIDTH:])
@@ -79,8 +83,10 @@ def _given(fits: Sequence[Fit], taken: Sequence[Sequence[Cell]]) -> tuple[Array,
         said, centres = sites_of([cells[place] for place in some], h[some], fits[i].cavity, extra)
         sites[i][:, slot[some]], seen[i][:, slot[some]] = said, centres
     between = (1 - rho - psi) * tau**2
-    pull = between / (1 + between * w.sum(axis=2))
-    precision = -pull[:, :, None, None] * (w[..., :, None] * w[..., None, :])
+    together = codebase[:, :, None] == codebase[:, None, :]
+    told_there = w @ together
+    pull = between[..., None] / (1 + between[..., None] * told_there)
+    precision = -(pull * w)[..., :, None] * w[..., None, :] * together[:, None]
     precision[..., range(most), range(most)] += w + sites
     return rows, seen, precision
 

@@ -71,7 +71,7 @@ def about(query: str, store: Library, techniques: Sequence[Technique], context: 
     if not query.strip():
         counts = store.counts()
         tried = [t for t in techniques if t.name in counts]
-        known = recall(store, tried, str(here.get("codebase", "")))
+        known = recall(store, tried, str(here.get("codebase", "")), here)
         tried.sort(key=lambda t: -effect(t, here, known).mean)
         return _answer("from experiments so far", tried, store, here)
     named = [t for t in techniques if _contained(t.name, asked)]
@@ -102,7 +102,7 @@ def _answer(
 ) -> Answer:
     shown = chosen[:MOST_ROWS]
     codebase = str(context.get("codebase", ""))
-    known = recall(store, shown, codebase)
+    known = recall(store, shown, codebase, context)
     rows = [_row(t, store, known, context) for t in shown]
     rows.sort(key=lambda row: -row.effect.mean)
     tested = sum(row.effect.n for row in rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from rea.domain.insight import Context, ContextValue
+from rea.domain.insight import Context, ContextValue, number
 
 UNKNOWN = 0.8  # factor where one side does not say
 OTHER_FAMILY = 0.6  # factor between different model families
@@ -13,6 +13,40 @@ ROWS_SCALE = 1.0  # decades of training rows that make a clear difference
 RATE_SCALE = 1.5  # the same in log odds of the positive rate
 NO_COMMON_SYMPTOM = 0.5  # factor where both have symptoms and share none
 FLOOR = 0.05  # nothing is ever worth nothing
+SAME_RATE = 0.01  # relative; the share of positives of one source of clicks hardly moves from one extract to the next
+SAME_FACT = 0.05  # relative: rows of two extracts, and whatever else both profiles tell
+DATA_FACTS = ("rows", "positive_rate", "fields", "rare_mass", "largest_cardinality", "numeric_share")
+
+
+def same_data(left: Context, right: Context) -> bool:
+    """Whether two models are trained on the same clicks, as far as their data profiles tell: both say how many rows and
+    which positive rate, and no fact of the data that both know differs by more than two extracts of one source do."""
+    for name in DATA_FACTS:
+        mine, theirs = number(left.get(name)), number(right.get(name))
+        if mine is None or theirs is None:
+            if name in ("rows", "positive_rate"):
+                return False
+            continue
+        if abs(mine - theirs) > _margin(name) * max(abs(mine), abs(theirs)):
+            return False
+    return True
+
+
+def data_range(context: Context) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Rows and positive rates, each from lowest to highest, outside of which no context is of the same data; None where
+    this one does not say."""
+    rows, rate = number(context.get("rows")), number(context.get("positive_rate"))
+    if rows is None or rate is None:
+        return None
+    return _around(rows, _margin("rows")), _around(rate, _margin("positive_rate"))
+
+
+def _margin(name: str) -> float:
+    return SAME_RATE if name == "positive_rate" else SAME_FACT
+
+
+def _around(value: float, margin: float) -> tuple[float, float]:
+    return value * (1 - margin), value / (1 - margin)
 
 
 def similarity(left: Context, right: Context) -> float:
@@ -79,16 +113,10 @@ def _names(value: ContextValue) -> frozenset[str]:
 
 
 def _log_rows(value: ContextValue) -> float | None:
-    rows = _number(value)
+    rows = number(value)
     return math.log10(rows) if rows is not None and rows >= 1 else None
 
 
 def _log_odds(value: ContextValue) -> float | None:
-    rate = _number(value)
+    rate = number(value)
     return math.log(rate / (1 - rate)) if rate is not None and 0 < rate < 1 else None
-
-
-def _number(value: ContextValue) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

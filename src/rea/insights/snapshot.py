@@ -22,19 +22,22 @@ from rea.insights.features import unit
 from rea.insights.fit import experiments, fit
 from rea.insights.leave_out import without
 from rea.insights.posterior import Belief, Fit, card_key
+from rea.insights.similarity import data_range, same_data
 from rea.insights.trainability import counts_without
 
 WINNERS = 40  # settings without a card that are handed on, those that gained most
+MOST_KIN = 48  # cells of a technique, of other models on the same data, that are weighed one by one
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
     """What is known of one technique from the viewpoint of one codebase.
 
-    `belief` is the posterior from all other codebases (None where nobody else tried it), `settings` the names its
-    parameters have; `n` experiments on `codebases` codebases stand behind it, `contexts` counts (could be trained,
-    could not) by coarse context. `own` are the cells of this codebase, which a belief here is updated with. Gains are
-    in the unit of technique cards (`features.unit`).
+    `belief` is the posterior from all codebases on other data (None where none tried it), `settings` the names its
+    parameters have. `kin` are the cells of other codebases on the same data, `own` those of this one: a belief here is
+    updated with both. `n` experiments on `codebases` codebases other than this one are known, `contexts` counts those
+    that could be trained and those that could not by coarse context. Gains are in the unit of technique cards
+    (`features.unit`).
     """
 
     belief: Belief | None
@@ -43,6 +46,7 @@ class Known:
     codebases: int
     contexts: Mapping[tuple[str, int], tuple[float, float]]
     own: tuple[Cell, ...] = ()
+    kin: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,9 @@ class Insights:
     alike: frozenset[tuple[str, str]] = frozenset()  # pairs whose cards overlap or work by one mechanism, a < b
 
 
+Span = tuple[float, float]  # lowest and highest
+
+
 class Source(Protocol):
     """What a store offers to make a snapshot from."""
 
@@ -65,12 +72,14 @@ class Source(Protocol):
     def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]: ...
     def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None: ...
     def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]: ...
+    def cells_beside(self, codebase: str, rows: Span, positive_rate: Span) -> list[Cell]: ...
     def pairs(self, techniques: Sequence[str]) -> list[Pair]: ...
     def winners(self, limit: int) -> list[ExperimentRecord]: ...
 
 
-def recall(source: Source, techniques: Sequence[Technique], codebase: str) -> Insights:
-    """What the store knows of these techniques, for planning in `codebase`.
+def recall(source: Source, techniques: Sequence[Technique], codebase: str, data: Context | None = None) -> Insights:
+    """What the store knows of these techniques, for planning in `codebase`; `data` is a context of it, by which other
+    codebases on the same data are known.
 
     Techniques whose evidence or card changed since they were last fitted are fitted again and kept; every other
     question is answered from the kept fits.
@@ -78,7 +87,8 @@ def recall(source: Source, techniques: Sequence[Technique], codebase: str) -> In
     names = [technique.name for technique in techniques]
     fitted = refresh(source, techniques)
     own = _grouped(source.cells(codebase=codebase))
-    known = _view(fitted, {name: own.get(name, ()) for name in names})
+    near = data_range(data or {})
+    known = _view(fitted, own, _kin(source.cells_beside(codebase, *near) if near else (), codebase, data or {}))
     return Insights(codebase, known, tuple(source.pairs(names)), tuple(source.winners(WINNERS)), alike(techniques))
 
 
@@ -110,10 +120,13 @@ def refresh(source: Source, techniques: Sequence[Technique]) -> dict[str, Fit]:
     return fitted
 
 
-def learn(records: Iterable[ExperimentRecord], techniques: Sequence[Technique], codebase: str) -> Insights:
+def learn(
+    records: Iterable[ExperimentRecord], techniques: Sequence[Technique], codebase: str, data: Context | None = None
+) -> Insights:
     """The same from records in memory."""
     records = list(records)
-    cells = _grouped(gather(records))
+    gathered = gather(records)
+    cells = _grouped(gathered)
     fitted: dict[str, Fit] = {}
     if cells:
         fitted = {t.name: fit(t, cells[t.name]) for t in techniques if t.name in cells}
@@ -123,21 +136,49 @@ def learn(records: Iterable[ExperimentRecord], techniques: Sequence[Technique], 
     won = [r for r in records if r.technique is None and r.kind != "combination" and r.superseded_by is None]
     won = [r for r in won if r.outcome == ExperimentOutcome.SUPPORTED and (r.effect or 0.0) > 0]
     won.sort(key=lambda r: -(r.effect or 0.0))
-    return Insights(codebase, _view(fitted, own), tuple(pairs), tuple(won[:WINNERS]), alike(techniques))
+    known = _view(fitted, own, _kin(gathered if data else (), codebase, data or {}))
+    return Insights(codebase, known, tuple(pairs), tuple(won[:WINNERS]), alike(techniques))
 
 
-def _view(fitted: Mapping[str, Fit], own: Mapping[str, Sequence[Cell]]) -> dict[str, Known]:
+Groups = Mapping[str, tuple[Cell, ...]]  # by technique
+
+
+def _view(fitted: Mapping[str, Fit], own: Groups, kin: Groups) -> dict[str, Known]:
     if not fitted:
         return {}
     known = {}
-    taken = [own.get(name, ()) for name in fitted]
+    taken = [(*own.get(name, ()), *kin.get(name, ())) for name in fitted]
     beliefs = without(list(fitted.values()), taken)
     for (name, found), cells, belief in zip(fitted.items(), taken, beliefs, strict=True):
-        n = found.n - experiments(cells)
-        codebases = found.codebases - (1 if cells else 0)
-        contexts = counts_without(found.contexts, cells)
-        known[name] = Known(belief if n > 0 else None, found.settings, n, codebases, contexts, tuple(cells))
+        mine = own.get(name, ())
+        n = found.n - experiments(mine)
+        codebases = found.codebases - (1 if mine else 0)
+        contexts = counts_without(found.contexts, mine)
+        elsewhere = belief if found.n > experiments(cells) else None
+        known[name] = Known(elsewhere, found.settings, n, codebases, contexts, mine, kin.get(name, ()))
     return known
+
+
+def _kin(cells: Iterable[Cell], codebase: str, data: Context) -> Groups:
+    """Of each technique the cells of other codebases on these data. A codebase is in it whole or not at all, because
+    only whole ones can be taken out of a fit; those that would be too many stay there."""
+    verdicts: dict[int, bool] = {}  # by identity: cells of one context mostly share it
+    there: set[str] = set()
+    cells = [cell for cell in cells if cell.codebase != codebase]
+    for cell in cells:
+        if id(cell.context) not in verdicts:
+            verdicts[id(cell.context)] = same_data(cell.context, data)
+        if verdicts[id(cell.context)]:
+            there.add(cell.codebase)
+    found: dict[str, tuple[Cell, ...]] = {}
+    for name, group in _grouped(cell for cell in cells if cell.codebase in there).items():
+        kept: list[Cell] = []
+        for one in sorted({cell.codebase for cell in group}):
+            fresh = [cell for cell in group if cell.codebase == one]
+            if len(kept) + len(fresh) <= MOST_KIN:
+                kept += fresh
+        found[name] = tuple(kept)
+    return found
 
 
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:

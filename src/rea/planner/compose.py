@@ -72,25 +72,33 @@ def context_of(
     family = codebase.by_role("interaction")
     if family is not None and values.get(family.name) is not None:
         context["model_family"] = str(values[family.name])
-    for key, name in (("train_rows", "rows"), ("positive_rate", "positive_rate")):
-        seen = [result.metrics[key] for result in results if key in result.metrics]
-        if seen:
-            context[name] = seen[0]
     aucs = [result.metrics["auc"] for result in results if "auc" in result.metrics]
     if aucs and codebase.objective.metric in ROW_LOSS_METRICS:
         context["auc"] = round(sum(aucs) / len(aucs), 2)
     best = _best_epochs(results, codebase.objective)
     if best:
         context["epochs_to_best"] = sum(best) / len(best)
-    if data is not None:
-        context = {**_of_data(data), **context}
-    return context
+    return {**_facts(results, data), **context}
 
 
-def _of_data(data: DataProfile) -> dict[str, Scalar | tuple[str, ...]]:
+def data_facts(runs: Sequence[Run], data: DataProfile | None) -> dict[str, Scalar]:
+    """What `context_of` says of the data alone: from runs of one treatment and the data profile."""
+    return _facts([r.result for r in runs if r.result is not None], data)
+
+
+def _facts(results: Sequence[RunResult], data: DataProfile | None) -> dict[str, Scalar]:
+    facts = {} if data is None else _of_data(data)
+    for key, name in (("train_rows", "rows"), ("positive_rate", "positive_rate")):
+        seen = [result.metrics[key] for result in results if key in result.metrics]
+        if seen:
+            facts[name] = seen[0]
+    return facts
+
+
+def _of_data(data: DataProfile) -> dict[str, Scalar]:
     rare = [one.rare_rows for one in data.categorical if one.rare_rows is not None]
     sizes = [one.cardinality for one in data.categorical if one.cardinality is not None]
-    told: dict[str, Scalar | tuple[str, ...]] = {
+    told: dict[str, Scalar] = {
         "rows": data.rows.get("train"),
         "positive_rate": data.positive_rate,
         "fields": len(data.fields),

@@ -16,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rea.domain.codec import dumps, to_plain
+from rea.domain.insight import Context
 from rea.store.errors import StoreError
 
 T = TypeVar("T")
@@ -130,3 +131,9 @@ def _mapping(each: Decoder) -> Decoder:
     if each is _same:
         return _plain(dict)
     return lambda value: {key: each(item) for key, item in value.items()}
+
+
+def read_context(text: str) -> Context:
+    """A context from its JSON text. Raises StoreError where the text is none."""
+    found: dict[str, Any] = decode(dict[str, Any], text)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}

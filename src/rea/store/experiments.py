@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 
 from rea.domain.codec import canonical, digest
 from rea.domain.insight import (
+    Context,
     ExperimentOutcome,
     ExperimentRecord,
     bound_of,
@@ -22,12 +23,13 @@ from rea.domain.insight import (
     content_id,
     context_key,
     excesses,
+    number,
     setting_key,
     subject,
     superseded,
 )
 from rea.store import tables as t
-from rea.store.decode import decode, encode, plain
+from rea.store.decode import decode, encode, plain, read_context
 
 T = TypeVar("T")
 CHUNK: Final = 500  # values in one IN (…), well below what any database takes
@@ -106,6 +108,9 @@ def revise(connection: Connection, id_: int, record: ExperimentRecord) -> None:
 
 def derive(connection: Connection) -> None:
     """Fill the derived columns and rows of experiments that have none yet: those an older release wrote."""
+    bare = select(t.contexts).where(t.contexts.c.key.not_in(select(t.extracts.c.context)))
+    kept = {row.key: read_context(row.context) for row in connection.execute(bare).all()}
+    _insert_new(connection, t.extracts, _extracts(kept))
     table = t.experiments
     waiting = connection.execute(
         select(table.c.id, table.c.record).where(table.c.digest.is_(None)).order_by(table.c.id)
@@ -187,7 +192,9 @@ def _settle(
     """Make everything derived agree with the rows: contexts, cells, what is superseded, pairs, revisions."""
     singles = [record for _, record in fresh if record.single]
     contexts = {context_key(r.context): r.context for r in singles}
-    _insert_new(connection, t.contexts, [{"key": digest(k)[:24], "context": k} for k in contexts])
+    keyed = {digest(k)[:24]: (k, context) for k, context in contexts.items()}
+    _insert_new(connection, t.contexts, [{"key": key, "context": k} for key, (k, _) in keyed.items()])
+    _insert_new(connection, t.extracts, _extracts({key: context for key, (_, context) in keyed.items()}))
     empty = {"n": 0, "weight": 0.0, "moment": 0.0, "square": 0.0, "failed": 0, "pruned": 0}
     empty |= {"bound": 0.0, "bound_variance": 0.0}
     cells = {
@@ -279,6 +286,15 @@ def _alone_gain(connection: Connection, name: str, record: ExperimentRecord) -> 
         return None
     weight = sum(row.precision for row in chosen)
     return sum(row.effect * row.precision for row in chosen) / weight, 1 / weight
+
+
+def _extracts(contexts: Mapping[str, Context]) -> list[dict[str, Any]]:
+    rows = []
+    for key, context in contexts.items():
+        size, rate = number(context.get("rows")), number(context.get("positive_rate"))
+        if size is not None and rate is not None:
+            rows.append({"context": key, "rows": size, "positive_rate": rate})
+    return rows
 
 
 def _insert_new(connection: Connection, table: Any, rows: Sequence[dict[str, Any]]) -> None:

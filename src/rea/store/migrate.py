@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parent / "migrations"
 # Oldest first; known without reading the scripts, so that opening is cheap.
-REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights")
+REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights", "0003_same_data")
 _POSTGRESQL_LOCK: Final = 0x7265615F  # any fixed number: "rea_"
 
 # One row (revision, uid) where the store is set up. Asked first of every store, so it must stay cheap and constant.

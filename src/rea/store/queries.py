@@ -30,7 +30,7 @@ from rea.domain.states import (
     Verdict,
 )
 from rea.store import tables as t
-from rea.store.decode import MEND, decode
+from rea.store.decode import MEND, decode, read_context
 from rea.store.errors import StoreError
 from rea.store.values import Grant, Rows
 
@@ -196,6 +196,16 @@ class Queries:
             wanted = wanted.where(table.c.technique.in_(_any_of(techniques)))
         if codebase is not None:
             wanted = wanted.where(table.c.codebase == codebase).order_by(table.c.key)
+        return self._cells(wanted)
+
+    def cells_beside(self, codebase: str, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[Cell]:
+        table, extract = t.cells, t.extracts
+        near = (extract.c.rows.between(*rows), extract.c.positive_rate.between(*positive_rate))
+        others = select(table.c.codebase).join(extract, extract.c.context == table.c.context)
+        others = others.where(*near, table.c.codebase != codebase)
+        return self._cells(select(*table.c[1:]).where(table.c.codebase.in_(others)).order_by(table.c.key))
+
+    def _cells(self, wanted: Any) -> list[Cell]:
         # One context is that of many cells and one start of many more: each text is read once.
         rows = self._connection.execute(wanted).all()
         keys = sorted({row[4] for row in rows})
@@ -445,11 +455,6 @@ def _experiment(row: Row[Any]) -> ExperimentRecord:
 def _any_of(values: Sequence[str]) -> BindParameter[Any]:
     """What IN looks among, as one parameter: SQLAlchemy takes a list apart value by value, at a cost that shows."""
     return bindparam(None, values, expanding=True)
-
-
-def read_context(text_: str) -> Context:
-    plain: dict[str, Any] = decode(dict[str, Any], text_)
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
 
 
 def _check_references(rows: Rows) -> None:

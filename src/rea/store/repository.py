@@ -206,6 +206,12 @@ class Store:
         with self._read() as read:
             return read.cells(techniques, codebase)
 
+    def cells_beside(self, codebase: str, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[Cell]:
+        """All sufficient statistics of every other codebase that was seen in a context with that many rows and such a
+        positive rate (both from lowest to highest), always in the same order."""
+        with self._read() as read:
+            return read.cells_beside(codebase, rows, positive_rate)
+
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
         """How often the evidence on each of these techniques has changed; one nobody tried is not in it."""
         with self._read() as read:

@@ -229,6 +229,17 @@ contexts = Table(
     sqlite_strict=True,
 )
 
+# What contexts of the same data are found by, of those that say both.
+extracts = Table(
+    "extracts",
+    metadata,
+    Column("context", Text, ForeignKey("contexts.key"), primary_key=True),
+    Column("rows", Number, nullable=False),
+    Column("positive_rate", Number, nullable=False),
+    Index("extracts_by_size", "rows", "positive_rate"),
+    sqlite_strict=True,
+)
+
 # Sufficient statistics of the experiments that agree in all of the first five: see rea.domain.insight.Cell.
 cells = Table(
     "cells",
@@ -249,6 +260,7 @@ cells = Table(
     Column("bound_variance", Number, nullable=False),
     Index("cells_of_technique", "technique"),
     Index("cells_of_codebase", "codebase", "technique"),
+    Index("cells_of_context", "context", "codebase"),
     sqlite_strict=True,
 )
 
