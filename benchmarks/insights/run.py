@@ -2,14 +2,16 @@
 
     .venv/bin/python benchmarks/insights [--experiments 100000] [--queries 60]
 
-Makes a store in a temporary folder, fills it with synthetic experiments whose true effects are drawn from the model (a
-technique's mean from its card, settings, context, codebase), imports them from a file, refits, asks for the effect of
-every technique in fresh contexts, and exports everything. Prints a table and writes benchmarks/results/insights.json.
+Makes a store in a temporary folder, fills it with synthetic experiments whose true effects are drawn from the model
+(a technique's mean from its card, settings, context, data, codebase), imports them from a file, refits, asks for the
+effect of every technique in fresh contexts, and exports everything. Prints a table and writes
+benchmarks/results/insights.json.
 
 A context query is what planning asks for: `recall` from the store, and `effect` of every technique with one setting in
-one context, from a snapshot made anew each time. Wall times depend on who else uses the machine (`load`), CPU times
-less so. Coverage is over contexts of codebases that are not in the store, and over codebases that are, whose own tests
-of the setting asked about are not.
+one context, from a snapshot made anew each time; half of them ask for a codebase of the store, a quarter for a new one
+on data of the store, a quarter for one on new data. Wall times depend on who else uses the machine (`load`), CPU times
+less so. Coverage is over codebases that are not in the store, on new data and on data that others of the store are
+trained on, and over codebases that are, whose own tests of the setting asked about are not.
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "insights.json"
 TECHNIQUES = 60
 PER_CODEBASE = 400  # experiments of one codebase, about
+PER_DATA_SET = 2.5  # codebases trained on one data set, about
 TARGETS = {"query_p95_ms": 50.0, "refit_s": 2.0}
 RHO, PSI = 0.3, 0.2  # of the truth: shares of the variance between contexts that context and setting explain
+OF_DATA = 0.5  # of the truth: the share of the rest that is the data's affair, and not the model's
 
 
 def cards() -> tuple[Technique, ...]:
@@ -57,6 +61,7 @@ def cards() -> tuple[Technique, ...]:
 @dataclass(frozen=True)
 class Codebase:
     name: str
+    data: str
     context: dict[str, Any]
 
 
@@ -69,7 +74,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.mean, self.tau, self.setting, self.beta = {}, {}, {}, {}
-        self.codebase: dict[tuple[str, str], float] = {}
+        self.rest: dict[tuple[str, str], float] = {}
         self.local: dict[tuple[str, str, str], float] = {}
         for t in self.techniques:
             tau = BETWEEN[t.level] * math.exp(self.chance.gauss(-0.49, 0.7))
@@ -81,42 +86,55 @@ class World:
 
     def truth(self, technique: str, value: str, where: Codebase) -> float:
         tau = self.tau[technique]
-        own = (technique, where.name)
-        if own not in self.codebase:
-            self.codebase[own] = self.chance.gauss(0, math.sqrt(1 - RHO - PSI) * tau)
+        drawn = math.sqrt(OF_DATA) * self._normal(technique, where.data)
+        drawn += math.sqrt(1 - OF_DATA) * self._normal(technique, where.name)
         local = (technique, value, where.name)
         if local not in self.local:
             self.local[local] = self.chance.gauss(0, math.sqrt(PSI / 2) * tau)
         phi = features(where.context)
         explained = sum(b * x for b, x in zip(self.beta[technique], phi, strict=True))
-        left_open = math.sqrt(RHO * max(0.0, 1 - sum(x * x for x in phi))) * tau
-        drawn = self.codebase[own] / (math.sqrt(1 - RHO - PSI) * tau)
-        own_share = self.codebase[own] + self.local[local] + left_open * drawn
-        return self.mean[technique] + self.setting[technique, value] + explained + own_share
+        left_open = math.sqrt(RHO * max(0.0, 1 - sum(x * x for x in phi)))
+        rest = (math.sqrt(1 - RHO - PSI) + left_open) * tau * drawn
+        return self.mean[technique] + self.setting[technique, value] + explained + rest + self.local[local]
+
+    def _normal(self, technique: str, place: str) -> float:
+        """What a data set or a codebase draws for a technique, once."""
+        if (technique, place) not in self.rest:
+            self.rest[technique, place] = self.chance.gauss(0, 1)
+        return self.rest[technique, place]
 
 
 VALUES = ("low", "middle", "high")
 FAMILIES = ("mlp", "dcnv2", "dlrm", "deepfm", "widedeep", "autoint")
 
 
-def place(chance: random.Random, name: str) -> Codebase:
-    symptoms = chance.sample([s.value for s in Symptom], chance.randint(0, 3))
-    context: dict[str, Any] = {
-        "codebase": name,
-        "model_family": chance.choice(FAMILIES),
+def data_set(chance: random.Random) -> dict[str, Any]:
+    """What a data profile tells."""
+    return {
         "rows": round(10 ** chance.uniform(4.5, 8.5)),
         "positive_rate": round(chance.uniform(0.01, 0.4), 3),
         "fields": chance.randint(8, 200),
         "rare_mass": round(chance.uniform(0, 0.6), 3),
         "largest_cardinality": round(10 ** chance.uniform(3, 7.5)),
         "numeric_share": round(chance.uniform(0, 0.8), 2),
+    }
+
+
+def place(chance: random.Random, name: str, data: tuple[str, dict[str, Any]] | None = None) -> Codebase:
+    """A codebase, on data of its own where none are given."""
+    known, facts = data or (f"data of {name}", data_set(chance))
+    symptoms = chance.sample([s.value for s in Symptom], chance.randint(0, 3))
+    context: dict[str, Any] = {
+        "codebase": name,
+        "model_family": chance.choice(FAMILIES),
+        **facts,
         "symptoms": tuple(sorted(symptoms)),
     }
     # A team that measured less: facts are missing, which must do no harm.
     for fact in ("fields", "rare_mass", "largest_cardinality", "numeric_share"):
         if chance.random() < 0.3:
             del context[fact]
-    return Codebase(name, context)
+    return Codebase(name, known, context)
 
 
 def experiments(world: World, places: list[Codebase], count: int) -> Iterator[ExperimentRecord]:
@@ -167,7 +185,7 @@ def coverage(
     held80 = held95 = asked = 0
     square = wide = 0.0
     for where in places:
-        known = recall(store, world.techniques, where.name)
+        known = recall(store, world.techniques, where.name, where.context)
         for t in world.techniques:
             for value in VALUES:
                 if (t.name, value, where.name) in skip:
@@ -207,7 +225,9 @@ def main() -> None:
 def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
     chance = random.Random(1)
     world = World(chance, cards())
-    places = [place(chance, f"team-{i}") for i in range(max(10, count // PER_CODEBASE))]
+    teams = max(10, count // PER_CODEBASE)
+    data = [(f"data {i}", data_set(chance)) for i in range(round(teams / PER_DATA_SET))]
+    places = [place(chance, f"team-{i}", chance.choice(data)) for i in range(teams)]
     file = folder / "synthetic.jsonl"
     records = list(experiments(world, places, count))
     with_file = export_file(records, file)
@@ -221,10 +241,10 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
     refit_s, refit_cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     times, cpu_times = [], []
     for i in range(queries):
-        known_here = i % 2 == 0
-        where = chance.choice(places) if known_here else place(chance, f"new-{i}")
+        where = place(chance, f"new-{i}", chance.choice(data) if i % 4 == 1 else None)
+        where = chance.choice(places) if i % 2 == 0 else where
         began, cpu_began = time.perf_counter(), time.process_time()
-        snapshot = recall(store, world.techniques, where.name)
+        snapshot = recall(store, world.techniques, where.name, where.context)
         for t in world.techniques:
             effect(t, where.context, snapshot, setting={"setting": "low"}, now={"setting": "off"})
         times.append(1000 * (time.perf_counter() - began))
@@ -238,6 +258,7 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
     assert again.added == 0
     tested = {(str(r.technique), str(r.roles["setting"]), r.codebase) for r in records}
     new = coverage(world, store, [place(chance, f"fresh-{i}") for i in range(60)])
+    sisters = coverage(world, store, [place(chance, f"sister-{i}", chance.choice(data)) for i in range(60)])
     own = coverage(world, store, chance.sample(places, min(60, len(places))), tested)
     cells = len(store.cells())
     store.close()
@@ -256,6 +277,7 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
         "import_again_rows_per_s": count / again_s,
         "export_rows_per_s": exported / export_s,
         "new_codebases": new,
+        "new_codebases_on_known_data": sisters,
         "known_codebases": own,
         "targets": TARGETS,
         "machine": {
@@ -298,7 +320,12 @@ def show(found: dict[str, Any]) -> None:
         ("import of what is known", f"{found['import_again_rows_per_s']:,.0f} rows/s", ""),
         ("export", f"{found['export_rows_per_s']:,.0f} rows/s", ""),
     ]
-    for name, key in (("new codebases", "new_codebases"), ("known codebases", "known_codebases")):
+    groups = (
+        ("new codebases", "new_codebases"),
+        ("new ones on known data", "new_codebases_on_known_data"),
+        ("known codebases", "known_codebases"),
+    )
+    for name, key in groups:
         part = found[key]
         rows.append((f"80 % intervals, {name}", f"{part['coverage_80']:.1%}", "80 %"))
         rows.append((f"95 % intervals, {name}", f"{part['coverage_95']:.1%}", "95 %"))

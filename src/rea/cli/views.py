@@ -171,9 +171,9 @@ def watch(workspace: Workspace, campaign: int) -> None:
     def drawn() -> Text:
         return Text(status_text(status(workspace, workspace.store.campaign(campaign))))
 
-    resting = (CampaignState.FINISHED, CampaignState.STOPPED, CampaignState.FAILED, CampaignState.PAUSED)
+    moving = (CampaignState.PROFILING, CampaignState.RUNNING)
     with Live(drawn(), console=Console(stderr=True), auto_refresh=False) as live:
-        while workspace.store.campaign(campaign).state not in resting:
+        while workspace.store.campaign(campaign).state in moving:
             time.sleep(WATCH_S)
             live.update(drawn(), refresh=True)
 

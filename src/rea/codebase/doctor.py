@@ -23,7 +23,7 @@ from rea.knowledge.cards import TEAM_FOLDER, runbooks_of, techniques_of
 from rea.knowledge.frontmatter import card_files
 from rea.knowledge.roles import guess, load_roles
 
-LAUNCHERS: Final = ("local", "slurm", "ray", "kubernetes")
+LAUNCHERS: Final = ("local",)
 SIGNERS: Final = ".rea/allowed_signers"
 _LEAST_FREE: Final = 2**30  # bytes; below it a run would fail for want of space
 _GOOD_FREE: Final = 10 * 2**30

@@ -113,7 +113,7 @@ class LauncherTable(Table):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     __pydantic_extra__: dict[str, Flat]
 
-    kind: Text = Field("local", description='the kind of launcher, such as "local" or "slurm"')
+    kind: Text = Field("local", description='the kind of launcher: "local"')
     slots: int = Field(1, description="how many runs may go at once, at least 1", ge=1)
 
 

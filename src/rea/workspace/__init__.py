@@ -1,6 +1,6 @@
 """The composition root: store, launcher, codebase and knowledge put together, and what engineers do with them.
 
-Every face (command line, web, MCP, Python) calls this room and holds no decision of its own.
+Every face (the command line, Python) calls this room and holds no decision of its own.
 """
 
 from rea.workspace.compose import Workspace, open_workspace

@@ -27,7 +27,8 @@ def latest_plan(workspace: Workspace, campaign: Campaign) -> tuple[PlanRecord, P
     """The campaign's newest plan. Raises NotFoundError while there is none."""
     record = workspace.store.latest_plan(campaign.id)
     if record is None:
-        hint = "wait for its profile: `rea status --watch`" if campaign.state is CampaignState.PROFILING else None
+        profiling = campaign.state is CampaignState.PROFILING
+        hint = f"wait for its profile: `rea status {campaign.title} --watch`" if profiling else None
         raise NotFoundError(f"{campaign.title} ({campaign.state.value}) has no plan", hint=hint or campaign.reason)
     return record, read_plan(record)
 
