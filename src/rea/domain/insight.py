@@ -18,8 +18,8 @@ Context = Mapping[str, ContextValue]
 """Where an experiment took place. Known keys: `codebase` (its name: its own experiments need no transfer),
 `model_family` (text), `symptoms` (names), and the data profile: `rows` (training rows), `positive_rate` (share),
 `fields` (count), `rare_mass` (share of ids seen rarely), `largest_cardinality` (ids), `numeric_share` (share of
-fields), `epochs_to_best`. Any may be missing; anything else is kept and shown, and plays no part in an estimate."""
-
+fields), `epochs_to_best`; and the model's `auc`, which sets the unit of its gains. Any may be missing; anything else is
+kept and shown, and plays no part in an estimate."""
 
 def number(value: ContextValue) -> float | None:
     """A fact of a context as a finite number, or None where it is none."""

@@ -194,6 +194,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         spent=_spent(snapshot.attempts),
         slots=snapshot.capacity.slots if snapshot.capacity is not None else plan.codebase.launcher.slots,
         budget_open=not warned,
+        contingency_spent=snapshot.balance.contingency_spent,
     )
     answer = _PHASES[snapshot.campaign.phase](snapshot, plan, situation)
     if answer:

@@ -59,14 +59,14 @@ def effect(
     phi = features(context)
     near = _near(technique, known, telling, context, phi)
     beside = _near(technique, known, known.kin, context, phi)
-    found = _here(technique, known, _paired(telling, near), _paired(known.kin, beside), key, phi, prior)
+    found = _here(technique, known, _paired(telling, near), _paired(known.kin, beside), (key, now), phi, prior)
     here = Belief(size * found.mean, size * found.sd)
     own = experiments(telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
     p = _trainable(known, telling, near, context)
     told = [*_paired(telling, near), *_paired(known.kin, beside)]
     lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in told)
-    words = _words(technique, card, here, known, own, round(failed), p)
+    words = _words(technique, card, here, known, own, round(failed), p, size)
     return Effect(here.mean, here.sd, known.n + own, tuple(lines), words, p)
 
 
@@ -96,6 +96,7 @@ def _near(
 
 
 _Told = Sequence[tuple[Cell, _Near]]
+_Asked = tuple[str | None, Mapping[str, Scalar] | None]  # the setting's key (None: in general), where the model stands
 
 
 def _paired(cells: Sequence[Cell], near: Sequence[_Near]) -> _Told:
@@ -103,18 +104,21 @@ def _paired(cells: Sequence[Cell], near: Sequence[_Near]) -> _Told:
 
 
 def _here(
-    technique: Technique, known: Known, own: _Told, kin: _Told, key: str | None, phi: tuple[float, ...], prior: Belief
+    technique: Technique, known: Known, own: _Told, kin: _Told, asked: _Asked, phi: tuple[float, ...], prior: Belief
 ) -> Belief:
     """The belief of codebases on other data, updated with the cells of others on these data and then of this codebase.
 
     The doubt has three parts, and what has just been said is always the rest of it: the doubt of this setting, the
     doubt of this model (`OWN_SHARE`), the doubt about these data. Cells of other models say something of what remains
-    without the model's part; cells of other settings of what remains without the setting's, each with its own doubt.
+    without the model's part; cells of other settings of what remains without the setting's, each with its own doubt. A
+    step that another model took from elsewhere is another setting, whatever its ratio.
     """
-    others = [entry for entry in kin if not _same(entry[0], key)]
+    key, now = asked
+    alike = [(cell, there) for cell, there in kin if _same(cell, key) and (now is None or cell.starts_from(now))]
+    others = [entry for entry in kin if entry not in alike]
     siblings = [entry for entry in own if not _same(entry[0], key)]
-    asked = [(key, phi), *((cell.setting, there.phi) for cell, there in (*others, *siblings))]
-    general, *found = _elsewhere(technique, known, asked, prior)
+    rows = [(key, phi), *((cell.setting, there.phi) for cell, there in (*others, *siblings))]
+    general, *found = _elsewhere(technique, known, rows, prior)
     of_others, of_siblings = found[: len(others)], found[len(others) :]
     alone = general.own if kin else 0.0
     belief = Belief(general.mean, math.sqrt(max(general.variance - general.setting - alone, 1e-12)))
@@ -122,7 +126,7 @@ def _here(
         seen = _Seen.of(cell, there.moved + theirs.setting + theirs.own, CARRIED)
         belief = seen.above(theirs.mean - general.mean).joined(belief)
     setting = general.setting
-    same = [_Seen.of(cell, there.moved + general.own, CARRIED) for cell, there in kin if _same(cell, key)]
+    same = [_Seen.of(cell, there.moved + general.own, CARRIED) for cell, there in alike]
     if same:
         whole = belief.sd**2 + setting
         belief = _joined(Belief(belief.mean, math.sqrt(whole)), same)
@@ -308,7 +312,14 @@ def _untried(technique: Technique, card: Belief) -> str:
 
 
 def _words(
-    technique: Technique, card: Belief, posterior: Belief, known: Known, own: int, failed: int, p_trainable: float
+    technique: Technique,
+    card: Belief,
+    posterior: Belief,
+    known: Known,
+    own: int,
+    failed: int,
+    p_trainable: float,
+    size: float,
 ) -> str:
     n = known.n + own
     if n == 0:
@@ -322,7 +333,7 @@ def _words(
     )
     if known.belief is not None:
         spread = math.sqrt(known.belief.between + known.belief.open + 2 * known.belief.setting)
-        text += f"; it varies between contexts by ± {spread * 100:.2f} %"
+        text += f"; it varies between contexts by ± {size * spread * 100:.2f} %"
     if failed:
         text += f"; {failed} of {n} could not be trained (probability that one can: {p_trainable:.0%})"
     return text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from rea.domain.codec import canonical
 from rea.domain.insight import (
     Cell,
     Context,
@@ -155,7 +156,7 @@ def _view(fitted: Mapping[str, Fit], own: Groups, kin: Groups) -> dict[str, Know
         codebases = found.codebases - (1 if mine else 0)
         contexts = counts_without(found.contexts, mine)
         elsewhere = belief if found.n > experiments(cells) else None
-        known[name] = Known(elsewhere, found.settings, n, codebases, contexts, mine, kin.get(name, ()))
+        known[name] = Known(elsewhere, found.settings, n, codebases, contexts, mine, _pooled(kin.get(name, ())))
     return known
 
 
@@ -179,6 +180,32 @@ def _kin(cells: Iterable[Cell], codebase: str, data: Context) -> Groups:
                 kept += fresh
         found[name] = tuple(kept)
     return found
+
+
+def _pooled(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """One cell for each step of a codebase, in the context of the one that says most: however often a model was asked,
+    it is one model."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.codebase, cell.setting, canonical(cell.start)), []).append(cell)
+    pooled = []
+    for group in groups.values():
+        lead, pruned = max(group, key=lambda cell: cell.weight), sum(cell.pruned for cell in group)
+        bounds = [(cell.pruned / pruned, cell) for cell in group if cell.pruned]
+        pooled.append(
+            replace(
+                lead,
+                n=sum(cell.n for cell in group),
+                weight=sum(cell.weight for cell in group),
+                moment=sum(cell.moment for cell in group),
+                square=sum(cell.square for cell in group),
+                failed=sum(cell.failed for cell in group),
+                pruned=pruned,
+                bound=sum(share * cell.bound for share, cell in bounds),
+                bound_variance=sum(share * cell.bound_variance for share, cell in bounds),
+            )
+        )
+    return tuple(pooled)
 
 
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:

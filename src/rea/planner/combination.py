@@ -60,7 +60,8 @@ def most_sets(situation: Situation) -> int:
     planned = situation.evidence.plan.phase(situation.round, Phase.COMBINATION)
     if planned is None or planned.budget_s <= 0:
         return 0
-    return max(1, math.floor(SETS_SHARE * planned.budget_s / situation.evidence.plan.baseline.device_s))
+    granted = situation.grant(Phase.COMBINATION)
+    return max(1, math.floor(SETS_SHARE * granted / situation.evidence.plan.baseline.device_s))
 
 
 def next_set(situation: Situation, count: int) -> HypothesisDraft | None:

@@ -158,13 +158,14 @@ def next_agenda(
     agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, insights, base, known)
     gone = (HypothesisState.VETOED, HypothesisState.FAILED)
     barred = {h.draft.treatment.key() for h in evidence.hypotheses if h.state in gone}
-    tried = {h.draft.full.key() for h in evidence.hypotheses if h.state is not HypothesisState.PROPOSED}
+    waiting = (HypothesisState.PROPOSED, HypothesisState.LEFT_OUT)  # an earlier round's, left out with its round
+    tried = {h.draft.full.key() for h in evidence.hypotheses if h.state not in waiting}
     weights = {h.draft.treatment.key(): h.draft.weight for h in evidence.hypotheses}
     kept = []
     for draft, _ in agenda.drafts:
         key = draft.treatment.key()
         if key not in barred and draft.full.key() not in tried:
-            kept.append(replace(draft, weight=weights.get(key, draft.weight)))
+            kept.append(replace(evidence.beside(draft), weight=weights.get(key, draft.weight)))
     kept += _carried(evidence, base, {draft.full.key() for draft in kept} | tried)
     return replace(agenda, drafts=rank(kept, noise))
 

@@ -19,6 +19,7 @@ from rea.planner.profile import best_so_far, mean_metrics, noise_df, series
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
 PRUNED_DOUBT = 0.005
+LIKELY = 0.7  # probability of being better than the baseline that makes a contender
 UNKNOWN = Belief(0.0, 0.01)  # of a treatment that no hypothesis claims anything of
 
 
@@ -115,8 +116,7 @@ class Evidence:
 
     def effect(self, hypothesis: Hypothesis) -> Belief:
         """Posterior of a hypothesis' effect over its base, from every run of the campaign."""
-        full, base = self.terms(hypothesis.draft.full), self.terms(hypothesis.draft.base)
-        return self.posterior.belief({name: full.get(name, 0.0) - base.get(name, 0.0) for name in {**full, **base}})
+        return self.ahead(hypothesis.draft.full, hypothesis.draft.base)
 
     def outlook(self, hypothesis: Hypothesis) -> HypothesisDraft:
         """The draft of a hypothesis that was not tested, with the effect that its siblings' runs leave to expect."""
@@ -127,6 +127,11 @@ class Evidence:
     def total(self, treatment: Treatment) -> Belief:
         """Posterior of a treatment's gain over the baseline, from every run of the campaign."""
         return self.posterior.belief(self.terms(treatment))
+
+    def ahead(self, treatment: Treatment, other: Treatment) -> Belief:
+        """Posterior of what a treatment gains over another: what both are made of cancels."""
+        mine, theirs = self.terms(treatment), self.terms(other)
+        return self.posterior.belief({name: mine.get(name, 0.0) - theirs.get(name, 0.0) for name in {**mine, **theirs}})
 
     def observed(self, hypothesis: Hypothesis) -> dict[int, float]:
         """What it gained over its base, by search seed that both were trained on."""
@@ -152,6 +157,15 @@ class Evidence:
         technique = hypothesis.draft.technique
         taken = {maker.draft.technique for maker in self._makers(hypothesis.draft.base)}
         return None if technique in taken else technique
+
+    def beside(self, draft: HypothesisDraft) -> HypothesisDraft:
+        """A draft on top of an incumbent, expected to gain what additivity leaves of it beside what made that one."""
+        makers = [h.draft for h in self._makers(draft.base) if h.draft.kind is HypothesisKind.SINGLE]
+        again = draft.treatment.overrides.keys() & draft.base.overrides.keys()  # then its mean is a share already
+        if not makers or again or draft.effect.mean <= 0:
+            return draft
+        left = joint.share(draft, makers, self.plan.additivity)
+        return replace(draft, effect=Belief(left * draft.effect.mean, draft.effect.sd))
 
     def _makers(self, treatment: Treatment) -> list[Hypothesis]:
         """The hypotheses that a treatment was put together from."""
@@ -236,7 +250,8 @@ class Evidence:
 
     def noise_of(self, treatment: Treatment) -> float:
         """The same of a treatment: the baseline's until its own seeds say otherwise (scaled inverse chi-squared)."""
-        values = list(self.gains(treatment, self.plan.rules.search_seeds).values())
+        objective, level, search = self.plan.codebase.objective, self.plan.baseline.mean, self.plan.rules.search_seeds
+        values = [objective.gain(level, value) for seed, value in self.values(treatment).items() if seed in search]
         if len(values) < 2 or treatment.empty:
             return self.run_sd
         mean, weight = sum(values) / len(values), noise_df(self.plan.baseline)
@@ -323,11 +338,11 @@ class Evidence:
         return next(iter(self.contenders()), None)
 
     def contenders(self) -> tuple[Hypothesis, ...]:
-        """The treatments that are more likely than not better than the baseline, best first.
+        """The treatments that are better than the baseline with a probability of LIKELY or more, best first.
 
         Those that keep the guardrails as measured come before any that does not.
         """
-        better = [h for h, belief in self.ranking() if belief.mean > 0 and belief.above(0.0) >= 0.7]
+        better = [h for h, belief in self.ranking() if belief.mean > 0 and belief.above(0.0) >= LIKELY]
         return tuple(sorted(better, key=lambda h: bool(self.broken(h))))
 
     def broken(self, hypothesis: Hypothesis) -> tuple[Guardrail, ...]:

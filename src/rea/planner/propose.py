@@ -13,6 +13,7 @@ from rea.domain.plan import Finding, LeftOut
 from rea.domain.technique import Level, Technique
 from rea.domain.treatment import Treatment
 from rea.insights.estimate import effect
+from rea.insights.features import unit
 from rea.insights.fit import BETWEEN
 from rea.insights.snapshot import Insights
 from rea.knowledge.expression import express, needs
@@ -121,7 +122,8 @@ def _from_technique(
                 title=technique.title if rank == 0 else f"{technique.title} (alternative {rank + 1})",
                 because="; ".join(reasons) or "not aimed at a symptom seen here; worth a look at its price",
                 treatment=treatment,
-                effect=Belief(known.mean * fit * known.p_trainable, sd),
+                # What makes less of a gain makes no less of a loss.
+                effect=Belief(known.mean * (fit * known.p_trainable if known.mean > 0 else 1.0), sd),
                 technique=technique.name,
                 mechanism=technique.mechanism,
                 sources=tuple(sources),
@@ -194,7 +196,8 @@ def _recalled(
 ) -> list[HypothesisDraft]:
     """Settings that won elsewhere and that no card describes, for example tuned values, expressed on these knobs."""
     drafts: list[HypothesisDraft] = []
-    for record in sorted(insights.winners, key=lambda r: -(r.effect or 0.0)):
+    here = unit(context)
+    for record in insights.winners:
         overrides: dict[str, Scalar] = {}
         for role, value in record.roles.items():
             knob = codebase.by_role(role)
@@ -204,14 +207,15 @@ def _recalled(
                 overrides[knob.name] = value
         else:
             if overrides:
-                gain = record.effect or 0.0
+                carried = here / unit(record.context)
+                gain, error = carried * (record.effect or 0.0), carried * record.error
                 # What won elsewhere is one observation of what it does here, as uncertain as it is large.
-                doubt = math.hypot(record.error, gain if record.codebase != codebase.name else STEP * gain)
-                prior = Belief(0.0, BETWEEN[Level.RECIPE])
+                doubt = math.hypot(error, gain if record.codebase != codebase.name else STEP * gain)
+                prior = Belief(0.0, here * BETWEEN[Level.RECIPE]).widened(gain, error)
                 drafts.append(
                     HypothesisDraft(
                         title=f"What won on {record.codebase}: {Treatment(overrides).describe()}",
-                        because=f"{record.name} measured {gain:+.2%} with it",
+                        because=f"{record.name} measured {record.effect or 0.0:+.2%} with it",
                         treatment=Treatment(overrides),
                         effect=prior.updated(gain, doubt) if doubt > 0 else prior,
                         mechanism="recalled",
@@ -219,9 +223,7 @@ def _recalled(
                         base=base,
                     )
                 )
-        if len(drafts) >= RECALLED:
-            break
-    return drafts
+    return sorted(drafts, key=lambda draft: -draft.effect.mean)[:RECALLED]
 
 
 def _list(names: Sequence[str]) -> str:

@@ -51,13 +51,19 @@ class Advance:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a phase is decided on. `spent` maps run ids to device-seconds used so far; `slots` is the launcher's."""
+    """What a phase is decided on. `spent` maps run ids to device-seconds used so far, of which the contingency has paid
+    `contingency_spent`; `slots` is the launcher's."""
 
     evidence: Evidence
     round: int
     spent: Mapping[int, float]
     slots: int
     budget_open: bool = True  # False once the warning threshold is passed: no new hypothesis starts
+    contingency_spent: float = 0.0
+
+    @property
+    def contingency_left(self) -> float:
+        return max(0.0, self.evidence.plan.contingency_s - self.contingency_spent)
 
     @property
     def in_round(self) -> tuple[Hypothesis, ...]:
@@ -78,7 +84,12 @@ class Situation:
             if planned.round == self.round and planned.phase is phase:
                 break
         used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
-        return min(granted - used, self._beside_the_claim())
+        return min(granted + self.contingency_spent - used, self._beside_the_claim())
+
+    def grant(self, phase: Phase) -> float:
+        """Device-seconds that this round's phase had when it began: its own and what earlier ones saved."""
+        runs = [r for r in self.evidence.runs if r.draft.phase is phase and r.draft.round == self.round]
+        return self.allowance(phase) + sum(self.cost(run) for run in runs)
 
     def affords(self, draft: HypothesisDraft, allowance: float, begun: float = 0.0) -> bool:
         """Whether a run of this draft fits into the allowance, and its confirmation into the budget if it wins.
@@ -100,13 +111,13 @@ class Situation:
         begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is Phase.CONFIRMATION)
         elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not Phase.CONFIRMATION)
         reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
-        return plan.budget_s - plan.contingency_s - elsewhere - max(pairs, begun) - reveal - self.headroom(own)
+        return plan.budget_s - self.contingency_left - elsewhere - max(pairs, begun) - reveal - self.headroom(own)
 
     def finalist(self) -> Hypothesis | None:
         """The best whose confirmation can be paid for, on as few pairs as a claim needs; the incumbent if none can."""
         evidence, plan = self.evidence, self.evidence.plan
         reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
-        left = plan.budget_s - plan.contingency_s - reveal - sum(self.cost(run) for run in evidence.runs)
+        left = plan.budget_s - self.contingency_left - reveal - sum(self.cost(run) for run in evidence.runs)
         wanted = plan.rules.confirm_seeds[:FEWEST_PAIRS]
         begun = {run.draft.seed for run in evidence.of(Treatment()) if run.draft.phase is Phase.CONFIRMATION}
         left -= plan.baseline.device_s * sum(seed not in begun for seed in wanted)
@@ -190,22 +201,30 @@ class Situation:
 def outbid(situation: Situation, draft: HypothesisDraft) -> bool:
     """Whether a hypothesis that waits for its first run is worth more than this draft, and a round is left to run it.
 
-    What a phase does not spend is there for the next validation. A run of the draft is worth what it is expected to add
-    to the best of today, one of a hypothesis alone what it is expected to add to the baseline, less what is lost where
-    both go together.
+    A run of the draft is worth what it is expected to add to the best of today.
     """
     evidence = situation.evidence
-    if situation.round >= evidence.plan.rounds or not situation.budget_open:
-        return False
-    singles = situation.of_kind(HypothesisKind.SINGLE)
-    waiting = [evidence.outlook(h) for h in singles if h.state is _H.PROPOSED]
-    best = max((value for _, value in rank(waiting, evidence.run_sd)), default=0.0)
     over = evidence.total(draft.base)
     gain = Belief(over.mean + draft.effect.mean, draft.effect.sd)
     incumbent = evidence.incumbent()
     other = max(0.0, evidence.total(incumbent.draft.full).mean) if incumbent is not None else 0.0
     added = expected_best(gain, evidence.run_sd, other) - other
-    return situation.evidence.plan.additivity.apart * best > added / situation.runs(draft)
+    return worth_of_waiting(situation) > added / situation.runs(draft)
+
+
+def worth_of_waiting(situation: Situation) -> float:
+    """What the best hypothesis that waits for its first run is worth, per baseline run; zero where no round is left.
+
+    What a phase does not spend is there for the next validation. There a run is worth what it is expected to add to the
+    baseline, less what is lost where that goes together with the best of today.
+    """
+    evidence = situation.evidence
+    if situation.round >= evidence.plan.rounds or not situation.budget_open:
+        return 0.0
+    singles = situation.of_kind(HypothesisKind.SINGLE)
+    waiting = [evidence.outlook(h) for h in singles if h.state is _H.PROPOSED]
+    best = max((value for _, value in rank(waiting, evidence.run_sd)), default=0.0)
+    return evidence.plan.additivity.apart * best
 
 
 def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:
@@ -272,25 +291,28 @@ def further_seeds(
 ) -> tuple[RunDraft, ...]:
     """The next seed for those arms whose next reading is worth most to the choice of the best.
 
-    An arm competes with the best of the others, or with the baseline. What the choice gains by a reading is the
-    knowledge gradient; below what the plan's rules ask of a run, no seed is worth its price.
+    An arm competes with the best of the others, or with the baseline, by what they do not have in common. What the
+    choice gains by a reading is the knowledge gradient; below what the plan's rules ask of a run, or what a hypothesis
+    that waits for a next round is worth, no seed is worth its price.
     """
     evidence, rules = situation.evidence, situation.evidence.plan.rules
     known = {run.draft.key for run in evidence.runs}
-    totals = {h.id: evidence.total(h.draft.full) for h in arms if evidence.eligible(h)}
+    least = max(rules.least_gain_per_run, worth_of_waiting(situation))
+    totals = {h.id: evidence.total(h.draft.full).mean for h in arms if evidence.eligible(h)}
+    trained = {h.id: h.draft.full for h in arms}
     valued = []
     for hypothesis in arms:
         if hypothesis.id not in totals or hypothesis.state is _H.REFUTED:
             continue  # a refuted one's total may be good by what it was built on
-        rivals = [belief.mean for id_, belief in totals.items() if id_ != hypothesis.id]
-        gained = information(
-            totals[hypothesis.id], evidence.noise_of(hypothesis.draft.full), max([0.0, *rivals])
-        ) / situation.runs(hypothesis.draft)
-        if gained >= rules.least_gain_per_run:
+        others = [(mean, id_) for id_, mean in totals.items() if id_ != hypothesis.id and mean > 0]
+        rival = trained[max(others)[1]] if others else Treatment()
+        ahead = evidence.ahead(hypothesis.draft.full, rival)
+        gained = information(ahead, evidence.noise_of(hypothesis.draft.full)) / situation.runs(hypothesis.draft)
+        if gained >= least:
             valued.append((gained, hypothesis))
     valued.sort(key=lambda pair: (-pair[0], pair[1].id))
     runs: list[RunDraft] = []
-    for gained, hypothesis in valued[:MOST_RETESTED]:
+    for gained, hypothesis in valued[: min(MOST_RETESTED, situation.slots)]:
         done = {r.draft.seed for r in evidence.of(hypothesis.draft.full)}
         seed = next((s for s in rules.search_seeds if s not in done), None)
         if seed is None:
