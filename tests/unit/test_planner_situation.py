@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rea.domain.hypothesis import Belief
+from rea.domain.states import Phase
 from rea.domain.treatment import Treatment
-from rea.planner.situation import Situation, nothing, outbid
+from rea.planner.situation import Situation, nothing, outbid, worth_of_waiting
 from support.world import World
 
 
@@ -30,6 +31,21 @@ def test_a_run_that_promises_nothing_gives_way_to_hypotheses_that_wait(situation
 
 def test_a_run_that_promises_much_gives_way_to_none(situation: Situation) -> None:
     assert not outbid(situation, draft(0.05, 0.001))
+
+
+def test_what_the_contingency_has_paid_is_not_taken_from_the_search(situation: Situation) -> None:
+    plan, run = situation.evidence.plan, situation.evidence.runs[0]
+    repeated = replace(run, draft=replace(run.draft, phase=Phase.VALIDATION, key="repeated"))
+    evidence = replace(situation.evidence, runs=(*situation.evidence.runs, repeated))
+    before = Situation(evidence, 1, {repeated.id: 0.0}, 1)
+    after = Situation(evidence, 1, {repeated.id: plan.contingency_s}, 1, contingency_spent=plan.contingency_s)
+    assert after.contingency_left == 0.0
+    assert after.allowance(Phase.VALIDATION) == pytest.approx(before.allowance(Phase.VALIDATION))
+
+
+def test_a_seed_that_would_change_little_leaves_its_price_to_the_hypotheses_that_wait(situation: Situation) -> None:
+    assert worth_of_waiting(situation) > situation.evidence.plan.rules.least_gain_per_run
+    assert worth_of_waiting(replace(situation, round=2)) == 0.0
 
 
 def test_in_the_last_round_nothing_waits_for_another(situation: Situation) -> None:

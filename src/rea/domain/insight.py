@@ -21,6 +21,7 @@ Context = Mapping[str, ContextValue]
 fields), `epochs_to_best`; and the model's `auc`, which sets the unit of its gains. Any may be missing; anything else is
 kept and shown, and plays no part in an estimate."""
 
+
 def number(value: ContextValue) -> float | None:
     """A fact of a context as a finite number, or None where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -294,7 +294,10 @@ def _signers(facts: Facts) -> Check:
         return Check("signers", False, facts.signers_error, "mend the line; ssh-keygen(1) gives the format")
     if not facts.signers:
         return Check(
-            "signers", False, f"{SIGNERS_FILE} lists nobody who may approve", "list yourself: `rea init` does; then commit the file"
+            "signers",
+            False,
+            f"{SIGNERS_FILE} lists nobody who may approve",
+            "list yourself: `rea init` does; then commit the file",
         )
     return Check("signers", True, f"may approve: {', '.join(facts.signers)}")
 

@@ -80,7 +80,7 @@ def next_set(situation: Situation, count: int) -> HypothesisDraft | None:
         drawn = means
         if not greedy:
             sample = evidence.posterior.draw(names, seed=1000 * count + attempt + situation.round)
-            drawn = {name: sum(sample[part] for part in terms) for name, terms in own.items()}
+            drawn = {name: sum(w * sample[part] for part, w in terms.items()) for name, terms in own.items()}
         members = best_set(candidates, drawn, evidence.plan.additivity)
         if len(members) < 2:
             continue

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
+from rea.domain.codebase import Scalar
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, SourceKind
 from rea.domain.plan import Additivity
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Share of a run's seed variance that runs of the same seed have in common, whatever they train. Initial weights and the
 # order of rows are shared; after some hundred steps little of that is left to see where the treatment changes them.
 SHARED = 0.2
+PROMISE = "what cards promise"  # the name of the effect that all means of cards are multiples of
+PROMISE_SD = 0.5  # standard deviation of how much of it holds for one model, around all of it
 SIBLINGS = 0.6  # share of an effect's variance that all settings of a technique have in common where they are tried
 MOST_READINGS = 600  # from here on the seeds of a treatment are taken as one reading
 MOST_TREATMENTS = 400  # so many are believed together, the rest keep what was believed before
@@ -116,33 +119,61 @@ def interplay(members: Sequence[HypothesisDraft]) -> float:
     return INTERPLAY * math.sqrt(sum(max(abs(d.effect.mean), d.effect.sd / 2) ** 2 for d in members))
 
 
+def promise(hypothesis: Hypothesis) -> float:
+    """The part of a hypothesis' mean that is a card's promise: a multiple of PROMISE, as large as its doubt at most.
+
+    How much of what cards promise holds is one number for a model, unknown before its first runs: where ten cards in a
+    row have disappointed, the eleventh is expected to. What insights say is no promise.
+    """
+    draft = hypothesis.draft
+    told = any(source.kind is SourceKind.INSIGHTS for source in draft.sources)
+    if draft.kind is not HypothesisKind.SINGLE or draft.technique is None or told:
+        return 0.0
+    return min(max(draft.effect.mean, -draft.effect.sd), draft.effect.sd)
+
+
 def own_prior(hypothesis: Hypothesis, parts: Sequence[HypothesisDraft], in_common: float = 0.0) -> Belief:
-    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open.
+    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open; for
+    one that a card promises, beside the promise.
 
     `in_common`: the standard deviation that its siblings share with it, which is no part of its own.
     """
     if hypothesis.draft.kind is HypothesisKind.COMBINATION and parts:
         return Belief(0.0, interplay(parts))
-    effect = hypothesis.draft.effect
-    return Belief(effect.mean, math.sqrt(max(effect.sd**2 - in_common**2, 0.0)))
+    effect, promised = hypothesis.draft.effect, promise(hypothesis)
+    own = effect.sd**2 - in_common**2 - (PROMISE_SD * promised) ** 2
+    return Belief(effect.mean - promised, math.sqrt(max(own, 0.0)))
 
 
-def families(hypotheses: Sequence[Hypothesis]) -> dict[int, tuple[str, float]]:
+def families(hypotheses: Sequence[Hypothesis], values: Mapping[str, Scalar]) -> dict[int, tuple[str, float]]:
     """By id of a hypothesis that has siblings, the name and the standard deviation of what they have in common.
 
-    Siblings are settings of one technique, proposed in one round: what keeps the one from working here is likely to
-    keep the other. A later round's have heard of it from insights.
+    Siblings are settings of one technique, proposed in one round, that move their numbers to the same side of the
+    baseline's `values`: what keeps the one from working here is likely to keep the other. A later round's have heard of
+    it from insights.
     """
-    groups: dict[tuple[str, int], list[Hypothesis]] = {}
+    groups: dict[tuple[str, int, str], list[Hypothesis]] = {}
     for h in hypotheses:
         if h.draft.kind is HypothesisKind.SINGLE and h.draft.technique is not None:
-            groups.setdefault((h.draft.technique, h.round), []).append(h)
+            groups.setdefault((h.draft.technique, h.round, _side(h.draft, values)), []).append(h)
     found = {}
-    for (technique, round_), group in groups.items():
+    for (technique, round_, side), group in groups.items():
         if len(group) > 1:
             sd = math.sqrt(SIBLINGS) * min(h.draft.effect.sd for h in group)
-            found.update({h.id: (f"{technique} in round {round_}", sd) for h in group})
+            found.update({h.id: (f"{technique} in round {round_}{side}", sd) for h in group})
     return found
+
+
+def _side(draft: HypothesisDraft, values: Mapping[str, Scalar]) -> str:
+    """The numbers that a draft raises and those that it lowers, in words."""
+    words = []
+    for name, value in sorted(draft.treatment.overrides.items()):
+        now = draft.base.overrides.get(name, values.get(name))
+        if isinstance(value, bool) or isinstance(now, bool):
+            continue
+        if isinstance(value, int | float) and isinstance(now, int | float) and value != now:
+            words.append(f", {name} {'up' if value > now else 'down'}")
+    return "".join(words)
 
 
 def posterior(
@@ -161,7 +192,10 @@ def posterior(
     import numpy as np
 
     wide = dict(priors)
-    for terms, gain, error in _together(readings):
+    # What readings have in common, the baseline's mean and their seeds, contradicts nobody.
+    level = run_sd**2 / max(1, sum(not reading.terms for reading in readings))
+    for terms, gain, alone, count in _together(readings):
+        error = math.sqrt(alone**2 + level + SHARED * run_sd**2 / count)
         owner = owners.get(key(terms))
         if owner is None or wide[owner].sd <= 0:
             continue
@@ -201,8 +235,8 @@ def key(terms: Terms) -> str:
     return " ".join(f"{weight:g}*{name}" for name, weight in sorted(terms.items()) if weight)
 
 
-def _together(readings: Iterable[Reading]) -> list[tuple[Terms, float, float]]:
-    """Readings of equal terms as one, weighted by their precision."""
+def _together(readings: Iterable[Reading]) -> list[tuple[Terms, float, float, int]]:
+    """Readings of equal terms as one, weighted by their precision: the gain, its error, how many they are."""
     groups: dict[str, list[Reading]] = {}
     for reading in readings:
         groups.setdefault(key(reading.terms), []).append(reading)
@@ -210,5 +244,5 @@ def _together(readings: Iterable[Reading]) -> list[tuple[Terms, float, float]]:
     for group in groups.values():
         precision = sum(1 / max(r.noise, 1e-9) ** 2 for r in group)
         gain = sum(r.gain / max(r.noise, 1e-9) ** 2 for r in group) / precision
-        out.append((group[0].terms, gain, math.sqrt(1 / precision)))
+        out.append((group[0].terms, gain, math.sqrt(1 / precision), len(group)))
     return out

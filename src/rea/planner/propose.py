@@ -211,7 +211,7 @@ def _recalled(
                 gain, error = carried * (record.effect or 0.0), carried * record.error
                 # What won elsewhere is one observation of what it does here, as uncertain as it is large.
                 doubt = math.hypot(error, gain if record.codebase != codebase.name else STEP * gain)
-                prior = Belief(0.0, here * BETWEEN[Level.RECIPE]).widened(gain, error)
+                prior = Belief(0.0, here * BETWEEN[Level.RECIPE])
                 drafts.append(
                     HypothesisDraft(
                         title=f"What won on {record.codebase}: {Treatment(overrides).describe()}",
