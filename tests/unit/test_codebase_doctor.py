@@ -107,7 +107,7 @@ BROKEN = {
         edit("rea.toml", "style", 'profile = "describe.py"\nstyle'),
         "leave it out",
     ),
-    "launcher": ("launcher", False, edit("rea.toml", "[knobs]", '[launcher]\nkind = "slrm"\n[knobs]'), "'slurm'"),
+    "launcher": ("launcher", False, edit("rea.toml", "[knobs]", '[launcher]\nkind = "lokal"\n[knobs]'), "'local'"),
 }
 
 

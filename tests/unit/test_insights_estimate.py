@@ -224,6 +224,20 @@ def test_another_setting_on_the_same_data_says_less_than_the_very_setting() -> N
     assert card().effect.mean < high.mean < low.mean and low.sd < high.sd
 
 
+def test_a_model_that_was_asked_often_is_one_model() -> None:
+    """Contexts of one codebase differ in what was measured on the way; that makes no further models of it."""
+    seen = [record(0.006, 0.0005, codebase="d", context={**HERE, "epochs_to_best": 5 + i / 9}) for i in range(6)]
+    models = [record(0.006, 0.0005, codebase=f"d{i}") for i in range(6)]
+    often, many = beside(seen), beside(models)
+    assert often.sd > 1.1 * many.sd and often.mean < many.mean
+
+
+def test_the_same_ratio_from_elsewhere_on_the_same_data_is_another_step() -> None:
+    kin = [record(0.02, 0.0005, codebase="d", roles={"l2": 1e-5}, values={"l2": 1e-6})]
+    there, further = (beside(kin, setting={"l2": 10 * at}, now={"l2": at}) for at in (1e-6, 1e-5))
+    assert there.mean > 2 * further.mean > 0
+
+
 def test_models_on_the_same_data_count_once_beside_those_on_other_data() -> None:
     others = [record(0.002, codebase=f"o{i}", context={**FAR, "rows": 10_000 * (i + 2)}) for i in range(6)]
     kin = [record(0.004, codebase=name, roles={"x": value}) for name in ("d", "e") for value in ("low", "high")]

@@ -6,9 +6,11 @@ from rea.domain.codebase import Knob, KnobType
 from rea.domain.data import DataField, DataProfile, FieldPair
 from rea.domain.hypothesis import Belief, HypothesisDraft
 from rea.domain.run import RunResult
+from rea.domain.states import HypothesisState
 from rea.domain.treatment import Treatment
-from rea.planner.compose import _grounded, context_of
-from support.world import tiny_codebase
+from rea.insights.snapshot import Insights
+from rea.planner.compose import _grounded, context_of, next_agenda
+from support.world import World, tiny_codebase
 
 AD, BID = DataField("ad", "categorical", 400, rare_rows=0.4), DataField("bid", "numeric", 9000)
 USER = DataField("user", "categorical", 30, rare_rows=0.0)
@@ -53,3 +55,14 @@ def test_a_context_holds_the_main_facts_of_the_data_and_leaves_out_what_is_not_t
     assert expected.items() <= told.items()
     bare = context_of(tiny_codebase(), {}, (), [], DataProfile({}, None, (DataField("bid", "numeric"),)))
     assert set(bare) & {"rows", "positive_rate", "rare_mass", "largest_cardinality", "epochs_to_best"} == set()
+
+
+def test_what_waited_through_a_round_is_offered_again_and_what_an_engineer_ruled_out_is_not():
+    world = World(3, lambda _: 0.0, rounds=3).profile().sign()
+    evidence, kept = world.evidence(), Insights()
+    out = {0: HypothesisState.LEFT_OUT, 1: HypothesisState.VETOED}
+    marked = tuple(replace(h, state=out.get(i % 3, h.state)) for i, h in enumerate(evidence.hypotheses))
+    agenda = next_agenda(replace(evidence, hypotheses=marked), None, world.techniques, kept)
+    offered = {draft.full.key() for draft, _ in agenda.drafts}
+    for h in marked:
+        assert (h.draft.full.key() in offered) == (h.state is not HypothesisState.VETOED), h.draft.title

@@ -119,9 +119,8 @@ class Evidence:
         return self.ahead(hypothesis.draft.full, hypothesis.draft.base)
 
     def outlook(self, hypothesis: Hypothesis) -> HypothesisDraft:
-        """The draft of a hypothesis that was not tested, with the effect that runs of its siblings and of other cards
-        leave to expect."""
-        if hypothesis.id not in self._families and not joint.promise(hypothesis):
+        """The draft of a hypothesis that was not tested, with the effect that its siblings' runs leave to expect."""
+        if hypothesis.id not in self._families:
             return hypothesis.draft
         return replace(hypothesis.draft, effect=self.posterior.belief(self.own(hypothesis)))
 
@@ -199,15 +198,11 @@ class Evidence:
         return summed(whole)
 
     def own(self, hypothesis: Hypothesis) -> Mapping[str, float]:
-        """The effects that a hypothesis adds by itself: its own, what it has in common with its siblings, and what is
-        true of its card's promise."""
+        """The effects that a hypothesis adds by itself: its own, and what it has in common with its siblings."""
         terms = {joint.name_of(hypothesis): 1.0}
         family = self._families.get(hypothesis.id)
         if family is not None:
             terms[family[0]] = 1.0
-        promise = joint.promise(hypothesis)
-        if promise:
-            terms[joint.PROMISE] = promise
         return terms
 
     @cached_property
@@ -218,7 +213,6 @@ class Evidence:
     def posterior(self) -> joint.Posterior:
         """What all runs of the search say together of all effects."""
         priors = {name: Belief(0.0, sd) for name, sd in self._families.values()}
-        priors[joint.PROMISE] = Belief(1.0, joint.PROMISE_SD)
         for h in self.hypotheses:
             _, in_common = self._families.get(h.id, ("", 0.0))
             priors[joint.name_of(h)] = joint.own_prior(h, [part.draft for part in self.parts(h)], in_common)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rea.domain.codebase import Scalar
-from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, SourceKind
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.plan import Additivity
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 # Share of a run's seed variance that runs of the same seed have in common, whatever they train. Initial weights and the
 # order of rows are shared; after some hundred steps little of that is left to see where the treatment changes them.
 SHARED = 0.2
-PROMISE = "what cards promise"  # the name of the effect that all means of cards are multiples of
-PROMISE_SD = 0.5  # standard deviation of how much of it holds for one model, around all of it
 SIBLINGS = 0.6  # share of an effect's variance that all settings of a technique have in common where they are tried
 MOST_READINGS = 600  # from here on the seeds of a treatment are taken as one reading
 MOST_TREATMENTS = 400  # so many are believed together, the rest keep what was believed before
@@ -119,30 +117,15 @@ def interplay(members: Sequence[HypothesisDraft]) -> float:
     return INTERPLAY * math.sqrt(sum(max(abs(d.effect.mean), d.effect.sd / 2) ** 2 for d in members))
 
 
-def promise(hypothesis: Hypothesis) -> float:
-    """The part of a hypothesis' mean that is a card's promise: a multiple of PROMISE, as large as its doubt at most.
-
-    How much of what cards promise holds is one number for a model, unknown before its first runs: where ten cards in a
-    row have disappointed, the eleventh is expected to. What insights say is no promise.
-    """
-    draft = hypothesis.draft
-    told = any(source.kind is SourceKind.INSIGHTS for source in draft.sources)
-    if draft.kind is not HypothesisKind.SINGLE or draft.technique is None or told:
-        return 0.0
-    return min(max(draft.effect.mean, -draft.effect.sd), draft.effect.sd)
-
-
 def own_prior(hypothesis: Hypothesis, parts: Sequence[HypothesisDraft], in_common: float = 0.0) -> Belief:
-    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open; for
-    one that a card promises, beside the promise.
+    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open.
 
     `in_common`: the standard deviation that its siblings share with it, which is no part of its own.
     """
     if hypothesis.draft.kind is HypothesisKind.COMBINATION and parts:
         return Belief(0.0, interplay(parts))
-    effect, promised = hypothesis.draft.effect, promise(hypothesis)
-    own = effect.sd**2 - in_common**2 - (PROMISE_SD * promised) ** 2
-    return Belief(effect.mean - promised, math.sqrt(max(own, 0.0)))
+    effect = hypothesis.draft.effect
+    return Belief(effect.mean, math.sqrt(max(effect.sd**2 - in_common**2, 0.0)))
 
 
 def families(hypotheses: Sequence[Hypothesis], values: Mapping[str, Scalar]) -> dict[int, tuple[str, float]]:
