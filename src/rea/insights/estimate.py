@@ -57,15 +57,13 @@ def effect(
     key = None if setting is None else setting_key(setting, now or {})
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
     phi = features(context)
-    near = _near(technique, known, telling, context, phi)
-    beside = _near(technique, known, known.kin, context, phi)
-    found = _here(technique, known, _paired(telling, near), _paired(known.kin, beside), (key, now), phi, prior)
+    told, beside = (_placed(technique, known, cells, context, phi) for cells in (telling, known.kin))
+    found = _here(technique, known, told, beside, (key, now), phi, prior)
     here = Belief(size * found.mean, size * found.sd)
     own = experiments(telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
-    p = _trainable(known, telling, near, context)
-    told = [*_paired(telling, near), *_paired(known.kin, beside)]
-    lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in told)
+    p = _trainable(known, told, context)
+    lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in (*told, *beside))
     words = _words(technique, card, here, known, own, round(failed), p, size)
     return Effect(here.mean, here.sd, known.n + own, tuple(lines), words, p)
 
@@ -81,26 +79,22 @@ class _Near:
     moved: float
 
 
-def _near(
-    technique: Technique, known: Known, telling: Sequence[Cell], context: Context, phi: tuple[float, ...]
-) -> list[_Near]:
-    """Of each cell the context it is from; cells of one context mostly share the value itself."""
+_Told = Sequence[tuple[Cell, _Near]]
+_Asked = tuple[str | None, Mapping[str, Scalar] | None]  # the setting's key (None: in general), where the model stands
+
+
+def _placed(
+    technique: Technique, known: Known, cells: Sequence[Cell], context: Context, phi: tuple[float, ...]
+) -> _Told:
+    """Each cell with the context it is from; cells of one context mostly share the value itself."""
     found: dict[int, _Near] = {}
-    for cell in telling:
+    for cell in cells:
         there = cell.context
         if id(there) not in found:
             theirs = features(there)
             moved = _moved(technique, known, phi, theirs)
             found[id(there)] = _Near(theirs, unit(there), similarity(context, there), moved)
-    return [found[id(cell.context)] for cell in telling]
-
-
-_Told = Sequence[tuple[Cell, _Near]]
-_Asked = tuple[str | None, Mapping[str, Scalar] | None]  # the setting's key (None: in general), where the model stands
-
-
-def _paired(cells: Sequence[Cell], near: Sequence[_Near]) -> _Told:
-    return list(zip(cells, near, strict=True))
+    return [(cell, found[id(cell.context)]) for cell in cells]
 
 
 def _here(
@@ -114,8 +108,11 @@ def _here(
     step that another model took from elsewhere is another setting, whatever its ratio.
     """
     key, now = asked
-    alike = [(cell, there) for cell, there in kin if _same(cell, key) and (now is None or cell.starts_from(now))]
-    others = [entry for entry in kin if entry not in alike]
+    alike: list[tuple[Cell, _Near]] = []
+    others: list[tuple[Cell, _Near]] = []
+    for cell, there in kin:
+        step = _same(cell, key) and (now is None or cell.starts_from(now))
+        (alike if step else others).append((cell, there))
     siblings = [entry for entry in own if not _same(entry[0], key)]
     rows = [(key, phi), *((cell.setting, there.phi) for cell, there in (*others, *siblings))]
     general, *found = _elsewhere(technique, known, rows, prior)
@@ -244,7 +241,7 @@ def _moved(technique: Technique, known: Known, here: tuple[float, ...], there: t
     return float(moved @ known.belief.cov[-WIDTH:, -WIDTH:] @ moved)
 
 
-def _trainable(known: Known, own: Sequence[Cell], near: Sequence[_Near], context: Context) -> float:
+def _trainable(known: Known, own: _Told, context: Context) -> float:
     """Probability that the technique can be trained here: a Beta(9, 1) prior and experiments weighted by similarity.
 
     Those of other codebases count as twenty at most: why a treatment fails is often the codebase's own affair.
@@ -258,7 +255,7 @@ def _trainable(known: Known, own: Sequence[Cell], near: Sequence[_Near], context
         good, bad = good + weight * trained, bad + weight * failed
     share = min(1.0, MOST_ELSEWHERE / (good + bad)) if good + bad else 0.0
     good, bad = share * good, share * bad
-    for cell, there in zip(own, near, strict=True):
+    for cell, there in own:
         good, bad = good + there.likeness * (cell.n + cell.pruned), bad + there.likeness * cell.failed
     return _share(TRAINABLE_PRIOR[0] + good, TRAINABLE_PRIOR[1] + bad)
 
