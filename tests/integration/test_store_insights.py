@@ -104,7 +104,6 @@ def test_a_belief_from_the_store_is_that_from_its_records_and_follows_every_chan
             mine = effect(card, {"codebase": codebase}, recall(store, TECHNIQUES, codebase, data))
             theirs = effect(card, {"codebase": codebase}, learn(store.experiments(), TECHNIQUES, codebase, data))
             assert (mine.mean, mine.sd, mine.n) == pytest.approx((theirs.mean, theirs.sd, theirs.n))
-            assert sorted(mine.evidence) == sorted(theirs.evidence)
             kept = effect(card, {"codebase": codebase}, recall(store, TECHNIQUES, codebase, data))
             assert mine == kept, "from kept fits"
     found = recall(store, TECHNIQUES, "elsewhere", {"rows": 1.01e6, "positive_rate": 0.2}).known["lr-decay"]

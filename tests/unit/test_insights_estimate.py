@@ -84,7 +84,7 @@ measurements = st.builds(record, gains, errors, context=contexts, codebase=place
 
 def test_without_evidence_the_card_is_the_belief_with_what_data_sets_differ_by() -> None:
     found = told([], card(0.003, 0.004))
-    assert (found.mean, found.n, found.evidence) == (0.003, 0, ())
+    assert (found.mean, found.n) == (0.003, 0)
     assert found.sd == pytest.approx(math.hypot(0.004, BETWEEN[Level.RECIPE]))
     assert "no experiments yet" in found.words
 
@@ -196,7 +196,7 @@ def test_a_model_on_the_same_data_says_more_than_one_on_other_data_and_less_than
     other = beside([record(gain, se, codebase="d", context={**HERE, "rows": 300_000})])
     assert 0 < abs(other.mean - prior) < abs(kin.mean - prior) < abs(own.mean - prior)
     assert own.sd < kin.sd
-    assert (kin.n, len(kin.evidence)) == (1, 1)
+    assert kin.n == 1
 
 
 def test_a_large_gain_on_the_same_data_is_expected_here_with_doubt_about_its_size() -> None:
@@ -213,7 +213,7 @@ def test_a_loss_on_the_same_data_is_hardly_hoped_to_be_a_gain_here() -> None:
 
 
 def test_however_many_models_share_the_data_this_one_keeps_a_doubt_of_its_own() -> None:
-    few, many = (beside([record(0.002, 1e-4, codebase=f"d{i}") for i in range(count)]) for count in (2, 40))
+    few, many = (beside([record(0.002, 1e-4, codebase=f"d{i}") for i in range(count)]) for count in (2, 12))
     assert many.sd <= few.sd
     assert many.sd > 0.3 * BETWEEN[Level.RECIPE] * 0.6
 
@@ -510,7 +510,6 @@ def test_a_failure_lowers_only_the_chance_of_training_and_less_from_afar() -> No
     near = told([record(None, outcome="failed", failure="diverged")])
     assert near.p_trainable < far.p_trainable < none.p_trainable == 0.9
     assert (near.mean, near.sd) == (none.mean, none.sd)
-    assert "could not be trained" in near.evidence[0]
     assert told([record(0.0)]).p_trainable > none.p_trainable
 
 
@@ -670,4 +669,3 @@ def test_a_gain_seen_on_a_nearly_perfect_model_is_carried_over_at_its_size_there
     assert told(elsewhere, context=near).mean > 3 * told(elsewhere, context={**HERE, "auc": 0.79}).mean
     own = told([record(0.04, 0.0005, context=near) for _ in range(6)], context=near)
     assert own.mean == pytest.approx(0.04, rel=0.1)
-    assert "+4.00 %" in own.evidence[0]

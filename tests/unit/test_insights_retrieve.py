@@ -55,9 +55,9 @@ def test_a_technique_is_found_by_name_with_its_effect_and_its_interactions(store
     card = next(t for t in TECHNIQUES if t.name == "lr-decay")
     expected = effect(card, {}, learn(RECORDS, TECHNIQUES, ""))
     assert (row.effect.mean, row.effect.sd) == pytest.approx((expected.mean, expected.sd))
-    assert "+0.40 %" in row.effect.evidence[0] and "imported by ann" in row.effect.evidence[0]
+    assert "+0.40 %" in row.evidence[0] and "imported by ann" in row.evidence[0]
     assert row.together and "weight-averaging" in row.together[0]
-    assert row.effect.words in answer.words and row.effect.evidence[0] in answer.words
+    assert row.effect.words in answer.words and row.evidence[0] in answer.words
 
 
 def test_a_pair_is_told_once_and_a_number_agrees_with_its_verb(store: Store) -> None:
@@ -139,5 +139,5 @@ def test_what_does_not_contradict_beyond_two_errors_is_not_told(tmp_path: Path) 
 def test_a_codebase_hears_of_its_own_experiments_first(tmp_path: Path) -> None:
     others = [replace(RECORDS[0], codebase=f"b{i}", hypothesis=i) for i in range(8)]
     found = about("lr-decay", kept(tmp_path, RECORDS[0], *others), TECHNIQUES, {"codebase": "ads"})
-    assert "ads" in found.rows[0].effect.evidence[0]
+    assert "ads" in found.rows[0].evidence[0]
     assert "For ads." in found.words

@@ -346,13 +346,12 @@ def pair_up(found: Iterable[Excess]) -> tuple[Pair, ...]:
 class Effect:
     """A belief about a technique's relative gain in one context.
 
-    `n` counts the experiments behind it, `evidence` says each in a line, `words` sums them up; `p_trainable` is the
-    probability that the technique can be trained here at all.
+    `n` counts the experiments behind it, `words` sums them up; `p_trainable` is the probability that the technique can
+    be trained here at all.
     """
 
     mean: float
     sd: float
     n: int
-    evidence: tuple[str, ...]
     words: str
     p_trainable: float = 1.0

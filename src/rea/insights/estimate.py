@@ -53,7 +53,7 @@ def effect(
     known = insights.known.get(technique.name)
     if known is None:
         words = _untried(technique, card)
-        return Effect(size * prior.mean, size * prior.sd, 0, (), words, _share(*TRAINABLE_PRIOR))
+        return Effect(size * prior.mean, size * prior.sd, 0, words, _share(*TRAINABLE_PRIOR))
     key = None if setting is None else setting_key(setting, now or {})
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
     phi = features(context)
@@ -63,18 +63,16 @@ def effect(
     own = experiments(telling)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
     p = _trainable(known, told, context)
-    lines = (_line(cell.over(1 / there.unit), there.likeness) for cell, there in (*told, *beside))
     words = _words(technique, card, here, known, own, round(failed), p, size)
-    return Effect(here.mean, here.sd, known.n + own, tuple(lines), words, p)
+    return Effect(here.mean, here.sd, known.n + own, words, p)
 
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """Another context of this codebase or of one on the same data: its features, its unit, its similarity, and the
-    variance of an effect between it and here."""
+    """Another context of this codebase or of one on the same data: its features, its similarity, and the variance of an
+    effect between it and here."""
 
     phi: tuple[float, ...]
-    unit: float
     likeness: float
     moved: float
 
@@ -93,7 +91,7 @@ def _placed(
         if id(there) not in found:
             theirs = features(there)
             moved = _moved(technique, known, phi, theirs)
-            found[id(there)] = _Near(theirs, unit(there), similarity(context, there), moved)
+            found[id(there)] = _Near(theirs, similarity(context, there), moved)
     return [(cell, found[id(cell.context)]) for cell in cells]
 
 
@@ -119,9 +117,12 @@ def _here(
     of_others, of_siblings = found[: len(others)], found[len(others) :]
     alone = general.own if kin else 0.0
     belief = Belief(general.mean, math.sqrt(max(general.variance - general.setting - alone, 1e-12)))
+    models: dict[str, list[_Seen]] = {}
     for (cell, there), theirs in zip(others, of_others, strict=True):
-        seen = _Seen.of(cell, there.moved + theirs.setting + theirs.own, CARRIED)
-        belief = seen.above(theirs.mean - general.mean).joined(belief)
+        seen = _Seen.of(cell, there.moved + theirs.setting).above(theirs.mean - general.mean)
+        models.setdefault(cell.codebase, []).append(seen)
+    for said in models.values():
+        belief = _of_one_model(said, general.own).joined(belief)
     setting = general.setting
     same = [_Seen.of(cell, there.moved + general.own, CARRIED) for cell, there in alike]
     if same:
@@ -173,6 +174,21 @@ class _Seen:
         if self.bound is not None:
             belief = censored(belief, self.bound.mean, self.bound.sd)
         return belief
+
+
+def _of_one_model(seen: Sequence[_Seen], own: float) -> _Seen:
+    """What all settings of one model on the same data say together. `own` is the variance between models, which they
+    share, as they do what is carried."""
+
+    def together(said: Sequence[Belief]) -> Belief | None:
+        if not said:
+            return None
+        weights = [1 / one.sd**2 for one in said]
+        mean = sum(w * one.mean for w, one in zip(weights, said, strict=True)) / sum(weights)
+        return Belief(mean, math.sqrt(1 / sum(weights) + own + (CARRIED * mean) ** 2))
+
+    gains, bounds = [one.gain for one in seen if one.gain], [one.bound for one in seen if one.bound]
+    return _Seen(together(gains), together(bounds), (0.0, 0.0))
 
 
 def _joined(belief: Belief, seen: Sequence[_Seen]) -> Belief:
@@ -289,18 +305,6 @@ def _share(good: float, bad: float) -> float:
 def percent(value: float) -> str:
     """A relative gain as people read it: +0.31 %."""
     return f"{value * 100:+.2f} %"
-
-
-def _line(cell: Cell, likeness: float) -> str:
-    parts = []
-    if cell.n:
-        times = "once" if cell.n == 1 else f"{cell.n} times"
-        parts.append(f"measured {times}, {percent(cell.gain)} ± {math.sqrt(cell.variance) * 100:.2f} %")
-    if cell.pruned:
-        parts.append(f"stopped early {cell.pruned}×, at most {percent(cell.bound)}")
-    if cell.failed:
-        parts.append(f"could not be trained {cell.failed}×")
-    return f"{cell.codebase}, {cell.setting or 'as it is'}: {'; '.join(parts)}; similarity {likeness:.2f}"
 
 
 def _untried(technique: Technique, card: Belief) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rea.domain.insight import Context, Effect, ExperimentOutcome, ExperimentRecord, Pair
@@ -45,6 +45,7 @@ class Row:
     technique: str
     title: str
     effect: Effect
+    evidence: tuple[str, ...] = ()  # the experiments that say most here, a line each
     together: tuple[str, ...] = ()  # what is known of it beside other techniques
     contradictions: tuple[str, ...] = ()  # experiments that cannot both be the rule, and what their contexts differ in
 
@@ -111,7 +112,7 @@ def _answer(
     lines = [f"What is known {topic}: {count}.{where}"]
     for row in rows:
         lines.append(f"{row.effect.words}.")
-        lines += [f"  {line}" for line in row.effect.evidence]
+        lines += [f"  {line}" for line in row.evidence]
         lines += [f"  {line}" for line in row.contradictions]
     # Where both techniques of a pair are in the answer, the pair is told once.
     lines += dict.fromkeys(f"{line}." for row in rows for line in row.together)
@@ -132,9 +133,7 @@ def _row(technique: Technique, store: Library, known: Insights, context: Context
     weighed.sort(key=lambda entry: (entry[1].codebase != context.get("codebase"), -entry[0], -(entry[1].id or 0)))
     lines = tuple(_line(record, weight) for weight, record in weighed[:MOST_LINES])
     together = tuple(measured_words(pair) for pair in store.pairs_with(technique.name))
-    return Row(
-        technique.name, technique.title, replace(found, evidence=lines), together, _contradiction(store, technique.name)
-    )
+    return Row(technique.name, technique.title, found, lines, together, _contradiction(store, technique.name))
 
 
 def _contradiction(store: Library, technique: str) -> tuple[str, ...]:

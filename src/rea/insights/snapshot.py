@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from rea.domain.codec import canonical
 from rea.domain.insight import (
     Cell,
     Context,
@@ -27,7 +26,7 @@ from rea.insights.similarity import data_range, same_data
 from rea.insights.trainability import counts_without
 
 WINNERS = 40  # settings without a card that are handed on, those that gained most
-MOST_KIN = 48  # cells of a technique, of other models on the same data, that are weighed one by one
+MOST_KIN = 12  # cells of a technique, of other models on the same data, that are weighed one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +173,11 @@ def _kin(cells: Iterable[Cell], codebase: str, data: Context) -> Groups:
     found: dict[str, tuple[Cell, ...]] = {}
     for name, group in _grouped(cell for cell in cells if cell.codebase in there).items():
         kept: list[Cell] = []
-        for one in sorted({cell.codebase for cell in group}):
-            fresh = [cell for cell in group if cell.codebase == one]
+        models: dict[str, list[Cell]] = {}
+        for cell in group:
+            models.setdefault(cell.codebase, []).append(cell)
+        # Those that say most first; the order of names decides where two say as much.
+        for fresh in sorted(models.values(), key=lambda of: (-sum(c.weight for c in of), of[0].codebase)):
             if len(kept) + len(fresh) <= MOST_KIN:
                 kept += fresh
         found[name] = tuple(kept)
@@ -185,11 +187,15 @@ def _kin(cells: Iterable[Cell], codebase: str, data: Context) -> Groups:
 def _pooled(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """One cell for each step of a codebase, in the context of the one that says most: however often a model was asked,
     it is one model."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.codebase, cell.setting, canonical(cell.start)), []).append(cell)
+        start = tuple(sorted((role, repr(value)) for role, value in cell.start.items()))
+        groups.setdefault((cell.codebase, cell.setting, start), []).append(cell)
     pooled = []
     for group in groups.values():
+        if len(group) == 1:
+            pooled += group
+            continue
         lead, pruned = max(group, key=lambda cell: cell.weight), sum(cell.pruned for cell in group)
         bounds = [(cell.pruned / pruned, cell) for cell in group if cell.pruned]
         pooled.append(
