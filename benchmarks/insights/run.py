@@ -236,6 +236,8 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
     added = import_file(store, file, by="benchmark", at=0.0)
     import_s = time.perf_counter() - began
     assert added.added == with_file == count
+    tested = {(str(r.technique), str(r.roles["setting"]), r.codebase) for r in records}
+    del records  # no planning process carries a hundred thousand of them through every garbage collection
     began, cpu_began = time.perf_counter(), time.process_time()
     refresh(store, world.techniques)
     refit_s, refit_cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
@@ -256,7 +258,6 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
     again = import_file(store, folder / "out.jsonl", by="benchmark", at=1.0)
     again_s = time.perf_counter() - began
     assert again.added == 0
-    tested = {(str(r.technique), str(r.roles["setting"]), r.codebase) for r in records}
     new = coverage(world, store, [place(chance, f"fresh-{i}") for i in range(60)])
     sisters = coverage(world, store, [place(chance, f"sister-{i}", chance.choice(data)) for i in range(60)])
     own = coverage(world, store, chance.sample(places, min(60, len(places))), tested)

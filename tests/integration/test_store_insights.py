@@ -88,7 +88,7 @@ def test_cells_are_the_sums_of_the_experiments_that_count(store: Store) -> None:
     assert [row[:7] for row in found] == [row[:7] for row in expected] and found
     for mine, theirs in zip(found, expected, strict=True):
         assert mine[7:] == pytest.approx(theirs[7:])
-    assert plain(store.cells(codebase="feed")) == [row for row in found if row[2] == "feed"]
+    assert plain(store.cells(codebases=["feed"])) == [row for row in found if row[2] == "feed"]
     assert any(r.superseded_by for r in store.experiments())
     assert sum(store.counts().values()) == sum(row[4] + row[5] + row[6] for row in found)
 
@@ -143,7 +143,7 @@ def test_a_later_better_powered_test_of_the_same_thing_supersedes_in_its_codebas
     by = {r.hypothesis: r.superseded_by for r in store.experiments()}
     (id_,) = [r.id for r in store.experiments() if r.hypothesis == 3]
     assert by == {1: id_, 2: id_, 3: None, 4: None, 5: None}
-    (cell,) = [c for c in store.cells(codebase="ads") if c.start == {"lr_schedule": "constant"}]
+    (cell,) = [c for c in store.cells(codebases=["ads"]) if c.start == {"lr_schedule": "constant"}]
     assert (cell.n, cell.gain) == (1, pytest.approx(0.001))
 
 
@@ -299,8 +299,8 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_experiments(
     assert [cell.gain for cell in store.cells()] == pytest.approx([0.004])
     assert [r.id for r in store.find_experiments(["cosine"], 3)] == [7]
     assert put(store, [whole]) == 0, "an export of it is known"
-    (beside,) = store.cells_beside("news", (9e5, 1.1e6), (0.19, 0.21))
-    assert beside.codebase == "ads"
+    ((codebase, context, count),) = store.places((9e5, 1.1e6), (0.19, 0.21))
+    assert (codebase, context, count) == ("ads", whole.context, 1)
     assert path.with_name("old.db.0001_first.bak").exists()
     store.close()
 

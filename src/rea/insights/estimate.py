@@ -57,7 +57,8 @@ def effect(
     key = None if setting is None else setting_key(setting, now or {})
     telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
     phi = features(context)
-    told, beside = (_placed(technique, known, cells, context, phi) for cells in (telling, known.kin))
+    placed = _placed(technique, known, (*telling, *known.kin), context, phi)
+    told, beside = placed[: len(telling)], placed[len(telling) :]
     found = _here(technique, known, told, beside, (key, now), phi, prior)
     here = Belief(size * found.mean, size * found.sd)
     own = experiments(telling)
@@ -85,13 +86,14 @@ def _placed(
     technique: Technique, known: Known, cells: Sequence[Cell], context: Context, phi: tuple[float, ...]
 ) -> _Told:
     """Each cell with the context it is from; cells of one context mostly share the value itself."""
-    found: dict[int, _Near] = {}
-    for cell in cells:
-        there = cell.context
-        if id(there) not in found:
-            theirs = features(there)
-            moved = _moved(technique, known, phi, theirs)
-            found[id(there)] = _Near(theirs, similarity(context, there), moved)
+    contexts = {id(cell.context): cell.context for cell in cells}
+    theirs = [features(there) for there in contexts.values()]
+    moved = _moved(technique, known, phi, theirs)
+    near = [
+        _Near(one, similarity(context, there), apart)
+        for one, there, apart in zip(theirs, contexts.values(), moved, strict=True)
+    ]
+    found = dict(zip(contexts, near, strict=True))
     return [(cell, found[id(cell.context)]) for cell in cells]
 
 
@@ -117,10 +119,10 @@ def _here(
     of_others, of_siblings = found[: len(others)], found[len(others) :]
     alone = general.own if kin else 0.0
     belief = Belief(general.mean, math.sqrt(max(general.variance - general.setting - alone, 1e-12)))
-    models: dict[str, list[_Seen]] = {}
+    models: dict[str, list[tuple[Cell, float, float]]] = {}
     for (cell, there), theirs in zip(others, of_others, strict=True):
-        seen = _Seen.of(cell, there.moved + theirs.setting).above(theirs.mean - general.mean)
-        models.setdefault(cell.codebase, []).append(seen)
+        entry = cell, there.moved + theirs.setting, theirs.mean - general.mean
+        models.setdefault(cell.codebase, []).append(entry)
     for said in models.values():
         belief = _of_one_model(said, general.own).joined(belief)
     setting = general.setting
@@ -176,18 +178,20 @@ class _Seen:
         return belief
 
 
-def _of_one_model(seen: Sequence[_Seen], own: float) -> _Seen:
-    """What all settings of one model on the same data say together. `own` is the variance between models, which they
-    share, as they do what is carried."""
+def _of_one_model(said: Sequence[tuple[Cell, float, float]], own: float) -> _Seen:
+    """What all settings of one model on the same data say together: of each its cell, the variance of an effect between
+    there and here, and by how much its effect is above. `own` is the variance between models, which they share, as they
+    do what is carried."""
 
-    def together(said: Sequence[Belief]) -> Belief | None:
-        if not said:
+    def together(values: Sequence[tuple[float, float]]) -> Belief | None:
+        if not values:
             return None
-        weights = [1 / one.sd**2 for one in said]
-        mean = sum(w * one.mean for w, one in zip(weights, said, strict=True)) / sum(weights)
-        return Belief(mean, math.sqrt(1 / sum(weights) + own + (CARRIED * mean) ** 2))
+        weight = sum(1 / variance for _, variance in values)
+        mean = sum(value / variance for value, variance in values) / weight
+        return Belief(mean, math.sqrt(1 / weight + own + (CARRIED * mean) ** 2))
 
-    gains, bounds = [one.gain for one in seen if one.gain], [one.bound for one in seen if one.bound]
+    gains = [(cell.gain - above, cell.variance + moved) for cell, moved, above in said if cell.n]
+    bounds = [(cell.bound - above, cell.bound_variance + moved) for cell, moved, above in said if cell.pruned]
     return _Seen(together(gains), together(bounds), (0.0, 0.0))
 
 
@@ -244,17 +248,20 @@ def _same(cell: Cell, key: str | None) -> bool:
     return key is None or cell.setting == key
 
 
-def _moved(technique: Technique, known: Known, here: tuple[float, ...], there: tuple[float, ...]) -> float:
-    """Variance of an effect between two contexts of one codebase, by their features."""
-    if here == there:
-        return 0.0
-    steps = [mine - theirs for mine, theirs in zip(here, there, strict=True)]
-    if known.belief is None:
-        return CONTEXT_SHARE * BETWEEN[technique.level] ** 2 * sum(step * step for step in steps)
+def _moved(
+    technique: Technique, known: Known, here: tuple[float, ...], there: Sequence[tuple[float, ...]]
+) -> list[float]:
+    """Variances of an effect between this context and each of others, by their features."""
+    if all(one == here for one in there):
+        return [0.0] * len(there)
     import numpy as np
 
-    moved = np.array(steps)
-    return float(moved @ known.belief.cov[-WIDTH:, -WIDTH:] @ moved)
+    steps = np.array(there) - here
+    if known.belief is None:
+        apart = CONTEXT_SHARE * BETWEEN[technique.level] ** 2 * (steps**2).sum(axis=1)
+    else:
+        apart = ((steps @ known.belief.cov[-WIDTH:, -WIDTH:]) * steps).sum(axis=1)
+    return list(map(float, apart))
 
 
 def _trainable(known: Known, own: _Told, context: Context) -> float:

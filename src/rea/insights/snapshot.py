@@ -26,7 +26,8 @@ from rea.insights.similarity import data_range, same_data
 from rea.insights.trainability import counts_without
 
 WINNERS = 40  # settings without a card that are handed on, those that gained most
-MOST_KIN = 12  # cells of a technique, of other models on the same data, that are weighed one by one
+MOST_KIN = 4  # models on the same data whose cells are weighed one by one, those that most is known of
+LITTLE = 0.05  # of the experiments in a fit, below which those on the same data are not taken out of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,8 @@ class Insights:
 
 
 Span = tuple[float, float]  # lowest and highest
+Place = tuple[str, Context, int]  # a codebase in one of its contexts, and how many cells there are of it
+Groups = Mapping[str, tuple[Cell, ...]]  # by technique
 
 
 class Source(Protocol):
@@ -71,8 +74,8 @@ class Source(Protocol):
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]: ...
     def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]: ...
     def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None: ...
-    def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]: ...
-    def cells_beside(self, codebase: str, rows: Span, positive_rate: Span) -> list[Cell]: ...
+    def cells(self, techniques: Sequence[str] | None = None, codebases: Sequence[str] | None = None) -> list[Cell]: ...
+    def places(self, rows: Span, positive_rate: Span) -> list[Place]: ...
     def pairs(self, techniques: Sequence[str]) -> list[Pair]: ...
     def winners(self, limit: int) -> list[ExperimentRecord]: ...
 
@@ -86,9 +89,10 @@ def recall(source: Source, techniques: Sequence[Technique], codebase: str, data:
     """
     names = [technique.name for technique in techniques]
     fitted = refresh(source, techniques)
-    own = _grouped(source.cells(codebase=codebase))
     near = data_range(data or {})
-    known = _view(fitted, own, _kin(source.cells_beside(codebase, *near) if near else (), codebase, data or {}))
+    kin = _kin(source.places(*near), codebase, data or {}) if near else []
+    cells = source.cells(codebases=[codebase, *kin])
+    known = _view(fitted, cells, codebase)
     return Insights(codebase, known, tuple(source.pairs(names)), tuple(source.winners(WINNERS)), alike(techniques))
 
 
@@ -130,63 +134,55 @@ def learn(
     fitted: dict[str, Fit] = {}
     if cells:
         fitted = {t.name: fit(t, cells[t.name]) for t in techniques if t.name in cells}
-    own = {name: tuple(c for c in cells.get(name, ()) if c.codebase == codebase) for name in fitted}
+    kin = _kin([(c.codebase, c.context, 1) for c in gathered], codebase, data or {})
+    near = [cell for cell in gathered if cell.codebase in (codebase, *kin)]
     names = {technique.name for technique in techniques}
     pairs = [pair for pair in pair_up(_excesses(records)) if pair.a in names and pair.b in names]
     won = [r for r in records if r.technique is None and r.kind != "combination" and r.superseded_by is None]
     won = [r for r in won if r.outcome == ExperimentOutcome.SUPPORTED and (r.effect or 0.0) > 0]
     won.sort(key=lambda r: -(r.effect or 0.0))
-    known = _view(fitted, own, _kin(gathered if data else (), codebase, data or {}))
+    known = _view(fitted, near, codebase)
     return Insights(codebase, known, tuple(pairs), tuple(won[:WINNERS]), alike(techniques))
 
 
-Groups = Mapping[str, tuple[Cell, ...]]  # by technique
-
-
-def _view(fitted: Mapping[str, Fit], own: Groups, kin: Groups) -> dict[str, Known]:
+def _view(fitted: Mapping[str, Fit], cells: Sequence[Cell], codebase: str) -> dict[str, Known]:
+    """`cells` are those of this codebase and of its kin."""
     if not fitted:
         return {}
+    own = _grouped(cell for cell in cells if cell.codebase == codebase)
+    kin = _grouped(cell for cell in cells if cell.codebase != codebase)
     known = {}
-    taken = [(*own.get(name, ()), *kin.get(name, ())) for name in fitted]
+    taken = []
+    for name, found in fitted.items():
+        others = kin.get(name, ())
+        # Of a fit that knows a hundred codebases the few on these data are left in: they are next to nothing there.
+        counted = experiments(others) >= LITTLE * found.n
+        taken.append((*own.get(name, ()), *(others if counted else ())))
     beliefs = without(list(fitted.values()), taken)
-    for (name, found), cells, belief in zip(fitted.items(), taken, beliefs, strict=True):
+    for (name, found), away, belief in zip(fitted.items(), taken, beliefs, strict=True):
         mine = own.get(name, ())
         n = found.n - experiments(mine)
         codebases = found.codebases - (1 if mine else 0)
         contexts = counts_without(found.contexts, mine)
-        elsewhere = belief if found.n > experiments(cells) else None
+        elsewhere = belief if found.n > experiments(away) else None
         known[name] = Known(elsewhere, found.settings, n, codebases, contexts, mine, _pooled(kin.get(name, ())))
     return known
 
 
-def _kin(cells: Iterable[Cell], codebase: str, data: Context) -> Groups:
-    """Of each technique the cells of other codebases on these data. A codebase is in it whole or not at all, because
-    only whole ones can be taken out of a fit; those that would be too many stay there."""
-    verdicts: dict[int, bool] = {}  # by identity: cells of one context mostly share it
-    there: set[str] = set()
-    cells = [cell for cell in cells if cell.codebase != codebase]
-    for cell in cells:
-        if id(cell.context) not in verdicts:
-            verdicts[id(cell.context)] = same_data(cell.context, data)
-        if verdicts[id(cell.context)]:
-            there.add(cell.codebase)
-    found: dict[str, tuple[Cell, ...]] = {}
-    for name, group in _grouped(cell for cell in cells if cell.codebase in there).items():
-        kept: list[Cell] = []
-        models: dict[str, list[Cell]] = {}
-        for cell in group:
-            models.setdefault(cell.codebase, []).append(cell)
-        # Those that say most first; the order of names decides where two say as much.
-        for fresh in sorted(models.values(), key=lambda of: (-sum(c.weight for c in of), of[0].codebase)):
-            if len(kept) + len(fresh) <= MOST_KIN:
-                kept += fresh
-        found[name] = tuple(kept)
-    return found
+def _kin(places: Iterable[Place], codebase: str, data: Context) -> list[str]:
+    """Other codebases on these data, MOST_KIN at most, those first of which there are most cells."""
+    asked: dict[str, int] = {}
+    for name, context, count in places:
+        if name != codebase and same_data(context, data):
+            asked[name] = asked.get(name, 0) + count
+    return sorted(asked, key=lambda name: (-asked[name], name))[:MOST_KIN]
 
 
 def _pooled(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """One cell for each step of a codebase, in the context of the one that says most: however often a model was asked,
     it is one model."""
+    if len({id(cell.context) for cell in cells}) == len({cell.codebase for cell in cells}):
+        return tuple(cells)  # cells of one context are of different steps
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         start = tuple(sorted((role, repr(value)) for role, value in cell.start.items()))

@@ -189,23 +189,13 @@ class Queries:
         wanted = select(t.cells.c.technique, func.sum(t.cells.c.n + t.cells.c.failed + t.cells.c.pruned))
         return {name: int(count) for name, count in self._connection.execute(wanted.group_by(t.cells.c.technique))}
 
-    def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]:
+    def cells(self, techniques: Sequence[str] | None = None, codebases: Sequence[str] | None = None) -> list[Cell]:
         table = t.cells
         wanted = select(*table.c[1:])
         if techniques is not None:
             wanted = wanted.where(table.c.technique.in_(_any_of(techniques)))
-        if codebase is not None:
-            wanted = wanted.where(table.c.codebase == codebase).order_by(table.c.key)
-        return self._cells(wanted)
-
-    def cells_beside(self, codebase: str, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[Cell]:
-        table, extract = t.cells, t.extracts
-        near = (extract.c.rows.between(*rows), extract.c.positive_rate.between(*positive_rate))
-        others = select(table.c.codebase).join(extract, extract.c.context == table.c.context)
-        others = others.where(*near, table.c.codebase != codebase)
-        return self._cells(select(*table.c[1:]).where(table.c.codebase.in_(others)).order_by(table.c.key))
-
-    def _cells(self, wanted: Any) -> list[Cell]:
+        if codebases is not None:
+            wanted = wanted.where(table.c.codebase.in_(_any_of(codebases))).order_by(table.c.key)
         # One context is that of many cells and one start of many more: each text is read once.
         rows = self._connection.execute(wanted).all()
         keys = sorted({row[4] for row in rows})
@@ -220,6 +210,16 @@ class Queries:
             )
             for technique, setting, start, where, context, n, w, wy, wyy, failed, pruned, bound, error in rows
         ]
+
+    def places(self, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[tuple[str, Context, int]]:
+        cell, extract, context = t.cells, t.extracts, t.contexts
+        near = (extract.c.rows.between(*rows), extract.c.positive_rate.between(*positive_rate))
+        # Counted in an index alone, without a look at the cells.
+        wanted = select(cell.c.codebase, context.c.context, func.count()).where(*near)
+        wanted = wanted.join(extract, extract.c.context == cell.c.context)
+        wanted = wanted.join(context, context.c.key == cell.c.context)
+        found = self._connection.execute(wanted.group_by(cell.c.codebase, context.c.key))
+        return [(codebase, read_context(text_), int(count)) for codebase, text_, count in found]
 
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
         wanted = select(t.evidence).where(t.evidence.c.technique.in_(_any_of(techniques)))

@@ -200,17 +200,17 @@ class Store:
         with self._read() as read:
             return read.counts()
 
-    def cells(self, techniques: Sequence[str] | None = None, codebase: str | None = None) -> list[Cell]:
-        """Sufficient statistics of these techniques (of all with None), in no order; of one codebase where it is named,
-        and then always in the same one."""
+    def cells(self, techniques: Sequence[str] | None = None, codebases: Sequence[str] | None = None) -> list[Cell]:
+        """Sufficient statistics of these techniques (of all with None), in no order; of some codebases where they are
+        named, and then always in the same one."""
         with self._read() as read:
-            return read.cells(techniques, codebase)
+            return read.cells(techniques, codebases)
 
-    def cells_beside(self, codebase: str, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[Cell]:
-        """All sufficient statistics of every other codebase that was seen in a context with that many rows and such a
-        positive rate (both from lowest to highest), always in the same order."""
+    def places(self, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[tuple[str, Context, int]]:
+        """Contexts with that many rows and such a positive rate (both from lowest to highest): in which codebase, and
+        how many cells there are of it."""
         with self._read() as read:
-            return read.cells_beside(codebase, rows, positive_rate)
+            return read.places(rows, positive_rate)
 
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
         """How often the evidence on each of these techniques has changed; one nobody tried is not in it."""
