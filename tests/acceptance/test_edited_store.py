@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rea.domain.states import is_terminal
-from support.desk import PATIENCE_S, opened
+from support.desk import PATIENCE_S, opened, settle
 
 RUNNING = "UPDATE campaigns SET state = 'running', phase = 'validation', next_wake_at = NULL WHERE id = 1"
 
@@ -32,6 +32,7 @@ def kept(tmp_path_factory):
         workspace = desk.workspace()
         desk.approve(workspace, desk.plan(workspace, profile_runs=2))
         workspace.store.close()
+        settle(desk.home)
         with closing(sqlite3.connect(desk.home / "rea.db")) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy(desk.home / "rea.db", desk.home / "kept.db")
@@ -41,6 +42,7 @@ def kept(tmp_path_factory):
 @pytest.fixture
 def signed(kept):
     """The same, whatever an earlier test did to the store."""
+    settle(kept.home)
     for path in kept.home.glob("rea.db*"):
         path.unlink()
     shutil.copy(kept.home / "kept.db", kept.home / "rea.db")

@@ -183,6 +183,14 @@ def end_all(home: Path) -> None:
         time.sleep(0.02)
 
 
+def settle(home: Path) -> None:
+    """Wait until no process of this desk is left: the last job of a campaign still wakes REA when it has ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while found := _processes(home):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
 def make_key(path: Path) -> Path:
     """An SSH key without a passphrase."""
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", ENGINEER, "-f", str(path)]
