@@ -74,9 +74,10 @@ class Desk:
         return None if done.returncode == 3 else json.loads(done.stdout)
 
 
-def name_of(arm: str, without: Sequence[str]) -> str:
-    """The arm's name on record: ablations are arms of their own."""
-    return "-".join([arm, *(f"no-{part.replace('-', '')}" for part in sorted(without))])
+def name_of(arm: str, without: Sequence[str] = (), runs: float = BUDGET_RUNS) -> str:
+    """The arm's name on record: ablations and other budgets are arms of their own."""
+    parts = [arm, *(f"no-{part.replace('-', '')}" for part in sorted(without))]
+    return "-".join([*parts, *([f"{runs:g}r"] if runs != BUDGET_RUNS else [])])
 
 
 def others(task: Task) -> list[Task]:
@@ -104,7 +105,7 @@ def run_rea(
     record beside the tuners' budget, evaluations included. Raises CommandError when a command fails or the campaign
     cannot go on.
     """
-    name = name_of(arm, without)
+    name = name_of(arm, without, runs)
     journal = bench.journal(task, f"{name}-{seed}")
     for record in journal.records:
         if record["purpose"] == "pick":

@@ -41,6 +41,12 @@ def main() -> int:
     parser.add_argument(
         "--without", action="append", choices=rea_arm.ABLATIONS, default=[], help="a part of REA left out in its arms"
     )
+    parser.add_argument(
+        "--runs",
+        type=float,
+        default=arms.BUDGET_RUNS,
+        help=f"REA's budget, in runs of the baseline (default: {arms.BUDGET_RUNS}, as the tuners')",
+    )
     parser.add_argument("--seeds", type=int, default=2, help="searches of each arm, where it has as many (default: 2)")
     parser.add_argument("--work", type=Path, default=WORK, help=f"trainer, samples and campaigns (default: {WORK})")
     parser.add_argument("--refresh-trainer", action="store_true", help="copy examples/ads_ranker anew")
@@ -49,7 +55,8 @@ def main() -> int:
     try:
         bench = open_bench(chosen.work.resolve(), refresh=chosen.refresh_trainer)
         wanted = [tasks.find(text) for text in chosen.task or TASKS]
-        units = _units(bench, wanted, stages, chosen.arm or [*TUNERS, *REA_ARMS], chosen.without, chosen.seeds)
+        names = chosen.arm or [*TUNERS, *REA_ARMS]
+        units = _units(bench, wanted, stages, names, chosen.seeds, chosen.without, chosen.runs)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     left = work_off(units, chosen.jobs)
@@ -65,8 +72,9 @@ def _units(
     wanted: Sequence[Task],
     stages: Sequence[str],
     names: Sequence[str],
-    without: Sequence[str],
     seeds: int,
+    without: Sequence[str],
+    runs: float,
 ) -> list[Unit]:
     units: list[Unit] = []
     if "arms" in stages:
@@ -81,12 +89,12 @@ def _units(
     if "arms" in stages:
         # The campaigns come last, each alone on the machine: REA trains on two cores and is charged wall time.
         units += [
-            _rea_unit(bench, task, arm, seed, without)
+            _rea_unit(bench, task, arm, seed, without, runs)
             for arm in REA_ARMS
             if arm in names
             for seed in range(min(seeds, rea_arm.SEEDS))
             for task in wanted
-            if not _ended(bench, task, f"{rea_arm.name_of(arm, without)}-{seed}")
+            if not _ended(bench, task, f"{rea_arm.name_of(arm, without, runs)}-{seed}")
         ]
     if "verdict" in stages:
         units += [
@@ -113,10 +121,10 @@ def _tuner_units(bench: Bench, task: Task, names: Sequence[str], seed: int) -> l
     ]
 
 
-def _rea_unit(bench: Bench, task: Task, arm: str, seed: int, without: Sequence[str]) -> Unit:
-    name = f"{rea_arm.name_of(arm, without)}-{seed}"
+def _rea_unit(bench: Bench, task: Task, arm: str, seed: int, without: Sequence[str], runs: float) -> Unit:
+    name = f"{rea_arm.name_of(arm, without, runs)}-{seed}"
     ready = partial(_inherits, bench, task, seed) if arm == rea_arm.WARM else partial(_tuned, bench, task)
-    work = partial(_rea, arm=arm, seed=seed, without=without)
+    work = partial(_rea, arm=arm, seed=seed, without=without, runs=runs)
     return Unit(f"{task.name} {name}", ready, partial(_alone, bench, task, name, work), alone=True)
 
 
@@ -158,9 +166,9 @@ def _arm(bench: Bench, task: Task, arm: str, seed: int) -> None:
     print(f"{task.name} {arm}-{seed}: {record['trials']} runs, claims {record['claimed_gain']:+.2%}", file=sys.stderr)
 
 
-def _rea(bench: Bench, task: Task, arm: str, seed: int, without: Sequence[str]) -> None:
+def _rea(bench: Bench, task: Task, arm: str, seed: int, without: Sequence[str], runs: float) -> None:
     rea_arm.await_quiet()
-    record = rea_arm.run_rea(bench, task, _baseline(bench, task), arm, seed, without)
+    record = rea_arm.run_rea(bench, task, _baseline(bench, task), arm, seed, without, runs)
     words = "launches" if record["launched"] else "launches nothing"
     print(f"{task.name} {arm}-{seed}: {words}, claims {record['claimed_gain']:+.2%}", file=sys.stderr)
 

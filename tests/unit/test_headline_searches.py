@@ -139,11 +139,12 @@ def test_what_may_be_off_is_off_half_of_the_time_and_a_search_begins_where_it_is
         assert all(50 < sum(values[name] == 0 for values in asked) < 150 for name in knobs)
 
 
-def test_an_ablation_is_an_arm_of_its_own():
+def test_an_ablation_and_another_budget_are_arms_of_their_own():
     from benchmarks.headline import rea_arm
 
     names = {rea_arm.name_of(arm, without) for arm in ("rea-cold", "rea-warm") for without in ((), ("stop-rule",))}
     assert names == {"rea-cold", "rea-warm", "rea-cold-no-stoprule", "rea-warm-no-stoprule"}
+    assert rea_arm.name_of("rea-warm", runs=15) == "rea-warm-15r"
 
 
 # ── identities ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,7 +345,7 @@ def test_a_full_benchmark_holds_each_search_once_and_only_campaigns_are_alone(tm
 
     bench = Bench(tmp_path, trainer.Trainer(tmp_path, "", NEUTRAL), tmp_path / "results", tmp_path / "baselines")
     every = [*search.TUNERS, rea_arm.COLD, rea_arm.WARM]
-    whole = run._units(bench, list(tasks.TASKS.values()), run.STAGES, every, [], 2)
+    whole = run._units(bench, list(tasks.TASKS.values()), run.STAGES, every, 2, [], arms.BUDGET_RUNS)
     assert len({one.name for one in whole}) == len(whole) == len(tasks.TASKS) * (1 + 9 + 4 + 1)
     assert {one.name.split()[1].rpartition("-")[0] for one in whole if one.alone} == {rea_arm.COLD, rea_arm.WARM}
     assert {one.name.split()[1] for one in whole if one.last} == {"verdict"}
