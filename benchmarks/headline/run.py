@@ -170,7 +170,8 @@ def _rea(bench: Bench, task: Task, arm: str, seed: int, without: Sequence[str], 
     rea_arm.await_quiet()
     record = rea_arm.run_rea(bench, task, _baseline(bench, task), arm, seed, without, runs)
     words = "launches" if record["launched"] else "launches nothing"
-    print(f"{task.name} {arm}-{seed}: {words}, claims {record['claimed_gain']:+.2%}", file=sys.stderr)
+    name = f"{rea_arm.name_of(arm, without, runs)}-{seed}"
+    print(f"{task.name} {name}: {words}, claims {record['claimed_gain']:+.2%}", file=sys.stderr)
 
 
 def _baseline(bench: Bench, task: Task) -> Baseline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rea.domain.insight import (
@@ -160,12 +160,12 @@ def _view(fitted: Mapping[str, Fit], cells: Sequence[Cell], codebase: str) -> di
         taken.append((*own.get(name, ()), *(others if counted else ())))
     beliefs = without(list(fitted.values()), taken)
     for (name, found), away, belief in zip(fitted.items(), taken, beliefs, strict=True):
-        mine = own.get(name, ())
+        mine, others = own.get(name, ()), kin.get(name, ())
         n = found.n - experiments(mine)
         codebases = found.codebases - (1 if mine else 0)
         contexts = counts_without(found.contexts, mine)
         elsewhere = belief if found.n > experiments(away) else None
-        known[name] = Known(elsewhere, found.settings, n, codebases, contexts, mine, _pooled(kin.get(name, ())))
+        known[name] = Known(elsewhere, found.settings, n, codebases, contexts, mine, others)
     return known
 
 
@@ -176,38 +176,6 @@ def _kin(places: Iterable[Place], codebase: str, data: Context) -> list[str]:
         if name != codebase and same_data(context, data):
             asked[name] = asked.get(name, 0) + count
     return sorted(asked, key=lambda name: (-asked[name], name))[:MOST_KIN]
-
-
-def _pooled(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """One cell for each step of a codebase, in the context of the one that says most: however often a model was asked,
-    it is one model."""
-    if len({id(cell.context) for cell in cells}) == len({cell.codebase for cell in cells}):
-        return tuple(cells)  # cells of one context are of different steps
-    groups: dict[tuple[object, ...], list[Cell]] = {}
-    for cell in cells:
-        start = tuple(sorted((role, repr(value)) for role, value in cell.start.items()))
-        groups.setdefault((cell.codebase, cell.setting, start), []).append(cell)
-    pooled = []
-    for group in groups.values():
-        if len(group) == 1:
-            pooled += group
-            continue
-        lead, pruned = max(group, key=lambda cell: cell.weight), sum(cell.pruned for cell in group)
-        bounds = [(cell.pruned / pruned, cell) for cell in group if cell.pruned]
-        pooled.append(
-            replace(
-                lead,
-                n=sum(cell.n for cell in group),
-                weight=sum(cell.weight for cell in group),
-                moment=sum(cell.moment for cell in group),
-                square=sum(cell.square for cell in group),
-                failed=sum(cell.failed for cell in group),
-                pruned=pruned,
-                bound=sum(share * cell.bound for share, cell in bounds),
-                bound_variance=sum(share * cell.bound_variance for share, cell in bounds),
-            )
-        )
-    return tuple(pooled)
 
 
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
