@@ -19,7 +19,7 @@ this model showed. Nothing that is contradicted by the very step in question sta
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,12 +106,13 @@ class _Joint:
         contexts = [asked.phi, *(features(cell.context) for cell in cells)]
         rows = np.array([vector(settings, key, phi) for (key, _), phi in zip(steps, contexts, strict=True)])
         silent = np.sqrt(np.maximum(0.0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1)))
-        unnamed = [None if key in settings else (key,) for key, _ in steps]
+        unnamed = np.array([float(key not in settings) for key, _ in steps])
         model = _equal(models)
         shared = 1 - OWN_SHARE + OWN_SHARE * model
         self.mean = rows @ fitted.mean
         self.cov = rows @ fitted.cov @ rows.T + fitted.open * np.outer(silent, silent)
-        self.cov += shared * (fitted.between + fitted.setting * _equal(steps)) + fitted.setting * _equal(unnamed)
+        self.cov += shared * (fitted.between + fitted.setting * _equal(steps))
+        self.cov += fitted.setting * unnamed * _equal([key for key, _ in steps])
         showed = [0.0, *(cell.gain if cell.n else cell.bound for cell in cells[:kin]), *[0.0] * (len(cells) - kin)]
         self._carried = CARRIED * np.array(showed)
         self.cov += model * np.outer(self._carried, self._carried)
@@ -154,8 +155,10 @@ class _Joint:
         self.cov = self.cov + max(0.0, float(((off / CONFLICT) ** 2 - plain).max()))
 
 
-def _equal(names: Sequence[object]) -> Array:
-    """Which pairs are equal, as ones and zeros; None equals nothing, itself included."""
+def _equal(names: Sequence[Hashable]) -> Array:
+    """Which pairs are equal, as ones and zeros."""
     import numpy as np
 
-    return np.array([[float(a is not None and a == b) for b in names] for a in names])
+    numbers: dict[Hashable, int] = {}
+    of = np.array([numbers.setdefault(name, len(numbers)) for name in names])
+    return np.asarray(of[:, None] == of, dtype=float)
