@@ -43,6 +43,11 @@ def headline(found: dict[str, Any]) -> str:
                 f"REA {words}: {one['mean']:+.2%} on average over {len(one['tasks'])} models, {one['ratio']:.1f} times "
                 f"the best other arm's {max(one['best_other_mean'], one['floor']):+.2%} ({one['best_other']})."
             )
+    told += [
+        f"With those of the other models and {one['budget']:.0%} of the budget: {one['mean']:+.2%}, without them "
+        f"and with all of it {one['cold']:+.2%} ({len(one['tasks'])} models)."
+        for one in summary["warm_for_less"].values()
+    ]
     if summary["missing"]:
         told.append(f"Incomplete: {len(tasks)} models so far, few searches each, and not every arm on all of them.")
     return "\n".join([*lines, "", *told])

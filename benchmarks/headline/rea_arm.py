@@ -80,6 +80,12 @@ def name_of(arm: str, without: Sequence[str] = (), runs: float = BUDGET_RUNS) ->
     return "-".join([*parts, *([f"{runs:g}r"] if runs != BUDGET_RUNS else [])])
 
 
+def runs_of(name: str) -> float:
+    """The budget that an arm's name tells, in runs of the baseline."""
+    told = re.search(r"-([\d.]+)r$", name)
+    return float(told.group(1)) if told else BUDGET_RUNS
+
+
 def others(task: Task) -> list[Task]:
     """The tasks whose insights a warm campaign begins with."""
     return [other for other in TASKS.values() if other.name != task.name]

@@ -110,6 +110,12 @@ def table(found: Mapping[str, Any]) -> str:
         worse = summary[f"tasks_not_worse_{label}"]
         if worse:
             parts.append(f"tasks_not_worse_{label} = {sum(worse.values())} of {len(worse)}")
+    for arm, one in summary["warm_for_less"].items():
+        parts.append(
+            f"{arm} with {one['budget']:.0%} of the budget, {one['compute']:.0%} of what {rea_arm.COLD} took: "
+            f"{one['mean']:+.2%} beside {one['cold']:+.2%} over {len(one['tasks'])}, "
+            f"difference {one['difference']:+.2%} ± {one['se']:.2%}"
+        )
     for task, room in sorted(summary["headroom"].items()):
         closed = ", ".join(f"{arm} {share:.0%}" for arm, share in room["closed"].items() if share is not None)
         words = "" if room["long"] else ", too few for a long search"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.headline.rea_arm import COLD, WARM
+from benchmarks.headline.rea_arm import BUDGET_RUNS, COLD, WARM, runs_of
 from benchmarks.headline.verdict import LONG_SEARCH, POOLED, Verdict
 
 Z = 1.96  # of a two-sided 95 % interval
@@ -24,6 +24,22 @@ class Cell:
     @property
     def low(self) -> float:
         return self.gain - Z * self.se
+
+
+@dataclass(frozen=True, slots=True)
+class Cheaper:
+    """A warm REA under a smaller budget beside a cold one under the whole, over the tasks that both have.
+
+    budget, compute: what it was given and what it took, as shares of the cold one's. difference, se: of the mean gains.
+    """
+
+    tasks: tuple[str, ...]
+    budget: float
+    compute: float
+    mean: float
+    cold: float
+    difference: float
+    se: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,29 @@ def not_worse(table: Mapping[str, Mapping[str, Cell]], arm: str) -> dict[str, bo
     return found
 
 
+def cheaper(table: Mapping[str, Mapping[str, Cell]], verdicts: Sequence[Verdict], arm: str) -> Cheaper | None:
+    """`arm` beside the cold REA; None where they have no task in common."""
+    own, cold = table.get(arm, {}), table.get(COLD, {})
+    names = tuple(sorted(own.keys() & cold.keys()))
+    if not names:
+        return None
+    mine, theirs = mean_over(own, names), mean_over(cold, names)
+
+    def taken(arm: str) -> float:
+        shares = [v.spent_share for v in verdicts if v.arm == arm and v.task in names and v.spent_share is not None]
+        return runs_of(arm) * statistics.fmean(shares)
+
+    return Cheaper(
+        tasks=names,
+        budget=runs_of(arm) / BUDGET_RUNS,
+        compute=taken(arm) / taken(COLD),
+        mean=mine.gain,
+        cold=theirs.gain,
+        difference=mine.gain - theirs.gain,
+        se=math.hypot(mine.se, theirs.se),
+    )
+
+
 def summarise(verdicts: Sequence[Verdict], expected: Collection[tuple[str, str]]) -> dict[str, Any]:
     """Everything the report shows. expected: the (task, arm) pairs of a full benchmark; those without a verdict are
     listed as missing.
@@ -128,6 +167,8 @@ def summarise(verdicts: Sequence[Verdict], expected: Collection[tuple[str, str]]
         "headroom": headroom,
         "missing": sorted(f"{task} {arm}" for task, arm in expected if task not in table.get(arm, {})),
     }
+    smaller = [arm for arm in table if arm.startswith(WARM) and runs_of(arm) < BUDGET_RUNS]
+    result["warm_for_less"] = {arm: asdict(one) for arm in smaller if (one := cheaper(table, verdicts, arm))}
     for label, arm in (("cold", COLD), ("warm", WARM)):
         found = ratio(table, arm)
         result[f"ratio_{label}"] = asdict(found) if found is not None else None

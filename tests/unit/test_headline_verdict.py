@@ -142,6 +142,15 @@ def test_a_rival_that_gained_nothing_is_held_at_the_floor_of_the_noise():
     assert found["ratio"] == pytest.approx(3.0)
 
 
+def test_a_warm_search_for_less_is_held_against_the_cold_one_by_budget_and_by_what_both_took():
+    many = [one(task, "rea-cold", 0.02, spent_share=0.8) for task in "abc"]
+    many += [one(task, "rea-warm-10r", 0.03, spent_share=1.0) for task in "ab"]
+    (found,) = summary.summarise(many, [])["warm_for_less"].values()
+    assert found["tasks"] == ("a", "b")
+    assert (found["budget"], found["compute"]) == (pytest.approx(0.4), pytest.approx(0.5))
+    assert (found["mean"], found["cold"], found["difference"]) == pytest.approx((0.03, 0.02, 0.01))
+
+
 def test_tasks_are_not_worse_within_the_noise_of_the_difference():
     many = [one("a", "rea-cold", 0.019), one("a", "tpe", 0.02), one("b", "rea-cold", 0.01), one("b", "tpe", 0.02)]
     assert summary.summarise(many, [])["tasks_not_worse_cold"] == {"a": True, "b": False}
