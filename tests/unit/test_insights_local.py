@@ -60,10 +60,8 @@ def regression(belief: Belief, asked: str, own: Sequence[Cell], kin: Sequence[Ce
         if model:
             shown = [CARRIED * c.gain if name == model else 0.0 for c, name in zip(cells, of, strict=True)]
             columns.append(np.array([0.0, *shown]))
-    for step in dict.fromkeys(all_steps):
-        part(all_steps, step, belief.setting * (1 - OWN_SHARE))
     for pair in dict.fromkeys(pairs):
-        part(pairs, pair, belief.setting * OWN_SHARE)
+        part(pairs, pair, belief.setting)
     for key in dict.fromkeys(keys):
         if key not in NAMED:
             part(keys, key, belief.setting)
@@ -122,8 +120,7 @@ def test_what_was_tried_elsewhere_and_here_leaves_as_much_doubt_as_there_is() ->
 
         def truth(model: str, setting: str, base: float = general + of_context, part: Any = part) -> float:
             shared = part("data", belief.between * (1 - OWN_SHARE)) + part(model, belief.between * OWN_SHARE)
-            step = part((setting, 0), belief.setting * (1 - OWN_SHARE)) + part(setting, belief.setting)
-            return base + shared + step + part((setting, model), belief.setting * OWN_SHARE)
+            return base + shared + part(setting, belief.setting) + part((setting, model), belief.setting)
 
         seen = {
             place: cell(*place, source.gauss(truth(*place), 0.0005), 0.0005)

@@ -31,6 +31,7 @@ def number(value: ContextValue) -> float | None:
 
 UNKNOWN_SE = 0.005  # standard error of a gain (relative) whose own was not kept
 SMALLEST_SE = 1e-6
+USUAL = 4  # imagined measurements that agree as well as their errors say, beside those of a cell
 STEPS_PER_DECADE = 4  # settings whose ratios to their starts agree to a quarter of a decade are one setting
 
 
@@ -205,10 +206,14 @@ class Cell:
 
     @property
     def variance(self) -> float:
-        """Variance of that mean; larger by Birge's ratio Q / (n − 1) where measurements disagree by more than their
-        errors (Birge, Phys. Rev. 1932)."""
-        excess = (self.square - self.moment**2 / self.weight) / (self.n - 1) if self.n > 1 else 0.0
-        return max(1.0, excess) / self.weight
+        """Variance of that mean; larger where measurements disagree by more than their errors, and never less.
+
+        Birge's ratio Q / (n − 1) (Phys. Rev. 1932), of few measurements mostly chance, is joined with USUAL imagined
+        ones that agree as well as they say: the scale of a variance with a scaled inverse-χ² prior (Gelman et al.,
+        Bayesian Data Analysis, 2013, section 2.6).
+        """
+        disagreement = max(0.0, self.square - self.moment**2 / self.weight)
+        return max(1.0, (USUAL + disagreement) / (USUAL + self.n - 1)) / self.weight
 
     def over(self, unit: float) -> Cell:
         """The same with gains and bounds counted in units of this size."""

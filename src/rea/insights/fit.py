@@ -15,11 +15,11 @@ Gelman & Hill, Data Analysis Using Regression and Multilevel/Hierarchical Models
 contexts τ and its shares are not assumed: τ has a log-normal prior around what its level is known for, and
 (τ, ρ, ψ) are integrated over a grid by their marginal likelihood (Röver, J. Statist. Softw. 2020), so that few contexts
 leave τ, and with it every interval, wide. Given a grid point all is normal: precisions add up over codebases, each by a
-Woodbury identity, and by another a codebase is taken out of a fit exactly, at the cost of its own few cells.
+Woodbury identity, and by another a codebase is taken out of a fit, at the cost of its own few cells.
 
 Robustness. A cell that lies more than two standard deviations from what is believable (`_believable`) is believed less,
 until it is two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree
-widen it (Birge's ratio). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal
+widen it (`Cell.variance`). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal
 first two moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
 
 Selection. A winner's measured gain is too high on average; the posterior mean of this model is not, given the model,
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -55,9 +55,14 @@ if TYPE_CHECKING:
 BETWEEN: Mapping[Level, float] = {Level.FEATURE: 0.005, Level.STRUCTURE: 0.004, Level.RECIPE: 0.003, Level.LOSS: 0.002}
 LOG_SD = 0.7  # of τ, in natural logarithms: what is known of it before any experiment
 TAUS = tuple(2.0 ** (step / 2) for step in range(-6, 6))  # grid of τ over the level's, 1/8 to 5.7
-SHARES = ((0.1, 0.1), (0.1, 0.4), (0.4, 0.1), (0.4, 0.4), (0.7, 0.1))  # grid of (ρ, ψ)
-UNLIKELY = 4.0  # natural logarithms below the likeliest point, from which on a grid point does not matter
-KEPT = 6  # grid points that a fit keeps, the likeliest
+# Grid of (ρ, ψ), and which of it is looked at first.
+SHARES = ((0.1, 0.1), (0.1, 0.2), (0.1, 0.4), (0.4, 0.1), (0.4, 0.2), (0.4, 0.4), (0.7, 0.1), (0.7, 0.2))
+FIRST = frozenset({0, 2, 3, 5, 6})
+UNLIKELY = 4.0  # natural logarithms below the likeliest point, from which on nothing lies beside a grid point
+IDLE = 7.0  # the same, from which on a grid point does not matter
+ROUNDS = 3  # of looking at what lies beside points that matter
+TOGETHER = 5  # grid points that are worked on at once
+ENOUGH, MOST_KEPT = 0.98, 32  # grid points that a fit keeps to take codebases out of: so much of the weight, so many
 SETTINGS = 8  # settings with a parameter of their own, those tried in most cells
 MANY = 8  # codebases from which on they, and not the card, say what is believable
 
@@ -86,34 +91,36 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
 
     def look(places: Iterable[int]) -> None:
         fresh = [g for g in dict.fromkeys(places) if g not in found]
-        for start in range(0, len(fresh), len(SHARES)):
-            some = fresh[start : start + len(SHARES)]
+        for start in range(0, len(fresh), TOGETHER):
+            some = fresh[start : start + TOGETHER]
             a, c, logml = _posterior(measured, layout, prior, believable, tau[some], rho[some], psi[some])
             found.update({g: (a[i], c[i], float(log_prior[g] + logml[i])) for i, g in enumerate(some)})
 
-    # Every other τ first, then what lies between those that matter: likelihoods over many cells are narrow.
-    step = len(SHARES)
-    look(g for g in range(len(grid)) if g // step % 2 == 0)
+    # Some points first, then what lies beside those that matter: likelihoods over many cells are narrow.
+    look(g for g in range(len(grid)) if g // len(SHARES) % 2 == 0 and g % len(SHARES) in FIRST)
+    for _ in range(ROUNDS):
+        best = max(weight for _, _, weight in found.values())
+        look([other for g, (_, _, weight) in found.items() if weight > best - UNLIKELY for other in _beside(g)])
     best = max(weight for _, _, weight in found.values())
-    near = [g for g, (_, _, weight) in found.items() if weight > best - UNLIKELY]
-    look(g + side for g in near for side in (-step, step) if 0 <= g + side < len(grid))
-    best = max(weight for _, _, weight in found.values())
-    kept = sorted(sorted(found, key=lambda g: (-found[g][2], g))[:KEPT])
-    weight = np.exp(np.array([found[g][2] - best for g in kept]))
+    used = sorted((g for g, (_, _, weight) in found.items() if weight > best - IDLE), key=lambda g: (-found[g][2], g))
+    weight = np.exp(np.array([found[g][2] - best for g in used]))
     weight = weight / weight.sum()
-    a, c = np.array([found[g][0] for g in kept]), np.array([found[g][1] for g in kept])
-    kept_tau, kept_rho, kept_psi = tau[kept], rho[kept], psi[kept]
+    a, c = np.array([found[g][0] for g in used]), np.array([found[g][1] for g in used])
+    tau, rho, psi = tau[used], rho[used], psi[used]
     mean, cov = _solved(a, c, prior.mean)
     belief_mean, belief_cov = _mixture(weight, mean, cov)
     cavity = np.vstack([belief_mean, belief_cov])
     if bounds:
         rows = design(bounds, [number.get(cell.setting, -1) for cell in bounds], len(settings))
-        sites, centres = sites_of(bounds, rows, cavity, extra_of(rows, kept_tau, kept_rho, kept_psi))
+        sites, centres = sites_of(bounds, rows, cavity, extra_of(rows, tau, rho, psi))
         a += (sites[:, None, :] * rows.T) @ rows
         c += (sites * (centres - prior.mean)) @ rows
         mean, cov = _solved(a, c, prior.mean)
         belief_mean, belief_cov = _mixture(weight, mean, cov)
-    square = weight * kept_tau**2
+    square = weight * tau**2
+    # A power of two where there are more: fits of one shape are worked on together.
+    enough = int(np.searchsorted(np.cumsum(weight), ENOUGH)) + 1
+    kept = min(1 << (enough - 1).bit_length(), MOST_KEPT, len(used))
     return Fit(
         technique=technique.name,
         prior=prior,
@@ -122,18 +129,29 @@ def fit(technique: Technique, cells: Sequence[Cell]) -> Fit:
         belief=Belief(
             belief_mean,
             belief_cov,
-            float((square * (1 - kept_rho - kept_psi)).sum()),
-            float((square * kept_psi).sum()) / 2,
-            float((square * kept_rho).sum()),
+            float((square * (1 - rho - psi)).sum()),
+            float((square * psi).sum()) / 2,
+            float((square * rho).sum()),
         ),
-        grid=np.array([weight, kept_tau, kept_rho, kept_psi]),
-        normals=np.concatenate([mean[:, None], cov], axis=1),
+        grid=np.array([weight[:kept] / weight[:kept].sum(), tau[:kept], rho[:kept], psi[:kept]]),
+        normals=np.concatenate([mean[:kept, None], cov[:kept]], axis=1),
         cavity=cavity,
         believable=believable,
         contexts=dict(sorted(by_place(cells).items())),
         n=experiments(cells),
         codebases=len({cell.codebase for cell in cells}),
     )
+
+
+def _beside(g: int) -> Iterator[int]:
+    """Grid points one step of τ from this one, and those one step of ψ from it at the same ρ."""
+    at, share = divmod(g, len(SHARES))
+    for other in (at - 1, at + 1):
+        if 0 <= other < len(TAUS):
+            yield other * len(SHARES) + share
+    for other in (share - 1, share + 1):
+        if 0 <= other < len(SHARES) and SHARES[other][0] == SHARES[share][0]:
+            yield at * len(SHARES) + other
 
 
 def experiments(cells: Sequence[Cell]) -> int:

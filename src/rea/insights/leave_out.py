@@ -1,8 +1,8 @@
-"""A fit without what some codebases showed, exactly, at the cost of their few cells.
+"""A fit without what some codebases showed, at the cost of their few cells.
 
 A codebase's own tests, and those of other models on the same data, are weighed cell by cell (`estimate.py`), beside
 what all others say; so they have to leave the fit first. By a Woodbury identity that costs as much as they are many,
-however much the fit knows.
+however much the fit knows. It is exact at every grid point that the fit kept; they stand for the few that it did not.
 """
 
 from __future__ import annotations
@@ -109,13 +109,14 @@ def _taken_out(fits: Sequence[Fit], rows: Array, seen: Array, precision: Array) 
     expected, u = found[:, :, 0], found[:, :, 1:]
     um = u @ np.linalg.solve(np.eye(most) - precision @ (rows[:, None] @ u), precision)
     mean = before + (um @ (expected - seen)[..., None])[..., 0]
-    overall = (weight[:, None, :] @ mean)[:, 0]
-    # Σ over the grid of weight × P is the covariance of the whole less what its means differ by; Σ of weight × U M Uᵀ
-    # is one product of p × Gk matrices.
+    middle, overall = (weight[:, None, :] @ before)[:, 0], (weight[:, None, :] @ mean)[:, 0]
+    # A covariance over the grid is that of its points and what their means differ by. Points that a fit did not keep
+    # change as those do that it kept. Σ of weight × U M Uᵀ is one product of p × Gk matrices.
     mixed = np.array([fitted.belief.cov for fitted in fits])
-    mixed -= spread_of(weight, before - np.array([fitted.belief.mean for fitted in fits])[:, None])
+    mixed -= spread_of(weight, before - middle[:, None])
     side = (count, width, grid * most)
     gained = (weight[:, :, None, None] * um).transpose(0, 2, 1, 3).reshape(side)
     mixed += gained @ u.transpose(0, 2, 1, 3).reshape(side).transpose(0, 2, 1)
     mixed += spread_of(weight, mean - overall[:, None])
-    return [replace(fitted.belief, mean=overall[i], cov=mixed[i]) for i, fitted in enumerate(fits)]
+    centre = np.array([fitted.belief.mean for fitted in fits]) + overall - middle
+    return [replace(fitted.belief, mean=centre[i], cov=mixed[i]) for i, fitted in enumerate(fits)]

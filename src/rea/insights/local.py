@@ -4,8 +4,8 @@ The fit (`fit.py`) says how far effects lie apart between codebases. Of that, ha
 and half that of its data (`OWN_SHARE`), so that on one set of data the effects of a technique, over models, steps and
 contexts, are one normal vector: around the mean of the fit, with
 
-    cov θ θ' = h C h' + r (1 - φφ)^½ (1 - φ'φ')^½ + b ([data] + [same model]) / 2
-               + e [same step] (1 + [same model]) / 2 + e [same setting, without a parameter]
+    cov θ θ' = h C h' + r (1 - φφ)^½ (1 - φ'φ')^½ + b (1 + [same model]) / 2
+               + e [same model and step] + e [same setting, without a parameter]
 
 for rows h of the design, the parameters' covariance C, and the fit's variances between codebases b, of a setting in one
 place e and of what contexts leave open r. What was tried is conditioned on (Rasmussen & Williams, Gaussian Processes
@@ -108,10 +108,10 @@ class _Joint:
         silent = np.sqrt(np.maximum(0.0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1)))
         unnamed = np.array([float(key not in settings) for key, _ in steps])
         model = _equal(models)
-        shared = 1 - OWN_SHARE + OWN_SHARE * model
         self.mean = rows @ fitted.mean
         self.cov = rows @ fitted.cov @ rows.T + fitted.open * np.outer(silent, silent)
-        self.cov += shared * (fitted.between + fitted.setting * _equal(steps))
+        self.cov += fitted.between * (1 - OWN_SHARE + OWN_SHARE * model)
+        self.cov += fitted.setting * model * _equal(steps)
         self.cov += fitted.setting * unnamed * _equal([key for key, _ in steps])
         showed = [0.0, *(cell.gain if cell.n else cell.bound for cell in cells[:kin]), *[0.0] * (len(cells) - kin)]
         self._carried = CARRIED * np.array(showed)

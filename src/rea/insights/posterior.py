@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-FORMAT = 4  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
+FORMAT = 5  # of a fit in bytes, and of the model that made it: another number makes every kept fit anew
 
 
 @dataclass(frozen=True, slots=True)
