@@ -19,8 +19,8 @@ Woodbury identity, and by another a codebase is taken out of a fit, at the cost 
 
 Robustness. A cell that lies more than two standard deviations from what is believable (`_believable`) is believed less,
 until it is two (`docs/decisions/0019`): a toy that moves by a sixth says little. Measurements of one cell that disagree
-widen it (`Cell.variance`). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of equal
-first two moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
+widen it (`Cell.variance`). A pruned run is a bound, its likelihood Φ((bound − θ) / noise) replaced by the normal of
+equal first two moments (Rasmussen & Williams 2006, section 3.9), beside the belief that the measured cells give.
 
 Selection. A winner's measured gain is too high on average; the posterior mean of this model is not, given the model,
 however it was selected (Efron, J. Amer. Statist. Assoc. 2011): shrinkage pays the winner's curse.

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rea.domain.codebase import Scalar
 from rea.domain.hypothesis import CONFLICT, Belief
@@ -31,7 +31,6 @@ from rea.insights import posterior
 from rea.insights.censoring import censored
 from rea.insights.features import WIDTH, features
 from rea.insights.fit import BETWEEN
-from rea.insights.posterior import vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,86 +78,133 @@ def believed(
     these data. Other steps count first, then what others showed of this very step, then what it showed here.
     """
     cells = [*kin, *own]
-    joint = _Joint(fitted, settings, asked, cells, len(kin))
-    same = [place for place, cell in enumerate(cells, start=1) if asked.step(cell) == (asked.key, "")]
-    of_others = [place for place in same if place <= len(kin)]
-    joint.learn([place for place in range(1, 1 + len(cells)) if place not in same])
-    for places in (of_others, [place for place in same if place > len(kin)]):
-        joint.learn(places, about_this=True)
-    return Belief(float(joint.mean[0]), math.sqrt(max(float(joint.cov[0, 0]), LEAST)))
+    steps = [(asked.key, ""), *map(asked.step, cells)]
+    mean, cov, carried = _expected(fitted, settings, asked, steps, cells, len(kin))
+    others = [place for place, step in enumerate(steps) if step != steps[0]]
+    gains = [place for place in others if cells[place - 1].n]
+    if gains:
+        mean, cov = _given(mean, cov, gains, [cells[place - 1] for place in gains])
+    # What is left is of few cells.
+    same = [place for place, step in enumerate(steps) if place and step == steps[0]]
+    bounds = [place for place in others if cells[place - 1].pruned]
+    left = [0, *same, *bounds]
+    effects = _Effects(mean[left].tolist(), cov[left][:, left].tolist())
+    told = [_Told(at, cells[place - 1], carried[place]) for at, place in enumerate(left[1:], start=1)]
+    effects.bounded(told[len(same) :])
+    for of_kin in (True, False):
+        now = [one for one, place in zip(told, same, strict=False) if (place <= len(kin)) is of_kin]
+        effects.tested([one for one in now if one.cell.n])
+        effects.bounded([one for one in now if one.cell.pruned], of_this=True)
+    return effects.belief(0)
 
 
-class _Joint:
-    """Mean and covariance of the effect asked about, in place 0, and of what the cells saw of others behind it."""
-
-    mean: Array
-    cov: Array
-
-    def __init__(
-        self, fitted: posterior.Belief, settings: Sequence[str], asked: Asked, cells: Sequence[Cell], kin: int
-    ) -> None:
-        """The first `kin` cells are of other codebases, the others of this one."""
-        import numpy as np
-
-        self._cells = cells
-        steps = [(asked.key, ""), *map(asked.step, cells)]
-        models = ["", *(cell.codebase for cell in cells[:kin]), *[""] * (len(cells) - kin)]
-        contexts = [asked.phi, *(features(cell.context) for cell in cells)]
-        rows = np.array([vector(settings, key, phi) for (key, _), phi in zip(steps, contexts, strict=True)])
-        silent = np.sqrt(np.maximum(0.0, 1 - (rows[:, -WIDTH:] ** 2).sum(axis=1)))
-        unnamed = np.array([float(key not in settings) for key, _ in steps])
-        model = _equal(models)
-        self.mean = rows @ fitted.mean
-        self.cov = rows @ fitted.cov @ rows.T + fitted.open * np.outer(silent, silent)
-        self.cov += fitted.between * (1 - OWN_SHARE + OWN_SHARE * model)
-        self.cov += fitted.setting * model * _equal(steps)
-        self.cov += fitted.setting * unnamed * _equal([key for key, _ in steps])
-        showed = [0.0, *(cell.gain if cell.n else cell.bound for cell in cells[:kin]), *[0.0] * (len(cells) - kin)]
-        self._carried = CARRIED * np.array(showed)
-        self.cov += model * np.outer(self._carried, self._carried)
-
-    def learn(self, places: Sequence[int], about_this: bool = False) -> None:
-        """Condition on the cells in these places: their gains together, then their bounds one by one, highest last.
-
-        Where they are `about_this` very step, a gain that lies further from what was expected than two standard
-        deviations widens it; so does a bound from elsewhere. What the model there may have made of the effect
-        (`CARRIED`) excuses nothing.
-        """
-        import numpy as np
-
-        gains = [place for place in places if self._cells[place - 1].n]
-        if gains:
-            seen = np.array([self._cells[place - 1].gain for place in gains])
-            noise = np.array([self._cells[place - 1].variance for place in gains])
-            off = seen - self.mean[gains]
-            if about_this:
-                self._widen(off, gains, noise)
-            among = self.cov[np.ix_(gains, gains)] + np.diag(noise)
-            pull = np.linalg.solve(among, self.cov[gains])
-            self.mean = self.mean + off @ pull
-            self.cov = self.cov - self.cov[:, gains] @ pull
-        bounds = [(c.bound, c.bound_variance, i) for i in places if (c := self._cells[i - 1]).pruned]
-        for bound, variance, place in sorted(bounds):
-            if about_this and self._carried[place] and bound < self.mean[place]:
-                self._widen(bound - self.mean[[place]], [place], np.array([variance]))
-            before = Belief(float(self.mean[place]), math.sqrt(max(float(self.cov[place, place]), LEAST)))
-            after = censored(before, bound, math.sqrt(variance))
-            moved = self.cov[place] / before.sd**2
-            self.mean = self.mean + moved * (after.mean - before.mean)
-            self.cov = self.cov - np.outer(moved, moved) * (before.sd**2 - after.sd**2)
-
-    def _widen(self, off: Array, places: Sequence[int], noise: Array) -> None:
-        """Doubt about these data as a whole, as much as what is so far `off` calls for."""
-        import numpy as np
-
-        plain = np.maximum(np.diagonal(self.cov)[places] - self._carried[places] ** 2, 0.0) + noise
-        self.cov = self.cov + max(0.0, float(((off / CONFLICT) ** 2 - plain).max()))
-
-
-def _equal(names: Sequence[Hashable]) -> Array:
-    """Which pairs are equal, as ones and zeros."""
+def _expected(
+    fitted: posterior.Belief,
+    settings: Sequence[str],
+    asked: Asked,
+    steps: Sequence[tuple[str | None, str]],
+    cells: Sequence[Cell],
+    kin: int,
+) -> tuple[Array, Array, list[float]]:
+    """Mean and covariance of the effect asked about and of what each cell saw, before any of them is told; and of the
+    first `kin` cells, those of other codebases, what the model there may have made of it (a standard deviation)."""
     import numpy as np
 
-    numbers: dict[Hashable, int] = {}
-    of = np.array([numbers.setdefault(name, len(numbers)) for name in names])
-    return np.asarray(of[:, None] == of, dtype=float)
+    count = 1 + len(cells)
+    contexts = {id(cell.context): cell.context for cell in cells}  # cells of one context mostly share the value
+    phis = {at: features(context) for at, context in contexts.items()}
+    phi = np.array([asked.phi, *(phis[id(cell.context)] for cell in cells)])
+    rows = np.zeros((count, len(fitted.mean)))
+    rows[:, 0], rows[:, -WIDTH:] = 1.0, phi
+    unnamed = np.ones(count)
+    for place, (key, _) in enumerate(steps):
+        if key in settings:
+            rows[place, 1 + settings.index(key)], unnamed[place] = 1.0, 0.0
+    models = ["", *(cell.codebase for cell in cells[:kin]), *[""] * (count - 1 - kin)]
+    model, step, key_ = _equal(models, steps, [key for key, _ in steps])
+    silent = np.sqrt(np.maximum(0.0, 1 - (phi * phi).sum(axis=1)))
+    carried = [0.0, *(CARRIED * (c.gain if c.n else c.bound) for c in cells[:kin]), *[0.0] * (count - 1 - kin)]
+    shared = np.array(carried)
+    cov = rows @ fitted.cov @ rows.T + fitted.between * (1 - OWN_SHARE + OWN_SHARE * model)
+    cov += fitted.setting * (model * step + unnamed * key_) + fitted.open * silent[:, None] * silent
+    cov += model * shared[:, None] * shared
+    return rows @ fitted.mean, cov, carried
+
+
+def _given(mean: Array, cov: Array, places: Sequence[int], cells: Sequence[Cell]) -> tuple[Array, Array]:
+    """Mean and covariance after the measured gains of these cells, which saw the effects in these places."""
+    import numpy as np
+
+    told = cov[places]
+    among = told[:, places] + np.diag([cell.variance for cell in cells])
+    pull = np.linalg.solve(among, told)
+    return mean + ([cell.gain for cell in cells] - mean[places]) @ pull, cov - told.T @ pull
+
+
+class _Told(NamedTuple):
+    """A cell, the place of the effect that it saw, and what its model may have made of that effect."""
+
+    place: int
+    cell: Cell
+    carried: float
+
+
+@dataclass(slots=True)
+class _Effects:
+    """A few effects, normal together, that are told one thing after the other."""
+
+    mean: list[float]
+    cov: list[list[float]]
+
+    def belief(self, place: int) -> Belief:
+        return Belief(self.mean[place], math.sqrt(max(self.cov[place][place], LEAST)))
+
+    def tested(self, told: Sequence[_Told]) -> None:
+        """Learn the gains of cells of the very step that is asked about; they widen what they contradict."""
+        self._widen([(one, one.cell.gain, one.cell.variance) for one in told])
+        for one in told:
+            self._learn(one.place, self.belief(one.place).updated(one.cell.gain, math.sqrt(one.cell.variance)))
+
+    def bounded(self, told: Sequence[_Told], of_this: bool = False) -> None:
+        """Learn the bounds of cells, lowest first; one from another model `of_this` step widens what it contradicts."""
+        for one in sorted(told, key=lambda one: (one.cell.bound, one.cell.bound_variance)):
+            bound, variance = one.cell.bound, one.cell.bound_variance
+            if of_this and one.carried and bound < self.mean[one.place]:
+                self._widen([(one, bound, variance)])
+            self._learn(one.place, censored(self.belief(one.place), bound, math.sqrt(variance)))
+
+    def _widen(self, seen: Sequence[tuple[_Told, float, float]]) -> None:
+        """Doubt about these data as a whole, as much as what was seen (value and variance) calls for.
+
+        What lies further from what was expected than two standard deviations is as far as that afterwards. What a
+        model may have made of its effect excuses nothing.
+        """
+        extra = 0.0
+        for one, value, variance in seen:
+            plain = max(self.cov[one.place][one.place] - one.carried**2, 0.0) + variance
+            extra = max(extra, ((value - self.mean[one.place]) / CONFLICT) ** 2 - plain)
+        if extra > 0:
+            self.cov = [[value + extra for value in row] for row in self.cov]
+
+    def _learn(self, place: int, after: Belief) -> None:
+        """Everything else, where this is what is believed of one effect now."""
+        row, variance = self.cov[place], max(self.cov[place][place], LEAST)
+        moved = (after.mean - self.mean[place]) / variance
+        shrunk = (variance - after.sd**2) / variance**2
+        self.mean = [mean + one * moved for mean, one in zip(self.mean, row, strict=True)]
+        self.cov = [
+            [value - one * other * shrunk for value, other in zip(line, row, strict=True)]
+            for line, one in zip(self.cov, row, strict=True)
+        ]
+
+
+def _equal(*lists: Sequence[Hashable]) -> Array:
+    """Of each list, which of its pairs are equal, as ones and zeros."""
+    import numpy as np
+
+    of = []
+    for names in lists:
+        numbers: dict[Hashable, int] = {}
+        of.append([numbers.setdefault(name, len(numbers)) for name in names])
+    numbered = np.array(of)
+    return np.asarray(numbered[:, :, None] == numbered[:, None, :], dtype=float)
