@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from rea.domain.insight import (
@@ -211,12 +212,17 @@ def _alone(pair: ExperimentRecord, records: Sequence[ExperimentRecord]) -> dict[
 
 def alike(techniques: Sequence[Technique]) -> frozenset[tuple[str, str]]:
     """Pairs (a < b) whose cards overlap, or that work by the same mechanism."""
-    names = {technique.name for technique in techniques}
+    return _alike(tuple((technique.name, technique.mechanism, technique.overlaps) for technique in techniques))
+
+
+@lru_cache(maxsize=8)
+def _alike(cards: tuple[tuple[str, str, tuple[str, ...]], ...]) -> frozenset[tuple[str, str]]:
+    names = {name for name, _, _ in cards}
     working: dict[str, list[str]] = {}
     found = set()
-    for one in techniques:
-        same = working.setdefault(one.mechanism, [])
-        found |= {(one.name, other) for other in same}
-        found |= {(one.name, other) for other in one.overlaps if other in names}
-        same.append(one.name)
+    for name, mechanism, overlaps in cards:
+        same = working.setdefault(mechanism, [])
+        found |= {(name, other) for other in same}
+        found |= {(name, other) for other in overlaps if other in names}
+        same.append(name)
     return frozenset((min(pair), max(pair)) for pair in found if pair[0] != pair[1])
