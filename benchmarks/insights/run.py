@@ -7,7 +7,7 @@ Makes a store in a temporary folder, fills it with synthetic experiments whose t
 effect of every technique in fresh contexts, and exports everything. Prints a table and writes
 benchmarks/results/insights.json.
 
-A context query is what planning asks for: `recall` from the store, and `effect` of every technique with one setting in
+A context query is what planning asks for: `recall` from the store, and `effects` of every technique with one setting in
 one context, from a snapshot made anew each time; half of them ask for a codebase of the store, a quarter for a new one
 on data of the store, a quarter for one on new data. Wall times depend on who else uses the machine (`load`), CPU times
 less so. Coverage is over codebases that are not in the store, on new data and on data that others of the store are
@@ -33,7 +33,7 @@ from typing import Any
 
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord
 from rea.domain.technique import Symptom, Technique
-from rea.insights.estimate import effect
+from rea.insights.estimate import Asked, effect, effects
 from rea.insights.exchange import export_file, import_file
 from rea.insights.features import features
 from rea.insights.fit import BETWEEN
@@ -247,8 +247,7 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
         where = chance.choice(places) if i % 2 == 0 else where
         began, cpu_began = time.perf_counter(), time.process_time()
         snapshot = recall(store, world.techniques, where.name, where.context)
-        for t in world.techniques:
-            effect(t, where.context, snapshot, setting={"setting": "low"}, now={"setting": "off"})
+        effects([Asked(t, {"setting": "low"}, {"setting": "off"}) for t in world.techniques], where.context, snapshot)
         times.append(1000 * (time.perf_counter() - began))
         cpu_times.append(1000 * (time.process_time() - cpu_began))
     began = time.perf_counter()

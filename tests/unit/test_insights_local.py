@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rea.domain.insight import Cell, Context
 from rea.domain.technique import Level, Prior, Technique
 from rea.insights.features import WIDTH, features
-from rea.insights.local import CARRIED, OWN_SHARE, Asked, believed, unfitted
+from rea.insights.local import CARRIED, OWN_SHARE, Question, believed, unfitted
 from rea.insights.posterior import Belief, vector
 
 CARD = Technique("t", "T", Level.FEATURE, "m", ({"x": 1},), Prior(0.002, 0.004, "b"), "c", "p")
@@ -94,10 +94,25 @@ def test_a_belief_is_the_regression_over_all_that_effects_are_sums_of(own: Any, 
     """Gains are within what is expected here: nothing is contradicted."""
     mine = [cell("c", s, g, e, start, rows=rows) for s, g, e, start, rows in own]
     theirs = [cell(name, s, g, e, start, rows=rows) for name, (s, g, e, start, rows) in kin]
-    found = believed(fitted(), NAMED, Asked(asked, NOW, features(HERE)), mine, theirs)
+    (found,) = believed([Question(fitted(), NAMED, asked, NOW, HERE, mine, theirs)])
     mean, sd = regression(fitted(), asked, mine, theirs)
     assert found.mean == pytest.approx(mean, abs=2e-7)
     assert found.sd == pytest.approx(sd, rel=1e-4)
+
+
+def test_what_is_asked_beside_changes_no_answer() -> None:
+    near = [cell("d", "low", 0.02, 1e-3), cell("e", "high", -0.01, 1e-3, "on")]
+    own = [cell("c", "other", 0.001, 2e-3)]
+    bound = Cell("t", "low", {"x": "off"}, "d", HERE, pruned=1, bound=-0.02, bound_variance=1e-6)
+    asked = [
+        Question(fitted(), NAMED, "low", NOW, HERE, own, near),
+        Question(unfitted(CARD), (), None, None, HERE, [], [*near, bound]),
+        Question(fitted(), NAMED, "high", NOW, {}, [], []),
+        Question(fitted(), NAMED, "low", NOW, HERE, [], [bound]),
+    ]
+    together, alone = believed(asked), [one for question in asked for one in believed([question])]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.mean, one.sd) == pytest.approx((other.mean, other.sd), rel=1e-9)
 
 
 def test_what_was_tried_elsewhere_and_here_leaves_as_much_doubt_as_there_is() -> None:
@@ -127,7 +142,7 @@ def test_what_was_tried_elsewhere_and_here_leaves_as_much_doubt_as_there_is() ->
             for place in (("d", "low"), ("d", "high"), ("e", "low"), ("c", "high"), ("c", "other"))
         }
         own, kin = ([c for (name, _), c in seen.items() if (name == "c") is mine] for mine in (True, False))
-        found = believed(belief, (), Asked("low", NOW, phi), own, kin)
+        (found,) = believed([Question(belief, (), "low", NOW, HERE, own, kin)])
         error = abs(found.mean - truth("c", "low"))
         square, wide = square + error**2, wide + found.sd**2
         for z in held:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rea.domain.codebase import Scalar
 from rea.domain.hypothesis import Belief
 from rea.domain.insight import Cell, Context, ContextValue, Effect, setting_key
 from rea.domain.technique import Technique
-from rea.insights.features import features, unit
+from rea.insights.features import unit
 from rea.insights.fit import BETWEEN, experiments
-from rea.insights.local import Asked, believed, unfitted
+from rea.insights.local import Question, believed, unfitted
 from rea.insights.similarity import similarity
 from rea.insights.snapshot import Insights, Known
 
 TRAINABLE_PRIOR = (9.0, 1.0)  # Beta: ten imagined experiments, of which nine could be trained
 MOST_ELSEWHERE = 20.0  # experiments that failures and successes of other codebases count as at most
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A technique, what it would set by role (None: the technique in general), and where the model stands by role.
+
+    Of this codebase only experiments count that started from where it stands, because a step that was taken is not
+    there to be gained again; without it, all do.
+    """
+
+    technique: Technique
+    setting: Mapping[str, Scalar] | None = None
+    now: Mapping[str, Scalar] | None = None
 
 
 def effect(
@@ -28,34 +42,50 @@ def effect(
     setting: Mapping[str, Scalar] | None = None,
     now: Mapping[str, Scalar] | None = None,
 ) -> Effect:
-    """Belief about a technique's relative gain in this context, predictive: with the doubt about one more place in it.
+    """One of `effects`."""
+    return effects([Asked(technique, setting, now)], context, insights)[0]
 
-    `setting` is what would be set, by role (the technique in general without one); `now` is where the model stands, by
-    role: of this codebase only experiments count that started from there, because a step that was taken is not there to
-    be gained again.
+
+def effects(asked: Sequence[Asked], context: Context, insights: Insights) -> list[Effect]:
+    """Beliefs about the relative gains of techniques in this context, predictive: with the doubt about one more place
+    in it.
 
     Codebases on other data speak through the hierarchical model of `insights/fit.py`, those on the same data and
     experiments of this very one directly (`insights/local.py`). Failed ones say nothing of the gain and lower
     `p_trainable`. Without evidence this is the card's prior, widened by what its level varies by between data sets. All
     of that is counted in the unit that cards are quoted in (`features.unit`), the answer in relative gains here.
     """
+    known = [insights.known.get(one.technique.name) for one in asked]
+    questions = [_question(one, of, context) for one, of in zip(asked, known, strict=True) if of is not None]
+    beliefs = iter(zip(questions, believed(questions), strict=True))
     size = unit(context)
-    prior = Belief(technique.effect.mean, math.hypot(technique.effect.sd, BETWEEN[technique.level]))
-    card = Belief(size * technique.effect.mean, size * technique.effect.sd)
-    known = insights.known.get(technique.name)
-    if known is None:
-        words = _untried(technique, card)
-        return Effect(size * prior.mean, size * prior.sd, 0, words, _share(*TRAINABLE_PRIOR))
-    key = None if setting is None else setting_key(setting, now or {})
-    telling = [cell for cell in known.own if now is None or cell.starts_from(now)]
-    fitted, named = (known.belief, known.settings) if known.belief is not None else (unfitted(technique), ())
-    found = believed(fitted, named, Asked(key, now, features(context)), telling, known.kin)
-    here = Belief(size * found.mean, size * found.sd)
-    own = experiments(telling)
-    failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in telling)
-    p = _trainable(known, telling, context)
-    words = _words(technique, card, here, known, own, round(failed), p, size)
-    return Effect(here.mean, here.sd, known.n + own, words, p)
+    found = []
+    for one, of in zip(asked, known, strict=True):
+        if of is None:
+            found.append(_by_the_card(one.technique, size))
+        else:
+            question, here = next(beliefs)
+            found.append(_effect(one.technique, of, question, Belief(size * here.mean, size * here.sd), size))
+    return found
+
+
+def _by_the_card(technique: Technique, size: float) -> Effect:
+    sd = math.hypot(technique.effect.sd, BETWEEN[technique.level])
+    return Effect(size * technique.effect.mean, size * sd, 0, _untried(technique, size), _share(*TRAINABLE_PRIOR))
+
+
+def _question(asked: Asked, known: Known, context: Context) -> Question:
+    key = None if asked.setting is None else setting_key(asked.setting, asked.now or {})
+    telling = [cell for cell in known.own if asked.now is None or cell.starts_from(asked.now)]
+    fitted, named = (known.belief, known.settings) if known.belief is not None else (unfitted(asked.technique), ())
+    return Question(fitted, named, key, asked.now, context, telling, known.kin)
+
+
+def _effect(technique: Technique, known: Known, question: Question, here: Belief, size: float) -> Effect:
+    own = experiments(question.own)
+    failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in question.own)
+    p = _trainable(known, question.own, question.context)
+    return Effect(here.mean, here.sd, known.n + own, _words(technique, here, known, own, round(failed), p, size), p)
 
 
 def _trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
@@ -109,30 +139,25 @@ def percent(value: float) -> str:
     return f"{value * 100:+.2f} %"
 
 
-def _untried(technique: Technique, card: Belief) -> str:
-    expected = f"{percent(card.mean)} ± {card.sd * 100:.2f} %"
-    return f"{technique.title}: no experiments yet; the card expects {expected}"
+def _untried(technique: Technique, size: float) -> str:
+    return f"{technique.title}: no experiments yet; the card expects {_card(technique, size)}"
+
+
+def _card(technique: Technique, size: float) -> str:
+    return f"{percent(size * technique.effect.mean)} ± {size * technique.effect.sd * 100:.2f} %"
 
 
 def _words(
-    technique: Technique,
-    card: Belief,
-    posterior: Belief,
-    known: Known,
-    own: int,
-    failed: int,
-    p_trainable: float,
-    size: float,
+    technique: Technique, posterior: Belief, known: Known, own: int, failed: int, p_trainable: float, size: float
 ) -> str:
     n = known.n + own
     if n == 0:
-        return _untried(technique, card)
-    expected = f"{percent(card.mean)} ± {card.sd * 100:.2f} %"
+        return _untried(technique, size)
     found = f"{percent(posterior.mean)} ± {posterior.sd * 100:.2f} %"
     places = known.codebases + (1 if own else 0)
     text = (
         f"{technique.title}: {n} experiment{'' if n == 1 else 's'} on {places} codebase{'' if places == 1 else 's'} "
-        f"move{'s' if n == 1 else ''} the card's {expected} to {found} here"
+        f"move{'s' if n == 1 else ''} the card's {_card(technique, size)} to {found} here"
     )
     if known.belief is not None:
         spread = math.sqrt(known.belief.between + known.belief.open + 2 * known.belief.setting)

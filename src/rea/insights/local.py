@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rea.domain.codebase import Scalar
 from rea.domain.hypothesis import CONFLICT, Belief
-from rea.domain.insight import Cell
+from rea.domain.insight import Cell, Context
 from rea.domain.technique import Technique
 from rea.insights import posterior
 from rea.insights.censoring import censored
@@ -55,13 +55,21 @@ def unfitted(technique: Technique) -> posterior.Belief:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What an effect is asked of: a setting by its key (None: the technique in general, settings do not count), from
-    where the model stands (None: from anywhere), in a context of features `phi`."""
+class Question:
+    """One effect that is asked about, and what is known: `fitted` and its `settings` are of codebases on other data,
+    `own` the cells of this one, `kin` those of others on these data.
 
+    It is that of a setting by its `key` (None: the technique in general, settings do not count), from where the model
+    stands `now` (None: from anywhere), in a context.
+    """
+
+    fitted: posterior.Belief
+    settings: Sequence[str]
     key: str | None
     now: Mapping[str, Scalar] | None
-    phi: tuple[float, ...]
+    context: Context
+    own: Sequence[Cell]
+    kin: Sequence[Cell]
 
     def step(self, cell: Cell) -> tuple[str | None, str]:
         """What tells steps apart: the same ratio from elsewhere is another step."""
@@ -69,76 +77,138 @@ class Asked:
         return None if self.key is None else cell.setting, "" if here else repr(sorted(cell.start.items()))
 
 
-def believed(
-    fitted: posterior.Belief, settings: Sequence[str], asked: Asked, own: Sequence[Cell], kin: Sequence[Cell]
-) -> Belief:
-    """Belief about one effect, in the unit of technique cards.
+def believed(questions: Sequence[Question]) -> list[Belief]:
+    """Beliefs about these effects, in the unit of technique cards.
 
-    `fitted` and its `settings` are of codebases on other data, `own` the cells of this one, `kin` those of others on
-    these data. Other steps count first, then what others showed of this very step, then what it showed here.
+    What is of other steps counts first, then what others showed of this very step, then what it showed here.
     """
-    cells = [*kin, *own]
-    steps = [(asked.key, ""), *map(asked.step, cells)]
-    mean, cov, carried = _expected(fitted, settings, asked, steps, cells, len(kin))
-    others = [place for place, step in enumerate(steps) if step != steps[0]]
-    gains = [place for place in others if cells[place - 1].n]
-    if gains:
-        mean, cov = _given(mean, cov, gains, [cells[place - 1] for place in gains])
-    # What is left is of few cells.
-    same = [place for place, step in enumerate(steps) if place and step == steps[0]]
-    bounds = [place for place in others if cells[place - 1].pruned]
-    left = [0, *same, *bounds]
-    effects = _Effects(mean[left].tolist(), cov[left][:, left].tolist())
-    told = [_Told(at, cells[place - 1], carried[place]) for at, place in enumerate(left[1:], start=1)]
-    effects.bounded(told[len(same) :])
-    for of_kin in (True, False):
-        now = [one for one, place in zip(told, same, strict=False) if (place <= len(kin)) is of_kin]
-        effects.tested([one for one in now if one.cell.n])
-        effects.bounded([one for one in now if one.cell.pruned], of_this=True)
-    return effects.belief(0)
+    found: dict[int, Belief] = {}
+    groups: dict[int, list[int]] = {}
+    for number, question in enumerate(questions):
+        groups.setdefault(len(question.settings), []).append(number)
+    # Those of one shape go through the algebra together: each alone is too small to be worth a call.
+    for numbers in groups.values():
+        found.update(zip(numbers, _believed([_Layout.of(questions[number]) for number in numbers]), strict=True))
+    return [found[number] for number in range(len(questions))]
 
 
-def _expected(
-    fitted: posterior.Belief,
-    settings: Sequence[str],
-    asked: Asked,
-    steps: Sequence[tuple[str | None, str]],
-    cells: Sequence[Cell],
-    kin: int,
-) -> tuple[Array, Array, list[float]]:
-    """Mean and covariance of the effect asked about and of what each cell saw, before any of them is told; and of the
-    first `kin` cells, those of other codebases, what the model there may have made of it (a standard deviation)."""
+def _believed(some: Sequence[_Layout]) -> list[Belief]:
+    mean, cov = _expected(some)
+    mean, cov = _given_others(mean, cov, some)
+    beliefs = []
+    for layout, means, covs in zip(some, mean.tolist(), cov.tolist(), strict=True):
+        # What is left is of few cells.
+        left = [0, *layout.same, *layout.others_bounded]
+        effects = _Effects([means[i] for i in left], [[covs[i][j] for j in left] for i in left])
+        told = [_Told(at, layout.cells[i - 1], layout.carried[i]) for at, i in enumerate(left[1:], start=1)]
+        effects.bounded(told[len(layout.same) :])
+        kin = sum(place <= len(layout.question.kin) for place in layout.same)
+        for now in (told[:kin], told[kin : len(layout.same)]):
+            effects.tested([one for one in now if one.cell.n])
+            effects.bounded([one for one in now if one.cell.pruned], of_this=True)
+        beliefs.append(effects.belief(0))
+    return beliefs
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The effect asked about in place 0, and in the places behind it those that the cells saw, first those of kin.
+
+    `same` are the places of cells of the very step, `others` and `others_bounded` those of measured and of bounded ones
+    of other steps; `carried` is what the model of each may have made of its effect (a standard deviation).
+    """
+
+    question: Question
+    cells: Sequence[Cell]
+    steps: Sequence[tuple[str | None, str]]
+    same: Sequence[int]
+    others: Sequence[int]
+    others_bounded: Sequence[int]
+    carried: Sequence[float]
+
+    @classmethod
+    def of(cls, question: Question) -> _Layout:
+        cells = [*question.kin, *question.own]
+        steps = [(question.key, ""), *map(question.step, cells)]
+        places = range(1, len(steps))
+        others = [place for place in places if steps[place] != steps[0]]
+        carried = [CARRIED * (cell.gain if cell.n else cell.bound) for cell in question.kin]
+        return cls(
+            question,
+            cells,
+            steps,
+            [place for place in places if steps[place] == steps[0]],
+            [place for place in others if cells[place - 1].n],
+            [place for place in others if cells[place - 1].pruned],
+            [0.0, *carried, *[0.0] * len(question.own)],
+        )
+
+
+def _expected(some: Sequence[_Layout]) -> tuple[Array, Array]:
+    """Means (F × n) and covariances (F × n × n) of the effects of F layouts before any cell is told. Places that one
+    has not are left over behind its own."""
     import numpy as np
 
-    count = 1 + len(cells)
-    contexts = {id(cell.context): cell.context for cell in cells}  # cells of one context mostly share the value
-    phis = {at: features(context) for at, context in contexts.items()}
-    phi = np.array([asked.phi, *(phis[id(cell.context)] for cell in cells)])
-    rows = np.zeros((count, len(fitted.mean)))
-    rows[:, 0], rows[:, -WIDTH:] = 1.0, phi
-    unnamed = np.ones(count)
-    for place, (key, _) in enumerate(steps):
-        if key in settings:
-            rows[place, 1 + settings.index(key)], unnamed[place] = 1.0, 0.0
-    models = ["", *(cell.codebase for cell in cells[:kin]), *[""] * (count - 1 - kin)]
-    model, step, key_ = _equal(models, steps, [key for key, _ in steps])
-    silent = np.sqrt(np.maximum(0.0, 1 - (phi * phi).sum(axis=1)))
-    carried = [0.0, *(CARRIED * (c.gain if c.n else c.bound) for c in cells[:kin]), *[0.0] * (count - 1 - kin)]
-    shared = np.array(carried)
-    cov = rows @ fitted.cov @ rows.T + fitted.between * (1 - OWN_SHARE + OWN_SHARE * model)
-    cov += fitted.setting * (model * step + unnamed * key_) + fitted.open * silent[:, None] * silent
-    cov += model * shared[:, None] * shared
-    return rows @ fitted.mean, cov, carried
+    count, most = len(some), max(len(layout.steps) for layout in some)
+    phis: dict[int, int] = {}  # by identity: cells of one context mostly share the value
+    table = [(0.0,) * WIDTH]
+    context = np.zeros((count, most), dtype=int)
+    # Models, steps and keys by number; places that are left over are like no other.
+    numbers = np.broadcast_to(-np.arange(1, most + 1), (3, count, most)).copy()
+    named = np.full((count, most), -1)
+    carried = np.zeros((count, most))
+    for i, layout in enumerate(some):
+        question = layout.question
+        models = ["", *(cell.codebase for cell in question.kin), *[""] * len(question.own)]
+        keys = [key for key, _ in layout.steps]
+        contexts = [question.context, *(cell.context for cell in layout.cells)]
+        for there in contexts:
+            if id(there) not in phis:
+                phis[id(there)] = len(table)
+                table.append(features(there))
+        n = len(models)
+        numbers[:, i, :n] = [_numbered(models), _numbered(layout.steps), _numbered(keys)]
+        named[i, :n] = [question.settings.index(key) if key in question.settings else -1 for key in keys]
+        context[i, :n] = [phis[id(there)] for there in contexts]
+        carried[i, :n] = layout.carried
+    phi = np.array(table)[context]
+    mean = np.array([layout.question.fitted.mean for layout in some])
+    fitted = np.array([layout.question.fitted.cov for layout in some])
+    rows = np.zeros((count, most, mean.shape[1]))
+    rows[..., 0], rows[..., -WIDTH:] = 1.0, phi
+    where = np.nonzero(named >= 0)
+    rows[(*where, 1 + named[where])] = 1.0
+    model, step, key = numbers[..., :, None] == numbers[..., None, :]
+    silent = np.sqrt(np.maximum(0.0, 1 - (phi * phi).sum(axis=2)))
+    between, setting, open_ = (
+        np.array([getattr(layout.question.fitted, name) for layout in some])[:, None, None]
+        for name in ("between", "setting", "open")
+    )
+    cov = rows @ fitted @ rows.transpose(0, 2, 1) + between * (1 - OWN_SHARE + OWN_SHARE * model)
+    cov += setting * ((model & step) * 1.0 + (key & (named < 0)[..., None]))
+    for shared, factor in ((silent, open_), (carried, model)):
+        cov += factor * shared[..., :, None] * shared[..., None, :]
+    return (rows @ mean[..., None])[..., 0], cov
 
 
-def _given(mean: Array, cov: Array, places: Sequence[int], cells: Sequence[Cell]) -> tuple[Array, Array]:
-    """Mean and covariance after the measured gains of these cells, which saw the effects in these places."""
+def _given_others(mean: Array, cov: Array, some: Sequence[_Layout]) -> tuple[Array, Array]:
+    """Means and covariances after the measured gains of other steps."""
     import numpy as np
 
-    told = cov[places]
-    among = told[:, places] + np.diag([cell.variance for cell in cells])
-    pull = np.linalg.solve(among, told)
-    return mean + ([cell.gain for cell in cells] - mean[places]) @ pull, cov - told.T @ pull
+    told = np.zeros(mean.shape)
+    gain, noise = np.zeros(mean.shape), np.ones(mean.shape)
+    for i, layout in enumerate(some):
+        for place in layout.others:
+            cell = layout.cells[place - 1]
+            told[i, place], gain[i, place], noise[i, place] = 1.0, cell.gain, cell.variance
+    if not told.any():
+        return mean, cov
+    seen = cov * told[..., None]
+    among = seen * told[:, None, :]
+    among[:, range(mean.shape[1]), range(mean.shape[1])] += noise
+    pull = np.linalg.solve(among, seen)
+    off = (gain - mean) * told
+    return mean + (off[:, None, :] @ pull)[:, 0], cov - seen.transpose(0, 2, 1) @ pull
 
 
 class _Told(NamedTuple):
@@ -198,13 +268,7 @@ class _Effects:
         ]
 
 
-def _equal(*lists: Sequence[Hashable]) -> Array:
-    """Of each list, which of its pairs are equal, as ones and zeros."""
-    import numpy as np
-
-    of = []
-    for names in lists:
-        numbers: dict[Hashable, int] = {}
-        of.append([numbers.setdefault(name, len(numbers)) for name in names])
-    numbered = np.array(of)
-    return np.asarray(numbered[:, :, None] == numbered[:, None, :], dtype=float)
+def _numbered(names: Sequence[Hashable]) -> list[int]:
+    """Equal names as equal numbers."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(name, len(numbers)) for name in names]

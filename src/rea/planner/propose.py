@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from rea.domain.codebase import Codebase, Scalar, same
 from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
-from rea.domain.insight import Context, setting_key
+from rea.domain.insight import Context, Effect, setting_key
 from rea.domain.plan import Finding, LeftOut
 from rea.domain.technique import Level, Technique
 from rea.domain.treatment import Treatment
-from rea.insights.estimate import effect
+from rea.insights.estimate import Asked, effects
 from rea.insights.features import unit
 from rea.insights.fit import BETWEEN
 from rea.insights.snapshot import Insights
@@ -57,7 +57,7 @@ def propose(
     `base` is the incumbent's treatment (already part of `values`) on top of which the drafts are to be tested.
     """
     on = base or Treatment()
-    drafts: list[HypothesisDraft] = []
+    offers: list[_Offer] = []
     left_out: list[LeftOut] = []
     needs_code: list[LeftOut] = []
     shown = {symptom.name: symptom for symptom in symptoms}
@@ -75,21 +75,50 @@ def propose(
         if not alternatives:
             left_out.append(LeftOut(technique.title, "the baseline has it already, or no allowed value differs"))
             continue
-        drafts += _from_technique(technique, alternatives, codebase, values, shown, insights, context, on)
+        offers += _offers(technique, alternatives, codebase, values, context)
+    known = effects([offer.asked for offer in offers], context, insights)
+    drafts = [
+        _from_technique(offer, effect, codebase, values, shown, insights, on)
+        for offer, effect in zip(offers, known, strict=True)
+    ]
     drafts += _recalled(codebase, values, insights, context, on)
     return Proposals(tuple(drafts), tuple(left_out), tuple(needs_code))
 
 
-def _from_technique(
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A technique's treatment, one of several at most, and the effect that is asked about."""
+
+    asked: Asked
+    treatment: Treatment
+    rank: int
+
+
+def _offers(
     technique: Technique,
     alternatives: Sequence[Treatment],
     codebase: Codebase,
     values: Mapping[str, Scalar],
+    context: Context,
+) -> list[_Offer]:
+    now = _by_role(values, codebase)
+    found = []
+    for rank, stated in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
+        treatment = _laid_over_the_run(stated, codebase, values, context)
+        found.append(_Offer(Asked(technique, _by_role(treatment.overrides, codebase), now), treatment, rank))
+    return found
+
+
+def _from_technique(
+    offer: _Offer,
+    known: Effect,
+    codebase: Codebase,
+    values: Mapping[str, Scalar],
     shown: Mapping[str, Finding],
     insights: Insights,
-    context: Context,
     base: Treatment,
-) -> list[HypothesisDraft]:
+) -> HypothesisDraft:
+    technique, treatment, rank = offer.asked.technique, offer.treatment, offer.rank
     matched = [shown[name] for name in technique.treats if name in shown]
     aim = 1.0
     if matched:
@@ -97,46 +126,38 @@ def _from_technique(
     elif technique.treats:
         aim = UNMATCHED
     aim *= 1.0 - max((shown[name].strength for name in technique.avoid_when if name in shown), default=0.0)
-    drafts = []
-    for rank, stated in enumerate(alternatives[:ALTERNATIVES_PER_TECHNIQUE]):
-        treatment = _laid_over_the_run(stated, codebase, values, context)
-        setting, now = _by_role(treatment.overrides, codebase), _by_role(values, codebase)
-        known = effect(technique, context, insights, setting=setting, now=now)
-        # What experiments in a like context showed already includes how well the technique is aimed.
-        fit = 1.0 + (max(aim, 1.0) - 1.0) / (1.0 + known.n)
-        if any(name in base.overrides for name in treatment.overrides):
-            fit *= AGAIN
-        # The very same step of this codebase was measured beside another incumbent: half of its size is in doubt.
-        sd = math.hypot(known.sd, STEP * known.mean) if _tested(technique, setting, now, insights) else known.sd
-        reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
-        if not known.n and _tuned(treatment, codebase):
-            fit, sd = fit * TUNED_MEAN, sd * TUNED_SD
-            reasons.append("a tuner has chosen the value it starts from, so little is left to gain")
-        basis = technique.effect.basis.rstrip(". ")
-        sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
-        if known.n:
-            sources.append(Source(SourceKind.INSIGHTS, known.words))
-            reasons.append(known.words)
-        drafts.append(
-            HypothesisDraft(
-                title=technique.title if rank == 0 else f"{technique.title} (alternative {rank + 1})",
-                because="; ".join(reasons) or "not aimed at a symptom seen here; worth a look at its price",
-                treatment=treatment,
-                # What makes less of a gain makes no less of a loss.
-                effect=Belief(known.mean * (fit * known.p_trainable if known.mean > 0 else 1.0), sd),
-                technique=technique.name,
-                mechanism=technique.mechanism,
-                sources=tuple(sources),
-                citations=(technique.citation,),
-                cost_factor=_cost(technique, treatment, codebase, values),
-                aim=(1.0 if known.n else min(aim, 1.0)) * ALTERNATIVE**rank,
-                base=base,
-                overlaps=technique.overlaps,
-                conflicts=technique.conflicts,
-                retune=technique.retune,
-            )
-        )
-    return drafts
+    # What experiments in a like context showed already includes how well the technique is aimed.
+    fit = 1.0 + (max(aim, 1.0) - 1.0) / (1.0 + known.n)
+    if any(name in base.overrides for name in treatment.overrides):
+        fit *= AGAIN
+    # The very same step of this codebase was measured beside another incumbent: half of its size is in doubt.
+    sd = math.hypot(known.sd, STEP * known.mean) if _tested(offer.asked, insights) else known.sd
+    reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
+    if not known.n and _tuned(treatment, codebase):
+        fit, sd = fit * TUNED_MEAN, sd * TUNED_SD
+        reasons.append("a tuner has chosen the value it starts from, so little is left to gain")
+    basis = technique.effect.basis.rstrip(". ")
+    sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
+    if known.n:
+        sources.append(Source(SourceKind.INSIGHTS, known.words))
+        reasons.append(known.words)
+    return HypothesisDraft(
+        title=technique.title if rank == 0 else f"{technique.title} (alternative {rank + 1})",
+        because="; ".join(reasons) or "not aimed at a symptom seen here; worth a look at its price",
+        treatment=treatment,
+        # What makes less of a gain makes no less of a loss.
+        effect=Belief(known.mean * (fit * known.p_trainable if known.mean > 0 else 1.0), sd),
+        technique=technique.name,
+        mechanism=technique.mechanism,
+        sources=tuple(sources),
+        citations=(technique.citation,),
+        cost_factor=_cost(technique, treatment, codebase, values),
+        aim=(1.0 if known.n else min(aim, 1.0)) * ALTERNATIVE**rank,
+        base=base,
+        overlaps=technique.overlaps,
+        conflicts=technique.conflicts,
+        retune=technique.retune,
+    )
 
 
 def _by_role(settings: Mapping[str, Scalar], codebase: Codebase) -> dict[str, Scalar]:
@@ -180,9 +201,10 @@ def _tuned(treatment: Treatment, codebase: Codebase) -> bool:
     return bool(knobs) and not treatment.patch and all(knob is not None and knob.tuned for knob in knobs)
 
 
-def _tested(technique: Technique, setting: Mapping[str, Scalar], now: Mapping[str, Scalar], insights: Insights) -> bool:
+def _tested(asked: Asked, insights: Insights) -> bool:
     """Whether this codebase has tested this setting from where it stands now."""
-    known = insights.known.get(technique.name)
+    known = insights.known.get(asked.technique.name)
+    setting, now = asked.setting or {}, asked.now or {}
     key = setting_key(setting, now)
     return known is not None and any(cell.setting == key and cell.starts_from(now) for cell in known.own)
 
