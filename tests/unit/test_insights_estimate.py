@@ -653,6 +653,15 @@ def test_singles_of_the_same_campaign_come_first() -> None:
     assert replace(new[2], campaign=9).campaign == 9
 
 
+def test_a_pair_is_held_against_its_parts_at_the_settings_it_holds() -> None:
+    parts = [alone("x", 0.5, roles={"x": 1}), alone("x", 0.01, roles={"x": 2}), alone("y", 0.02, roles={"y": 1})]
+    together = replace(pair(0.03, names=("x", "y")), roles={"x": 2, "y": 1})
+    (found,) = learn([*parts, together], TWO, "c").pairs
+    assert found.excess == pytest.approx(0.0, abs=1e-12)
+    (untried,) = learn([*parts, replace(together, roles={"x": 3, "y": 1})], TWO, "c").pairs
+    assert untried.excess < -0.1, "at another setting, what the technique gains at those that were tried"
+
+
 @settings(max_examples=40)
 @given(st.floats(0.6, 0.97), st.floats(0.02, 0.6))
 def test_a_card_promises_most_where_the_model_is_nearly_perfect_and_as_quoted_where_it_was_quoted(auc, rate):

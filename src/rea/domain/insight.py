@@ -304,21 +304,41 @@ PLACE_SHARE = 1 / 3  # how much an interaction varies between places, over the s
 SMALLEST_EXCESS = 1e-4
 
 
-def excesses(record: ExperimentRecord, alone: Mapping[str, tuple[float, float]]) -> tuple[Excess, ...]:
-    """What a measured combination says of each pair in it; `alone` holds gain and variance of each technique by itself.
+def alone(pair: ExperimentRecord, singles: Iterable[ExperimentRecord]) -> dict[str, tuple[float, float]]:
+    """Mean gain of each technique of a combination by itself and its variance, in the same codebase.
+
+    Of the setting that the combination holds where that was tried, else of the technique; in the same campaign where it
+    was tried there.
+    """
+    groups: dict[str, list[ExperimentRecord]] = {}
+    for r in singles:
+        if r.single and r.measured and r.superseded_by is None and r.codebase == pair.codebase:
+            groups.setdefault(str(r.technique), []).append(r)
+    found = {}
+    for name in sorted(set(pair.interaction_of) & groups.keys()):
+        of = groups[name]
+        of = [r for r in of if all(same(value, pair.roles.get(role)) for role, value in r.roles.items())] or of
+        of = [r for r in of if r.campaign == pair.campaign and bool(r.origin) is bool(pair.origin)] or of
+        weight = sum(r.precision for r in of)
+        found[name] = (sum(r.precision * (r.effect or 0.0) for r in of) / weight, 1 / weight)
+    return found
+
+
+def excesses(record: ExperimentRecord, by_itself: Mapping[str, tuple[float, float]]) -> tuple[Excess, ...]:
+    """What a measured combination says of each pair in it; `by_itself` is of `alone`.
 
     Empty where one of them was never measured alone. A set of three or more shares its excess evenly among its pairs,
     and each is as uncertain as if it might hold the whole.
     """
     names = sorted(set(record.interaction_of))
-    if len(names) < 2 or not record.measured or any(name not in alone for name in names):
+    if len(names) < 2 or not record.measured or any(name not in by_itself for name in names):
         return ()
     count = len(names) * (len(names) - 1) // 2
-    whole = float(record.effect or 0.0) - sum(alone[name][0] for name in names)
-    variance = 1 / record.precision + sum(alone[name][1] for name in names)
+    whole = float(record.effect or 0.0) - sum(by_itself[name][0] for name in names)
+    variance = 1 / record.precision + sum(by_itself[name][1] for name in names)
     se = math.sqrt(variance + whole**2 * (1 - 1 / count))
     return tuple(
-        Excess(a, b, whole / count, se, min(alone[a][0], alone[b][0]), count) for a, b in combinations(names, 2)
+        Excess(a, b, whole / count, se, min(by_itself[a][0], by_itself[b][0]), count) for a, b in combinations(names, 2)
     )
 
 

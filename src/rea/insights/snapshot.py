@@ -14,6 +14,7 @@ from rea.domain.insight import (
     ExperimentOutcome,
     ExperimentRecord,
     Pair,
+    alone,
     excesses,
     gather,
     pair_up,
@@ -196,18 +197,7 @@ def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
 def _excesses(records: Sequence[ExperimentRecord]) -> Iterable[Excess]:
     for record in records:
         if len(record.interaction_of) >= 2 and record.superseded_by is None:
-            yield from excesses(record, _alone(record, records))
-
-
-def _alone(pair: ExperimentRecord, records: Sequence[ExperimentRecord]) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name in set(pair.interaction_of):
-        of = [r for r in records if r.technique == name and r.single and r.measured and r.codebase == pair.codebase]
-        of = [r for r in of if (r.campaign, r.origin) == (pair.campaign, pair.origin)] or of
-        if of:
-            weight = sum(r.precision for r in of)
-            found[name] = (sum(r.precision * (r.effect or 0.0) for r in of) / weight, 1 / weight)
-    return found
+            yield from excesses(record, alone(record, records))
 
 
 def alike(techniques: Sequence[Technique]) -> frozenset[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
@@ -18,6 +19,7 @@ from rea.domain.insight import (
     Context,
     ExperimentOutcome,
     ExperimentRecord,
+    alone,
     bound_of,
     content,
     content_id,
@@ -58,7 +60,7 @@ def keep(
 
     `own` ones are of a campaign of this store; others are imported, with `origin` the id of their import.
     """
-    _alone(connection)
+    _one_writer(connection)
     digests = [content_id(record) for record in records]
     known = set(_column(connection, t.experiments.c.digest, t.experiments.c.digest, digests))
     fresh = []
@@ -89,7 +91,7 @@ def keep(
 
 def revise(connection: Connection, id_: int, record: ExperimentRecord) -> None:
     """Put another record in an experiment's place."""
-    _alone(connection)
+    _one_writer(connection)
     before = connection.execute(
         select(t.experiments.c.cell, t.experiments.c.technique, t.experiments.c.subject).where(
             t.experiments.c.id == id_
@@ -118,7 +120,7 @@ def derive(connection: Connection) -> None:
     rows = [(row.id, decode(ExperimentRecord, row.record)) for row in waiting.all()]
     if not rows:
         return
-    _alone(connection)
+    _one_writer(connection)
     seen: set[str] = set()
     values = []
     for id_, record in rows:
@@ -133,7 +135,7 @@ def derive(connection: Connection) -> None:
     _settle(connection, rows)
 
 
-def _alone(connection: Connection) -> None:
+def _one_writer(connection: Connection) -> None:
     """One writer of insights at a time: a cell is a sum over rows that two writers would each see a part of."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})")
@@ -258,8 +260,7 @@ def _pairs(connection: Connection, id_: int, record: ExperimentRecord) -> Iterat
     """What a combination showed of each pair in it, beside the same techniques alone in the same codebase."""
     if len(record.interaction_of) < 2 or not record.measured:
         return
-    alone = {name: _alone_gain(connection, name, record) for name in set(record.interaction_of)}
-    for one in excesses(record, {name: found for name, found in alone.items() if found is not None}):
+    for one in excesses(record, alone(record, _singles(connection, record))):
         yield {
             "experiment": id_,
             "a": plain(one.a),
@@ -273,19 +274,14 @@ def _pairs(connection: Connection, id_: int, record: ExperimentRecord) -> Iterat
         }
 
 
-def _alone_gain(connection: Connection, name: str, record: ExperimentRecord) -> tuple[float, float] | None:
-    """Mean gain of a technique alone and its variance: of the same campaign, else of the same codebase."""
+def _singles(connection: Connection, pair: ExperimentRecord) -> list[ExperimentRecord]:
+    """The measured experiments of a combination's techniques by themselves, in its codebase."""
     table = t.experiments
-    measured = (table.c.technique == name, table.c.codebase == plain(record.codebase), table.c.effect.is_not(None))
-    closed = table.c.outcome.not_in((_FAILED, _PRUNED))
-    columns = (table.c.effect, table.c.precision, table.c.campaign, table.c.origin)
-    rows = connection.execute(select(*columns).where(*measured, closed, table.c.kind == "single")).all()
-    near = [row for row in rows if row.origin is None and row.campaign == record.campaign and not record.origin]
-    chosen = near or rows
-    if not chosen:
-        return None
-    weight = sum(row.precision for row in chosen)
-    return sum(row.effect * row.precision for row in chosen) / weight, 1 / weight
+    near = (table.c.technique.in_(sorted(set(pair.interaction_of))), table.c.codebase == plain(pair.codebase))
+    standing = (table.c.effect.is_not(None), table.c.superseded_by.is_(None), table.c.kind == "single")
+    rows = connection.execute(select(table.c.record, table.c.campaign, table.c.origin).where(*near, *standing)).all()
+    found = [(row, decode(ExperimentRecord, row.record)) for row in rows]
+    return [replace(record, origin="" if row.origin is None else str(row.origin)) for row, record in found]
 
 
 def _extracts(contexts: Mapping[str, Context]) -> list[dict[str, Any]]:
