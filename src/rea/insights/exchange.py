@@ -10,7 +10,6 @@ What only its store knows of an experiment (id, trust, origin, supersession) is 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -20,12 +19,23 @@ from typing import Any, Final, Protocol
 from rea.domain.errors import ReaError, UsageError
 from rea.domain.hypothesis import HypothesisKind
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord, content
+from rea.insights.features import FACTS
 
 FORMAT: Final = 1
 KEY: Final = "rea_insights"
 BATCH: Final = 5000
 _COLUMNS: Final = ("codebase", "campaign", "hypothesis", "round", "technique", "kind", "outcome", "effect", "se", "at")
 _NAMES: Final = frozenset(f.name for f in fields(ExperimentRecord))
+LARGEST: Final = 10**18  # of whole numbers, and of numbers that nothing bounds
+# By number: the least and the largest it may be, and what is expected, in words.
+LIMITS: Final[Mapping[str, tuple[float, float, str]]] = {
+    "effect": (-1e6, 10.0, "a relative gain from -1e6 to 10 (0.005 is half a per cent)"),
+    "se": (0.0, 1e6, "a standard error, 0 or more (0.001 is a tenth of a per cent)"),
+    "cost_ratio": (0.0, 1e6, "a ratio from 0 to 1e6"),
+    "fidelity": (0.0, 1.0, "a share of the whole run, from 0 to 1"),
+    "cost_s": (0.0, 1e15, "device-seconds, 0 or more"),
+    "at": (-1e12, 1e12, "seconds since 1970"),
+}
 
 
 class Importer(Protocol):
@@ -98,7 +108,10 @@ def parse(text: str) -> ExperimentRecord:
         raise ValueError(f"is no JSON ({error})") from error
     if not isinstance(plain, dict):
         raise ValueError(f"holds {str(plain)[:40]!r}; expected one experiment as an object")
-    record = {name: value for name, value in plain.items() if name in _NAMES}
+    strange = sorted(set(plain) - _NAMES)
+    if strange:
+        raise ValueError(f"{strange[0][:40]!r} is no field of an experiment; they are: {', '.join(sorted(_NAMES))}")
+    record = dict(plain)
     _require(record, "codebase", str)
     _require(record, "campaign", int)
     _require(record, "hypothesis", int)
@@ -113,11 +126,10 @@ def parse(text: str) -> ExperimentRecord:
         raise ValueError(f"technique is {technique!r}; expected a text or null")
     for name in ("roles", "values", "context"):
         record[name] = _settings(record.get(name, {}), name)
-    for name in ("effect", "se", "cost_ratio", "fidelity", "cost_s", "at"):
-        _number(record, name)
-    seeds = record.get("seeds", 0)
-    if isinstance(seeds, bool) or not isinstance(seeds, int):
-        raise ValueError(f"seeds is {seeds!r}; expected a count")
+    for name, (low, high, words) in LIMITS.items():
+        _number(record, name, low, high, words)
+    record.setdefault("seeds", 0)
+    _require(record, "seeds", int)
     for name in ("note", "failure"):
         if record.get(name) is not None and not isinstance(record[name], str):
             raise ValueError(f"{name} is {record[name]!r}; expected a text")
@@ -132,19 +144,28 @@ def parse(text: str) -> ExperimentRecord:
 
 def _require(record: Mapping[str, Any], name: str, kind: type) -> None:
     value = record.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        words = {str: "a text", int: "a whole number"}[kind]
-        raise ValueError(f"{name} is {'missing' if name not in record else repr(value)}; expected {words}")
+    fine = isinstance(value, kind) and not isinstance(value, bool) and value != ""
+    if not fine or (isinstance(value, int) and not 0 <= value < LARGEST):
+        words = {str: "a text", int: "a whole number from 0"}[kind]
+        raise ValueError(f"{name} is {'missing' if name not in record else _said(value)}; expected {words}")
 
 
-def _number(record: dict[str, Any], name: str) -> None:
+def _said(value: Any) -> str:
+    try:
+        found = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number too long to be written"
+    return found if len(found) <= 60 else f"{found[:57]}…"
+
+
+def _number(record: dict[str, Any], name: str, low: float, high: float, words: str) -> None:
     value = record.get(name)
     if value is None:
         if name in ("fidelity", "cost_s", "at"):
             record.pop(name, None)
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}; expected a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name} is {_said(value)}; expected {words}")
     record[name] = float(value)
 
 
@@ -156,7 +177,12 @@ def _settings(value: Any, name: str) -> dict[str, Any]:
         if isinstance(item, list) and name == "context":
             item = tuple(map(str, item))
         elif isinstance(item, list | dict):
-            raise ValueError(f"{name}.{key} is {item!r}; expected a single value")
+            raise ValueError(f"{name}.{key} is {_said(item)}; expected a single value")
+        number = isinstance(item, int | float) and not isinstance(item, bool)
+        if number and not -LARGEST < item < LARGEST:
+            raise ValueError(f"{name}.{key} is {_said(item)}; expected a number below 1e18")
+        if name == "context" and key in FACTS and item is not None and not number:
+            raise ValueError(f"context.{key} is {_said(item)}; expected a number")
         made[key] = item
     return made
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rea.domain.insight import Context, Effect, ExperimentOutcome, ExperimentRecord, Pair
-from rea.domain.technique import Technique
+from rea.domain.technique import Symptom, Technique
 from rea.insights.estimate import effect, percent
 from rea.insights.features import differences
 from rea.insights.interaction import measured_words
@@ -64,8 +64,9 @@ def about(query: str, store: Library, techniques: Sequence[Technique], context: 
     """What is known about a technique (by name), a role, or anything in words, in this context.
 
     The longest name in the query decides, a technique's or a role's (a technique's where both have it); without one,
-    the words of the query are looked for in the cards and in the texts of experiments. Without any hit the answer says
-    so and names what can be asked. An empty query is answered with the techniques that were tried, best first.
+    a symptom's name is answered with what treats it, and other words are looked for in the cards and in the texts of
+    experiments. Without any hit the answer says so and names what can be asked. An empty query is answered with the
+    techniques that were tried, best first.
     """
     asked = _slug(query)
     here: Context = context or {}
@@ -74,7 +75,7 @@ def about(query: str, store: Library, techniques: Sequence[Technique], context: 
         tried = [t for t in techniques if t.name in counts]
         known = recall(store, tried, str(here.get("codebase", "")), here)
         tried.sort(key=lambda t: -effect(t, here, known).mean)
-        return _answer("from experiments so far", tried, store, here)
+        return _answer("from experiments so far", tried, store, here, most=len(tried))
     named = [t for t in techniques if _contained(t.name, asked)]
     roles = {role for t in techniques for role in t.roles} | _known_roles(query, store)
     role = max((role for role in roles if _contained(role, asked)), key=lambda name: (len(name), name), default="")
@@ -83,6 +84,10 @@ def about(query: str, store: Library, techniques: Sequence[Technique], context: 
     if role:
         setting = [t for t in techniques if role in t.roles]
         return _answer(f"about {role}", setting, store, here, values={role: _tried(role, store)})
+    symptom = max((s.value for s in Symptom if _contained(s.value, asked)), key=len, default="")
+    if symptom:
+        treating = [t for t in techniques if symptom in t.treats]
+        return _answer(f"about what treats {symptom.replace('_', ' ')}", treating, store, here)
     words = _words(query)
     ranked = _ranked(techniques, lambda t: f"{t.name} {t.title} {t.mechanism} {' '.join(t.treats)} {t.prose}", words)
     notes = store.find_experiments(sorted(words), MOST_ROWS)
@@ -100,14 +105,19 @@ def _answer(
     *,
     notes: Sequence[ExperimentRecord] = (),
     values: Mapping[str, tuple[str, ...]] | None = None,
+    most: int = MOST_ROWS,
 ) -> Answer:
-    shown = chosen[:MOST_ROWS]
+    """What was tried comes before what was not, then in the order given, `most` of them."""
+    counts = store.counts()
+    shown = sorted(chosen, key=lambda t: t.name not in counts)[:most]
     codebase = str(context.get("codebase", ""))
     known = recall(store, shown, codebase, context)
     rows = [_row(t, store, known, context) for t in shown]
     rows.sort(key=lambda row: -row.effect.mean)
     tested = sum(row.effect.n for row in rows)
     count = f"{len(rows)} technique{'' if len(rows) == 1 else 's'}, {tested} experiment{'' if tested == 1 else 's'}"
+    if len(chosen) > len(rows):
+        count += f" ({len(chosen) - len(rows)} more techniques are not shown)"
     where = f" For {codebase}." if codebase else ""
     lines = [f"What is known {topic}: {count}.{where}"]
     for row in rows:

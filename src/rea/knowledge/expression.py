@@ -27,6 +27,17 @@ def express(technique: Technique, codebase: Codebase, values: Mapping[str, Scala
     return tuple({found.key(): found for found in treatments if found is not None}.values())
 
 
+def unmet(technique: Technique, codebase: Codebase, values: Mapping[str, Scalar]) -> str:
+    """What the technique builds on and the baseline has not, in words; empty where it has it all."""
+    for role, wanted in technique.requires.items():
+        if not _meets(codebase, values, role, wanted):
+            knob = codebase.by_role(role)
+            now = None if knob is None else values.get(knob.name, knob.default)
+            of = " or ".join("none" if value is None else str(value) for value in wanted)
+            return f"it builds on what the baseline has not: {role} is {'none' if now is None else now}, not {of}"
+    return ""
+
+
 def apply(setting: Setting, codebase: Codebase, values: Mapping[str, Scalar]) -> Treatment | None:
     """One setting as overrides of the first knob of each role, or None if any role of it cannot be set.
 

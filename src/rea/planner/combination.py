@@ -131,7 +131,7 @@ def combine(members: Sequence[Hypothesis], evidence: Evidence) -> HypothesisDraf
     drafts = [h.draft for h in members]
     shares = joint.weights(drafts, evidence.plan.additivity)
     added = evidence.posterior.belief(summed(zip(map(evidence.own, members), shares, strict=True)))
-    effect = Belief(added.mean, math.hypot(added.sd, joint.interplay(drafts)))
+    effect = Belief(added.mean, math.hypot(added.sd, joint.interplay(map(evidence.alone, members))))
     treatment = Treatment()
     for draft in drafts:
         treatment = draft.treatment.on(treatment)

@@ -139,6 +139,15 @@ class Evidence:
         mine, theirs = self.gains(draft.full, search), self.gains(draft.base, search)
         return {seed: mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))}
 
+    def alone(self, hypothesis: Hypothesis) -> Belief:
+        """What is believed of its effect by its own runs, whatever others say of it."""
+        gains, prior = self.observed(hypothesis), hypothesis.draft.effect
+        if not gains:
+            return prior
+        mean = mean_of(list(gains.values()))
+        error = math.hypot(self.noise_of(hypothesis.draft.full), self.run_sd) / math.sqrt(len(gains))
+        return prior.widened(mean, error).updated(mean, error)
+
     @cached_property
     def _by_id(self) -> Mapping[int, Hypothesis]:
         return {h.id: h for h in self.hypotheses}
@@ -215,7 +224,7 @@ class Evidence:
         priors = {name: Belief(0.0, sd) for name, sd in self._families.values()}
         for h in self.hypotheses:
             _, in_common = self._families.get(h.id, ("", 0.0))
-            priors[joint.name_of(h)] = joint.own_prior(h, [part.draft for part in self.parts(h)], in_common)
+            priors[joint.name_of(h)] = joint.own_prior(h, [self.alone(part) for part in self.parts(h)], in_common)
         readings: list[joint.Reading] = []
         owners: dict[str, str] = {}
         chosen = self._told()

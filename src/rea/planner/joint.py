@@ -112,13 +112,15 @@ def share(draft: HypothesisDraft, members: Sequence[HypothesisDraft], additivity
     return min((additivity.share(draft, other) for other in members), default=1.0)
 
 
-def interplay(members: Sequence[HypothesisDraft]) -> float:
-    """Standard deviation of what a combination gains beside the weighted sum of its parts."""
-    return INTERPLAY * math.sqrt(sum(max(abs(d.effect.mean), d.effect.sd / 2) ** 2 for d in members))
+def interplay(parts: Iterable[Belief]) -> float:
+    """Standard deviation of what a combination gains beside the weighted sum of its parts, by what is believed of each
+    alone: the more it does, the more of it is there to be lost or doubled beside others."""
+    return INTERPLAY * math.sqrt(sum(max(abs(part.mean), part.sd / 2) ** 2 for part in parts))
 
 
-def own_prior(hypothesis: Hypothesis, parts: Sequence[HypothesisDraft], in_common: float = 0.0) -> Belief:
-    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts leave open.
+def own_prior(hypothesis: Hypothesis, parts: Sequence[Belief], in_common: float = 0.0) -> Belief:
+    """What is believed of a hypothesis' own effect before any run: for a combination, of what its parts, each as it is
+    believed alone, leave open.
 
     `in_common`: the standard deviation that its siblings share with it, which is no part of its own.
     """

@@ -16,7 +16,7 @@ from rea.insights.estimate import Asked, effects
 from rea.insights.features import unit
 from rea.insights.fit import BETWEEN
 from rea.insights.snapshot import Insights
-from rea.knowledge.expression import express, needs
+from rea.knowledge.expression import express, needs, unmet
 from rea.knowledge.roles import role_of
 
 # A technique aimed at a symptom the baseline shows is expected to gain more than its prior, and one aimed at symptoms
@@ -73,7 +73,8 @@ def propose(
             continue
         alternatives = express(technique, codebase, values)
         if not alternatives:
-            left_out.append(LeftOut(technique.title, "the baseline has it already, or no allowed value differs"))
+            why = unmet(technique, codebase, values) or "the baseline has it already, or no allowed value differs"
+            left_out.append(LeftOut(technique.title, why))
             continue
         offers += _offers(technique, alternatives, codebase, values, context)
     known = effects([offer.asked for offer in offers], context, insights)

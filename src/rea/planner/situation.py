@@ -76,7 +76,13 @@ class Situation:
         return tuple(r for r in self.evidence.runs if r.draft.phase in phases and not is_terminal(r.state))
 
     def allowance(self, phase: Phase) -> float:
-        """Device-seconds the search may still commit up to the end of this phase; savings of earlier ones included."""
+        """Device-seconds the search may still commit up to the end of this phase; savings of earlier ones included.
+
+        None where a plan gives the phase nothing at all: an engineer wants none of it.
+        """
+        own = self.evidence.plan.phase(self.round, phase)
+        if own is not None and own.budget_s <= 0:
+            return 0.0
         granted = 0.0
         for planned in self.evidence.plan.phases:
             if planned.phase in SEARCH and planned.round <= self.round:
@@ -175,7 +181,7 @@ class Situation:
         plan = self.evidence.plan
         predicted = self.predicted_s(draft)
         limits: tuple[tuple[float, float], ...] = ()
-        if stop and Part.STOP_RULE not in plan.rules.without and not _acts_after_training(draft, plan.codebase):
+        if stop and Part.STOP_RULE not in plan.rules.without and not _told_by_its_end(draft, plan.codebase):
             paired = next((r for r in self.evidence.of(Treatment()) if r.draft.seed == seed and r.result), None)
             if paired is not None and paired.result is not None:
                 rules, objective = plan.rules, plan.codebase.objective
@@ -227,10 +233,13 @@ def worth_of_waiting(situation: Situation) -> float:
     return evidence.plan.additivity.apart * best
 
 
-def _acts_after_training(draft: HypothesisDraft, codebase: Codebase) -> bool:
-    """Whether a part of its effect is in no curve: such a run is judged by its end alone."""
+def _told_by_its_end(draft: HypothesisDraft, codebase: Codebase) -> bool:
+    """Whether a curve on its way says too little: a part of the effect is in no curve, or is laid over the whole run.
+
+    A schedule that warms up or falls late is behind a constant rate long before it is ahead of it.
+    """
     roles = [role_of(codebase.knob(name)) for name in draft.treatment.overrides]
-    return any(role is not None and role.after_training for role in roles)
+    return any(role is not None and (role.after_training or role.spans_training) for role in roles)
 
 
 def judge(situation: Situation, kinds: Sequence[HypothesisKind]) -> tuple[Judgement, ...]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def ask(workspace: Workspace, query: str, root: Path | None, config: str | None) -> Answer:
     """What is known about `query` for the codebase at or above `root`, or in general where there is none.
 
-    The context is the last one that an experiment of this codebase with this config's model family was made in; a
-    codebase without experiments is known by its name and the family alone. Raises ConfigError where `root` or `config`
-    name what is not there.
+    The context is the last one that an experiment of this codebase with this config's model family was made in, without
+    experiments that of its newest plan; a codebase without either is known by its name and the family alone. Raises
+    ConfigError where `root` or `config` name what is not there.
     """
     return about(query, workspace.store, techniques_here(root), context_here(workspace, root, config))
 
@@ -47,7 +47,26 @@ def context_here(workspace: Workspace, root: Path | None, config: str | None) ->
     if family is not None:
         context["model_family"] = str(family)
     last = workspace.store.last_context(codebase.name, None if family is None else str(family))
-    return {**(last or {}), **context}  # type: ignore[dict-item]
+    return {**(last or _planned(workspace, codebase.name, family)), **context}  # type: ignore[dict-item]
+
+
+def _planned(workspace: Workspace, codebase: str, family: object) -> Context:
+    """Where the newest plan of this codebase (with this model family) is to take place; empty without one."""
+    from rea.domain.plan import read_plan
+    from rea.planner.compose import context_of
+
+    for campaign in reversed(workspace.store.campaigns()):
+        if campaign.codebase.name != codebase:
+            continue
+        record = workspace.store.latest_plan(campaign.id)
+        if record is not None:
+            plan = read_plan(record)
+            runs = [run for run in workspace.store.runs(campaign.id) if run.draft.treatment.empty]
+            results = [run.result for run in runs if run.result is not None]
+            found = context_of(plan.codebase, plan.baseline_values, plan.symptoms, results, plan.baseline.data)
+            if found.get("model_family") == (None if family is None else str(family)):
+                return found
+    return {}
 
 
 def take_in(workspace: Workspace, file: Path, *, trust: float, skip_bad: bool) -> Imported:
