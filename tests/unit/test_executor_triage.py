@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rea.domain.codebase import Codebase
 from rea.domain.jobs import JobState, Observation, Outcome
 from rea.domain.run import Run, RunDraft, RunResult
 from rea.domain.runbook import Action
@@ -38,6 +39,7 @@ def judged(
     exit_code: int = 0,
     phase: Phase = Phase.VALIDATION,
     rows: float | None = None,
+    codebase: Codebase | None = None,
 ) -> Report:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def judged(
     found = harvest(folder, step)
     run = Run(1, 1, draft, RunState.ACTIVE)
     kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "rows": rows}
-    return assess(run, seen, found, tiny_codebase(), VALUES, RUNBOOKS, **kinds)
+    return assess(run, seen, found, codebase or tiny_codebase(), VALUES, RUNBOOKS, **kinds)
 
 
 def failure(report: Report) -> tuple[str, str]:
@@ -64,6 +66,18 @@ def result(report: Report) -> RunResult:
 
 
 # ---------------------------------------------------------------- evaluators
+
+
+def test_numbers_of_another_split_are_never_taken_for_the_objectives(tmp_path: Path) -> None:
+    sealed = FINAL | {"split": "test", "ne": 0.1}
+    both = {"metrics.jsonl": line(FINAL, sealed), "step-evaluate.jsonl": line(JUDGED)}
+    assert result(judged(tmp_path / "a", both)).metrics["ne"] == 0.8
+    only = {"metrics.jsonl": line(READING, sealed), "step-evaluate.jsonl": line(JUDGED)}
+    assert result(judged(tmp_path / "b", only)).metrics["ne"] == 0.8, "the evaluator's word counts"
+    alone = replace(tiny_codebase(), evaluate=None)
+    assert result(judged(tmp_path / "c", {"metrics.jsonl": line(FINAL, sealed)}, codebase=alone)).metrics["ne"] == 0.8
+    name, message = failure(judged(tmp_path / "d", {"metrics.jsonl": line(READING, sealed)}, codebase=alone))
+    assert name == "missing-metric" and "split 'test'; print the one of 'valid'" in message
 
 
 def test_an_evaluator_that_dies_is_told_from_one_that_disagrees(tmp_path: Path) -> None:

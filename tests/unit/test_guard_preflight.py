@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_samples import sample_codebase, sample_plan
 
-from rea.domain.codebase import Codebase, LauncherChoice
+from rea.domain.codebase import Codebase, Guardrail, LauncherChoice
 from rea.domain.host import Host
 from rea.domain.jobs import Capacity
 from rea.guard.preflight import Facts, blocking, checks, evaluator_files, gather, git_state, python_version
@@ -95,6 +95,14 @@ def test_a_treatment_outside_its_knobs_range_blocks() -> None:
     )
     assert [check.name for check in checks(narrow, GOOD, plan) if check.ok is False] == ["knobs"]
     assert [check.name for check in checks(replace(base, knobs=()), GOOD, plan) if check.ok is False] == ["knobs"]
+
+
+def test_a_guardrail_on_a_metric_that_no_baseline_prints_blocks() -> None:
+    base = sample_codebase()
+    rails = (Guardrail("calibrationn", 0.95, 1.05),)
+    other = replace(base, objective=replace(base.objective, guardrails=rails))
+    (check,) = [check for check in checks(other, GOOD, sample_plan()) if check.ok is False]
+    assert check.name == "guardrails" and "calibrationn" in check.words and check.hint and "ne" in check.hint
 
 
 def test_a_budget_below_the_estimate_and_one_reservation_blocks() -> None:

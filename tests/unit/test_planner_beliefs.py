@@ -118,6 +118,24 @@ def settings_of_one_card(**effects: Belief) -> list[Hypothesis]:
     ]
 
 
+@pytest.mark.parametrize("sets", [1, 6])
+def test_sets_that_give_less_than_their_parts_do_not_take_from_them_what_their_own_runs_show(sets):
+    """However little their cards promised: what parts lose beside each other is as large as what they gain."""
+    parts = [hypothesis(i, {f"k{i}": 1}, effect=Belief(0.001, 0.001)) for i in (1, 2, 3)]
+    runs = [*CONTROL, *(trained(part.draft.full, 1, BASE * 0.97) for part in parts)]
+    every = list(parts)
+    for i in range(sets):
+        one, other = parts[i % 3], parts[(i + 1) % 3]
+        values = {**one.draft.treatment.overrides, **other.draft.treatment.overrides, "extra": i}
+        together = hypothesis(10 + i, values, kind=HypothesisKind.COMBINATION, parents=(one.id, other.id))
+        every.append(together)
+        runs.append(trained(together.draft.full, 1, BASE * 0.968))
+    seen = Evidence(PLAN, tuple(every), tuple(runs))
+    for part in parts:
+        assert seen.effect(part).mean > 0.03 - 3 * NOISE
+    assert seen.total(every[-1].draft.full).mean == pytest.approx(0.032, abs=2 * NOISE)
+
+
 @given(means, sds, sds)
 def test_before_any_run_what_settings_of_a_card_share_changes_no_belief(mean, sd, other):
     card = settings_of_one_card(one=Belief(mean, sd), two=Belief(mean / 2, other), other=Belief(mean, sd))

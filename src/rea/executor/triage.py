@@ -22,6 +22,7 @@ from rea.knowledge.expression import apply
 
 CURVE_POINTS = 500
 DISAGREEMENT = 1e-3  # relative; more than rounding of a printed metric
+ABSURD = 1e100  # of a metric: beyond it sums of squares overflow, and nothing that can be measured lies
 
 
 def assess(
@@ -122,28 +123,33 @@ def _completed(
 ) -> tuple[RunResult | None, dict[str, str]]:
     """The result of a run that ended well, or the signals that forbid believing it."""
     metric = codebase.objective.metric
-    final = next((line for line in reversed(found.lines) if line.get("final") is True), None)
-    if final is None:
+    finals = [line for line in reversed(found.lines) if line.get("final") is True]
+    if not finals:
         return None, {Signal.MISSING_FINAL: no_final(found)}
-    printed = numbers(final)
+    visible = codebase.objective.split
+    final = next((line for line in finals if line.get("split") in (visible, None)), finals[0])
+    same_split = final.get("split") in (visible, None)
+    printed = numbers(final) if same_split else {}
     evaluated = numbers(found.evaluated.get(EVALUATE, {}))
     if codebase.evaluate is not None:
         if metric not in evaluated:
             lacking = _lacking(found.evaluated.get(EVALUATE), metric)
             return None, {Signal.EVALUATOR_FAILED: f"{lacking}; {_logs(found, exit_)}"}
         counted = evaluated.get("rows")
-        same_split = final.get("split") in (codebase.objective.split, None)
-        for whose, count in (("the trainer", printed.get("rows") if same_split else None), ("the baseline", rows)):
+        for whose, count in (("the trainer", printed.get("rows")), ("the baseline", rows)):
             if counted is not None and count is not None and count != counted:
                 return None, {Signal.ROW_COUNT: f"the evaluator judged {counted:g} rows, {whose} has {count:g}"}
         if metric in printed and not _agree(printed[metric], evaluated[metric]):
             words = f"the trainer printed {metric} = {printed[metric]:.6g}, the evaluator found {evaluated[metric]:.6g}"
             return None, {Signal.EVALUATOR_DISAGREES: words}
+    elif not same_split:
+        words = f"the final line is of split {final.get('split')!r}; print the one of {visible!r} as well"
+        return None, {Signal.MISSING_FINAL: words}
     elif metric not in printed:
         words = f"the final line has no number {metric!r}, only {_names(final)}; print {metric!r} on it"
         return None, {Signal.MISSING_FINAL: words}
     value = evaluated.get(metric, printed.get(metric, math.nan))
-    if not math.isfinite(value):
+    if not math.isfinite(value) or abs(value) > ABSURD:
         return None, {Signal.NAN: f"the final {metric} is {value}"}
     verification = judge(run.draft.treatment.overrides, found.resolved)
     if verification.agreement is Agreement.MISMATCH:

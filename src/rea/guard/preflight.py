@@ -102,7 +102,7 @@ def gather(
 
 
 def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[Check, ...]:
-    """The checklist; the checks of knob values and budget are in it once there is a plan."""
+    """The checklist; the checks of guardrails, knob values and budget are in it once there is a plan."""
     common = (
         _commit(facts),
         _clean(facts),
@@ -117,7 +117,9 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
         _signers(facts),
         _ssh_keygen(facts),
     )
-    return common if plan is None else (*common, _knobs(codebase, plan), _budget(codebase, plan))
+    if plan is None:
+        return common
+    return (*common, _guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
 
 
 def blocking(listed: Collection[Check], granted: Collection[str] = ()) -> tuple[Check, ...]:
@@ -306,6 +308,15 @@ def _ssh_keygen(facts: Facts) -> Check:
     if facts.ssh_keygen:
         return Check("ssh-keygen", True, "ssh-keygen is there")
     return Check("ssh-keygen", False, "ssh-keygen is not installed", "install openssh-client (or openssh-clients)")
+
+
+def _guardrails(codebase: Codebase, plan: Plan) -> Check:
+    missing = [rail.metric for rail in codebase.objective.guardrails if rail.metric not in plan.baseline.metrics]
+    if missing:
+        words = f"no run of the baseline printed {', '.join(missing)}: nothing could keep such a guardrail"
+        hint = f"it printed {', '.join(sorted(plan.baseline.metrics))}; correct rea.toml, or print it, and plan again"
+        return Check("guardrails", False, words, hint)
+    return Check("guardrails", True, "the baseline prints every metric that a guardrail watches")
 
 
 def _knobs(codebase: Codebase, plan: Plan) -> Check:
