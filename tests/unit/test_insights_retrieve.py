@@ -141,3 +141,16 @@ def test_a_codebase_hears_of_its_own_experiments_first(tmp_path: Path) -> None:
     found = about("lr-decay", kept(tmp_path, RECORDS[0], *others), TECHNIQUES, {"codebase": "ads"})
     assert "ads" in found.rows[0].evidence[0]
     assert "For ads." in found.words
+
+
+def test_an_overview_is_of_everything_tried_and_what_was_tried_comes_first(tmp_path: Path) -> None:
+    tried = [t.name for t in TECHNIQUES[-12:]]
+    store = kept(tmp_path, *(replace(RECORDS[0], hypothesis=i, technique=name) for i, name in enumerate(tried)))
+    assert {row.technique for row in about("", store, TECHNIQUES).rows} == set(tried)
+    store.close()
+
+
+@pytest.mark.parametrize("query", ["rare ids", "rare_ids", "what about rare ids here?"])
+def test_a_symptom_is_answered_with_what_treats_it(store: Store, query: str) -> None:
+    rows = about(query, store, TECHNIQUES).rows
+    assert rows and {row.technique for row in rows} <= {t.name for t in TECHNIQUES if "rare_ids" in t.treats}

@@ -37,7 +37,9 @@ def insights(context: typer.Context) -> None:
 
 @insights_app.command("ask")
 def insights_ask(
-    query: Annotated[str | None, typer.Argument(help="A technique, a role or words (default: an overview).")] = None,
+    query: Annotated[
+        list[str] | None, typer.Argument(help="A technique, a role, a symptom or words (default: an overview).")
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option("--codebase", "-C", help="For whom, and whose own cards count, too (default: here or above)."),
@@ -46,7 +48,7 @@ def insights_ask(
     as_json: Json = False,
 ) -> None:
     """What experiments have shown so far, of the techniques a campaign here is planned with. `ask` may be left out."""
-    _ask(query, root, config, as_json)
+    _ask(" ".join(query or ()), root, config, as_json)
 
 
 def _ask(query: str | None, root: Path | None, config: str | None, as_json: bool) -> None:

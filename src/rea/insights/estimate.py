@@ -159,6 +159,9 @@ def _words(
         f"{technique.title}: {n} experiment{'' if n == 1 else 's'} on {places} codebase{'' if places == 1 else 's'} "
         f"move{'s' if n == 1 else ''} the card's {_card(technique, size)} to {found} here"
     )
+    near = sorted({cell.codebase for cell in known.kin})
+    if near:
+        text += f"; {', '.join(near)} {'is' if len(near) == 1 else 'are'} on the same data"
     if known.belief is not None:
         spread = math.sqrt(known.belief.between + known.belief.open + 2 * known.belief.setting)
         text += f"; it varies between contexts by ± {size * spread * 100:.2f} %"

@@ -44,6 +44,15 @@ def noise_df(baseline: Baseline) -> float:
     return PRIOR_WEIGHT + len(baseline.values) - 1
 
 
+def noise_range(baseline: Baseline) -> tuple[float, float]:
+    """The 80 % interval of `Baseline.noise`: that of a standard deviation by the chi-squared distribution."""
+    from scipy.special import chdtri
+
+    df = noise_df(baseline)
+    low, high = (baseline.noise * math.sqrt(df / float(chdtri(df, tail))) for tail in (0.1, 0.9))
+    return low, high
+
+
 def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> Baseline:
     """Summarise the profile's runs. Raises ReaError when fewer than two of them succeeded."""
     done = [(r.draft.seed, r.result) for r in runs if r.state is RunState.SUCCEEDED and r.result is not None]

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
-from rea.domain.plan import Plan, PlannedHypothesis
+from rea.domain.plan import Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
 from rea.planner.draft import funded
+from rea.planner.profile import noise_range
 from rea.report import text
 from rea.report.markdown import block, code, plain, table
 
@@ -72,10 +73,13 @@ def _note(plan: Plan) -> list[str]:
 
 def _what_is_wrong(plan: Plan) -> str:
     strong = [s for s in plan.symptoms if s.strength >= _PLAIN] or list(plan.symptoms[:1])
+    if Part.DIAGNOSIS in plan.rules.without:
+        return "The baseline was not diagnosed."
     if not strong:
         return "The baseline's curves look healthy, so gains have to come from what its tuning did not touch."
     told = [f"**{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
-    more = f" ({len(plan.symptoms) - len(told)} weaker signs are below.)" if len(plan.symptoms) > len(told) else ""
+    left = len(plan.symptoms) - len(told)
+    more = f" ({left} weaker {'sign is' if left == 1 else 'signs are'} below.)" if left else ""
     return f"What stands out of the baseline is {text.listing(told)}.{more}"
 
 
@@ -167,6 +171,7 @@ def _baseline(plan: Plan) -> list[str]:
     rows = [(str(seed), text.number(value)) for seed, value in zip(baseline.seeds, baseline.values, strict=False)]
     seeds = max(1, len(plan.rules.search_seeds))
     noise, error = baseline.noise, baseline.noise / seeds**0.5
+    low, high = noise_range(baseline)
     run, spread = text.duration(baseline.run_s), text.duration(baseline.run_sd_s)
     metrics = ", ".join(f"{name} {text.number(value)}" for name, value in sorted(baseline.metrics.items()))
     return [
@@ -174,7 +179,8 @@ def _baseline(plan: Plan) -> list[str]:
         "",
         f"{text.capital(plain(text.metric_name(objective)))} is **{text.number(baseline.mean)}** over "
         f"{text.plural(len(baseline.seeds), 'seed')}, with a standard deviation of {text.number(baseline.sd)}. "
-        f"The noise of one paired gain is {text.percent(noise, sign=False)}: over {text.plural(seeds, 'seed')} the "
+        f"The noise of one paired gain is {text.percent(noise, sign=False)} (by so few seeds, from "
+        f"{text.percent(low, sign=False)} to {text.percent(high, sign=False)}): over {text.plural(seeds, 'seed')} the "
         f"standard error of a gain is {text.percent(error, sign=False)}. A run takes {run} (± {spread}), "
         f"{text.device_time(baseline.device_s, plan.codebase)} and "
         f"{text.memory(baseline.peak_memory_bytes)} at its peak. At its end: {plain(metrics)}.",
@@ -184,6 +190,8 @@ def _baseline(plan: Plan) -> list[str]:
 
 
 def _symptoms(plan: Plan) -> list[str]:
+    if Part.DIAGNOSIS in plan.rules.without:
+        return ["## Symptoms", "", "None were looked for."]
     if not plan.symptoms:
         return ["## Symptoms", "", "None: its curves look healthy."]
     rows = [

@@ -66,6 +66,7 @@ def run_demo(
     governance.approve(workspace, campaign.title, key, "engineer@demo")
     steering.start(workspace, campaign.title)
     campaign = waking.wait(workspace, campaign.id, waking.done, tick)
+    tell(f"\nlook around: cd {root}; export REA_HOME={home}; rea report C-1; rea insights")
     return _figures(workspace, campaign)
 
 
