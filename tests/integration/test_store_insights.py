@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from test_store_contract import campaign, idea, postgresql, store, url  # noqa: F401 - fixtures over both databases
 
-from rea.domain.errors import ReaError, UsageError
+from rea.domain.errors import NotFoundError, ReaError, UsageError
 from rea.domain.insight import Cell, ExperimentRecord, content, gather
 from rea.insights.estimate import effect
 from rea.insights.exchange import export_file, import_file
@@ -145,6 +145,28 @@ def test_a_later_better_powered_test_of_the_same_thing_supersedes_in_its_codebas
     assert by == {1: id_, 2: id_, 3: None, 4: None, 5: None}
     (cell,) = [c for c in store.cells(codebases=["ads"]) if c.start == {"lr_schedule": "constant"}]
     assert (cell.n, cell.gain) == (1, pytest.approx(0.001))
+
+
+def test_an_import_that_is_taken_back_leaves_no_trace(store: Store) -> None:  # noqa: F811
+    one = record(se=0.002)
+    two = record(hypothesis=2, technique="mlp-dropout", roles={"dropout": 0.1}, effect=0.002)
+    put(store, [one, two])
+
+    def seen() -> tuple[Any, ...]:
+        rows = [(r.hypothesis, r.superseded_by) for r in store.experiments()]
+        return rows, plain(store.cells()), store.pairs(NAMES), learn(store.experiments(), TECHNIQUES, "").winners
+
+    before, revisions = seen(), store.revisions(NAMES)
+    better = record(hypothesis=3, se=0.0005, at=3.0, effect=0.05)
+    together = record(hypothesis=4, technique=None, kind="combination", interaction_of=NAMES[:2], effect=0.005)
+    store.import_experiments([better, together], file="bad.jsonl", by="bob", at=6.0, trust=0.5)
+    assert seen() != before
+    assert store.forget_imports("bad.jsonl") == 2
+    assert seen() == before
+    assert store.revisions(NAMES)["lr-decay"] > revisions["lr-decay"], "its fit is made anew"
+    with pytest.raises(NotFoundError, match=r"nothing was imported from bad\.jsonl") as caught:
+        store.forget_imports("bad.jsonl")
+    assert "b.jsonl" in str(caught.value.hint)
 
 
 def test_experiments_are_found_by_the_stems_of_their_words_best_first(store: Store) -> None:  # noqa: F811

@@ -84,3 +84,13 @@ def insights_import(
         output.note(f"rea: skipped {line}")
     skipped = f", {len(done.skipped)} lines skipped" if done.skipped else ""
     output.data(done, f"{done.file}: {done.added} experiments added, {done.known} known already{skipped}", as_json)
+
+
+@insights_app.command("forget")
+def insights_forget(
+    file: Annotated[str, typer.Argument(help="The name of a file that was imported, without its folder.")],
+    as_json: Json = False,
+) -> None:
+    """Take back what an import brought. What campaigns of this store showed is never forgotten."""
+    count = open_workspace().store.forget_imports(file)
+    output.data({"file": file, "experiments": count}, f"{file}: {count} experiments forgotten", as_json)

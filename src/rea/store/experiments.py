@@ -108,6 +108,21 @@ def revise(connection: Connection, id_: int, record: ExperimentRecord) -> None:
     _settle(connection, [(id_, record)], {before.cell} - {None}, {before.technique} - {None}, {before.subject} - {None})
 
 
+def forget(connection: Connection, origins: Sequence[int]) -> int:
+    """Take back what these imports brought; gives how many experiments that were."""
+    _one_writer(connection)
+    table = t.experiments
+    columns = (table.c.id, table.c.cell, table.c.technique, table.c.subject)
+    rows = connection.execute(select(*columns).where(table.c.origin.in_(origins))).all()
+    for some in _chunks([row.id for row in rows]):
+        connection.execute(delete(t.pairs).where(t.pairs.c.experiment.in_(some)))
+        connection.execute(delete(table).where(table.c.id.in_(some)))
+    cells, techniques, subjects = ({row[place] for row in rows} - {None} for place in (1, 2, 3))
+    _settle(connection, [], cells, techniques, subjects)
+    connection.execute(delete(t.imports).where(t.imports.c.id.in_(origins)))
+    return len(rows)
+
+
 def derive(connection: Connection) -> None:
     """Fill the derived columns and rows of experiments that have none yet: those an older release wrote."""
     bare = select(t.contexts).where(t.contexts.c.key.not_in(select(t.extracts.c.context)))
@@ -240,7 +255,7 @@ def _supersede(connection: Connection, subjects: set[str]) -> set[str]:
             groups.setdefault(row.subject, []).append(row)
     moved, changes = set(), []
     for rows in groups.values():
-        if len(rows) < 2:
+        if len(rows) < 2 and rows[0].superseded_by is None:
             continue
         closed = [
             (r.id, r.at, r.se if r.outcome not in (_FAILED, _PRUNED) and r.effect is not None else None) for r in rows

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rea.domain.errors import UsageError
+from rea.domain.errors import NotFoundError, UsageError
 from rea.domain.ids import say
 from rea.domain.states import CampaignState, Phase
 from rea.store.address import Address, check_path, default_url, parse
@@ -273,6 +273,24 @@ class Store:
             origin = connection.execute(insert(imports).values(**values).returning(imports.c.id)).scalar_one()
             local = [replace(record, trust=trust, id=None, superseded_by=None, origin="") for record in records]
             return len(keep(connection, local, own=False, origin=origin))
+
+    def forget_imports(self, file: str) -> int:
+        """Take back everything that was imported from a file of this name; gives how many experiments that were.
+
+        Raises NotFoundError when nothing was.
+        """
+        from sqlalchemy import select
+
+        from rea.store.experiments import forget
+        from rea.store.tables import imports
+
+        with explained(self._address.where), writing(self._engine) as connection:
+            known = {row.id: row.file for row in connection.execute(select(imports.c.id, imports.c.file)).all()}
+            origins = [id_ for id_, name in known.items() if name == file]
+            if not origins:
+                names = ", ".join(sorted(set(known.values()))) or "no file at all"
+                raise NotFoundError(f"nothing was imported from {file}", hint=f"there are experiments of: {names}")
+            return forget(connection, origins)
 
     def grants(self, campaign: int) -> list[Grant]:
         with self._read() as read:
