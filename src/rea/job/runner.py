@@ -284,7 +284,8 @@ class Job:
         limit = self.spec.memory_bytes
         self.memory = sum(member.rss for member in members)
         if self.memory > self.peak or (limit is not None and self.memory > limit):
-            self.memory = tree.memory(members)
+            # They are read one after the other: what a fork in between shares was read as its parent's alone.
+            self.memory = min(tree.memory(members), tree.memory(members))
             self.peak = max(self.peak, self.memory)
         if limit is not None and self.memory > limit and running.status is None and self.cause is None:
             self.cause = _Cause(
