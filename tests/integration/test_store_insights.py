@@ -169,6 +169,20 @@ def test_an_import_that_is_taken_back_leaves_no_trace(store: Store) -> None:  # 
     assert "b.jsonl" in str(caught.value.hint)
 
 
+def test_a_pair_is_no_longer_held_against_what_was_taken_back(store: Store) -> None:  # noqa: F811
+    one = record(effect=0.004)
+    two = record(hypothesis=2, technique="mlp-dropout", roles={"dropout": 0.1}, effect=0.002)
+    put(store, [one, two])
+    store.import_experiments([record(hypothesis=3, effect=0.05)], file="bad.jsonl", by="bob", at=6.0, trust=1.0)
+    roles = {"lr_schedule": "cosine", "dropout": 0.1}
+    known = {"technique": None, "kind": "combination", "interaction_of": NAMES[:2], "roles": roles}
+    put(store, [record(hypothesis=4, effect=0.006, **known)])
+    assert store.pairs(NAMES)[0].excess < -0.01
+    store.forget_imports("bad.jsonl")
+    (pair,) = store.pairs(NAMES)
+    assert pair.excess == pytest.approx(0.0, abs=1e-9)
+
+
 def test_experiments_are_found_by_the_stems_of_their_words_best_first(store: Store) -> None:  # noqa: F811
     put(store, [record(note="diverging after warm-up"), record(hypothesis=2, note="warmup diverged; it diverges")])
     assert [r.hypothesis for r in store.find_experiments(["diverge"], 5)] == [2, 1]

@@ -1,4 +1,4 @@
-"""Effects on one set of data: what other models, steps and contexts say of the one that is asked about."""
+"""Effects on one set of data: what other models, moves and contexts say of the one that is asked about."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def regression(belief: Belief, asked: str, own: Sequence[Cell], kin: Sequence[Ce
     """The same by one regression over everything that effects are sums of, each with a variance of its own."""
     cells = [*kin, *own]
     of = ["" if c in own else c.codebase for c in cells]
-    steps = [(c.setting, "" if c.start["x"] == "off" else str(c.start["x"])) for c in cells]
-    models, all_steps = ["", *of], [(asked, ""), *steps]
-    keys = [step[0] for step in all_steps]
+    moves = [(c.setting, "" if c.start["x"] == "off" else str(c.start["x"])) for c in cells]
+    models, all_moves = ["", *of], [(asked, ""), *moves]
+    keys = [move[0] for move in all_moves]
     contexts = [features(HERE), *(features(c.context) for c in cells)]
     silent = [math.sqrt(max(0.0, 1 - sum(x * x for x in phi))) for phi in contexts]
-    pairs = list(zip(all_steps, models, strict=True))
+    pairs = list(zip(all_moves, models, strict=True))
     root = np.linalg.cholesky(belief.cov + 1e-22 * np.eye(len(belief.cov)))
     columns: list[Any] = list((np.array([vector(NAMED, *kp) for kp in zip(keys, contexts, strict=True)]) @ root).T)
 

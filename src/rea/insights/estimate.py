@@ -25,7 +25,7 @@ MOST_ELSEWHERE = 20.0  # experiments that failures and successes of other codeba
 class Asked:
     """A technique, what it would set by role (None: the technique in general), and where the model stands by role.
 
-    Of this codebase only experiments count that started from where it stands, because a step that was taken is not
+    Of this codebase only experiments count that started from where it stands, because a move that was made is not
     there to be gained again; without it, all do.
     """
 

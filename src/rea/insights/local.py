@@ -1,18 +1,18 @@
 """What is expected of a technique on one set of data, from its fit over other data and from what was tried on these.
 
 The fit (`fit.py`) says how far effects lie apart between codebases. Of that, half is taken to be the model's own affair
-and half that of its data (`OWN_SHARE`), so that on one set of data the effects of a technique, over models, steps and
+and half that of its data (`OWN_SHARE`), so that on one set of data the effects of a technique, over models, moves and
 contexts, are one normal vector: around the mean of the fit, with
 
     cov θ θ' = h C h' + r (1 - φφ)^½ (1 - φ'φ')^½ + b (1 + [same model]) / 2
-               + e [same model and step] + e [same setting, without a parameter]
+               + e [same model and move] + e [same setting, without a parameter]
 
 for rows h of the design, the parameters' covariance C, and the fit's variances between codebases b, of a setting in one
 place e and of what contexts leave open r. What was tried is conditioned on (Rasmussen & Williams, Gaussian Processes
 for Machine Learning, 2006, sections 2.2 and 3.9).
 
 What another model makes of an effect is another effect by a third of its size (`CARRIED`), a share common to all that
-this model showed. Nothing that is contradicted by the very step in question stays as sure as it was
+this model showed. Nothing that is contradicted by the very move in question stays as sure as it was
 (`hypothesis.Belief.widened`).
 """
 
@@ -71,8 +71,8 @@ class Question:
     own: Sequence[Cell]
     kin: Sequence[Cell]
 
-    def step(self, cell: Cell) -> tuple[str | None, str]:
-        """What tells steps apart: the same ratio from elsewhere is another step."""
+    def move(self, cell: Cell) -> tuple[str | None, str]:
+        """What tells moves apart: the same ratio from elsewhere is another move."""
         here = self.now is None or cell.starts_from(self.now)
         return None if self.key is None else cell.setting, "" if here else repr(sorted(cell.start.items()))
 
@@ -80,7 +80,7 @@ class Question:
 def believed(questions: Sequence[Question]) -> list[Belief]:
     """Beliefs about these effects, in the unit of technique cards.
 
-    What is of other steps counts first, then what others showed of this very step, then what it showed here.
+    What is of other moves counts first, then what others showed of this very move, then what it showed here.
     """
     found: dict[int, Belief] = {}
     groups: dict[int, list[int]] = {}
@@ -114,13 +114,13 @@ def _believed(some: Sequence[_Layout]) -> list[Belief]:
 class _Layout:
     """The effect asked about in place 0, and in the places behind it those that the cells saw, first those of kin.
 
-    `same` are the places of cells of the very step, `others` and `others_bounded` those of measured and of bounded ones
-    of other steps; `carried` is what the model of each may have made of its effect (a standard deviation).
+    `same` are the places of cells of the very move, `others` and `others_bounded` those of measured and of bounded ones
+    of other moves; `carried` is what the model of each may have made of its effect (a standard deviation).
     """
 
     question: Question
     cells: Sequence[Cell]
-    steps: Sequence[tuple[str | None, str]]
+    moves: Sequence[tuple[str | None, str]]
     same: Sequence[int]
     others: Sequence[int]
     others_bounded: Sequence[int]
@@ -129,15 +129,15 @@ class _Layout:
     @classmethod
     def of(cls, question: Question) -> _Layout:
         cells = [*question.kin, *question.own]
-        steps = [(question.key, ""), *map(question.step, cells)]
-        places = range(1, len(steps))
-        others = [place for place in places if steps[place] != steps[0]]
+        moves = [(question.key, ""), *map(question.move, cells)]
+        places = range(1, len(moves))
+        others = [place for place in places if moves[place] != moves[0]]
         carried = [CARRIED * (cell.gain if cell.n else cell.bound) for cell in question.kin]
         return cls(
             question,
             cells,
-            steps,
-            [place for place in places if steps[place] == steps[0]],
+            moves,
+            [place for place in places if moves[place] == moves[0]],
             [place for place in others if cells[place - 1].n],
             [place for place in others if cells[place - 1].pruned],
             [0.0, *carried, *[0.0] * len(question.own)],
@@ -149,25 +149,25 @@ def _expected(some: Sequence[_Layout]) -> tuple[Array, Array]:
     has not are left over behind its own."""
     import numpy as np
 
-    count, most = len(some), max(len(layout.steps) for layout in some)
+    count, most = len(some), max(len(layout.moves) for layout in some)
     phis: dict[int, int] = {}  # by identity: cells of one context mostly share the value
     table = [(0.0,) * WIDTH]
     context = np.zeros((count, most), dtype=int)
-    # Models, steps and keys by number; places that are left over are like no other.
+    # Models, moves and keys by number; places that are left over are like no other.
     numbers = np.broadcast_to(-np.arange(1, most + 1), (3, count, most)).copy()
     named = np.full((count, most), -1)
     carried = np.zeros((count, most))
     for i, layout in enumerate(some):
         question = layout.question
         models = ["", *(cell.codebase for cell in question.kin), *[""] * len(question.own)]
-        keys = [key for key, _ in layout.steps]
+        keys = [key for key, _ in layout.moves]
         contexts = [question.context, *(cell.context for cell in layout.cells)]
         for there in contexts:
             if id(there) not in phis:
                 phis[id(there)] = len(table)
                 table.append(features(there))
         n = len(models)
-        numbers[:, i, :n] = [_numbered(models), _numbered(layout.steps), _numbered(keys)]
+        numbers[:, i, :n] = [_numbered(models), _numbered(layout.moves), _numbered(keys)]
         named[i, :n] = [question.settings.index(key) if key in question.settings else -1 for key in keys]
         context[i, :n] = [phis[id(there)] for there in contexts]
         carried[i, :n] = layout.carried
@@ -178,21 +178,21 @@ def _expected(some: Sequence[_Layout]) -> tuple[Array, Array]:
     rows[..., 0], rows[..., -WIDTH:] = 1.0, phi
     where = np.nonzero(named >= 0)
     rows[(*where, 1 + named[where])] = 1.0
-    model, step, key = numbers[..., :, None] == numbers[..., None, :]
+    model, move, key = numbers[..., :, None] == numbers[..., None, :]
     silent = np.sqrt(np.maximum(0.0, 1 - (phi * phi).sum(axis=2)))
     between, setting, open_ = (
         np.array([getattr(layout.question.fitted, name) for layout in some])[:, None, None]
         for name in ("between", "setting", "open")
     )
     cov = rows @ fitted @ rows.transpose(0, 2, 1) + between * (1 - OWN_SHARE + OWN_SHARE * model)
-    cov += setting * ((model & step) * 1.0 + (key & (named < 0)[..., None]))
+    cov += setting * ((model & move) * 1.0 + (key & (named < 0)[..., None]))
     for shared, factor in ((silent, open_), (carried, model)):
         cov += factor * shared[..., :, None] * shared[..., None, :]
     return (rows @ mean[..., None])[..., 0], cov
 
 
 def _given_others(mean: Array, cov: Array, some: Sequence[_Layout]) -> tuple[Array, Array]:
-    """Means and covariances after the measured gains of other steps."""
+    """Means and covariances after the measured gains of other moves."""
     import numpy as np
 
     told = np.zeros(mean.shape)
@@ -230,13 +230,13 @@ class _Effects:
         return Belief(self.mean[place], math.sqrt(max(self.cov[place][place], LEAST)))
 
     def tested(self, told: Sequence[_Told]) -> None:
-        """Learn the gains of cells of the very step that is asked about; they widen what they contradict."""
+        """Learn the gains of cells of the very move that is asked about; they widen what they contradict."""
         self._widen([(one, one.cell.gain, one.cell.variance) for one in told])
         for one in told:
             self._learn(one.place, self.belief(one.place).updated(one.cell.gain, math.sqrt(one.cell.variance)))
 
     def bounded(self, told: Sequence[_Told], of_this: bool = False) -> None:
-        """Learn the bounds of cells, lowest first; one from another model `of_this` step widens what it contradicts."""
+        """Learn the bounds of cells, lowest first; one from another model `of_this` move widens what it contradicts."""
         for one in sorted(told, key=lambda one: (one.cell.bound, one.cell.bound_variance)):
             bound, variance = one.cell.bound, one.cell.bound_variance
             if of_this and one.carried and bound < self.mean[one.place]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text, update
 
 from rea.domain.codec import canonical, digest
 from rea.domain.insight import (
@@ -118,9 +118,20 @@ def forget(connection: Connection, origins: Sequence[int]) -> int:
         connection.execute(delete(t.pairs).where(t.pairs.c.experiment.in_(some)))
         connection.execute(delete(table).where(table.c.id.in_(some)))
     cells, techniques, subjects = ({row[place] for row in rows} - {None} for place in (1, 2, 3))
-    _settle(connection, [], cells, techniques, subjects)
+    _settle(connection, _compared(connection, techniques), cells, techniques, subjects)
     connection.execute(delete(t.imports).where(t.imports.c.id.in_(origins)))
     return len(rows)
+
+
+def _compared(connection: Connection, techniques: Iterable[str]) -> list[tuple[int, ExperimentRecord]]:
+    """Combinations that were held against some of these techniques alone, their pairs taken away to be made anew."""
+    names, pair = sorted(techniques), t.pairs
+    held = select(pair.c.experiment).where(or_(pair.c.a.in_(names), pair.c.b.in_(names)))
+    columns = (t.experiments.c.id, t.experiments.c.record)
+    rows = connection.execute(select(*columns).where(t.experiments.c.id.in_(held))).all()
+    for some in _chunks([row.id for row in rows]):
+        connection.execute(delete(pair).where(pair.c.experiment.in_(some)))
+    return [(row.id, decode(ExperimentRecord, row.record)) for row in rows]
 
 
 def derive(connection: Connection) -> None:
