@@ -78,7 +78,7 @@ class Situation:
     def allowance(self, phase: Phase) -> float:
         """Device-seconds the search may still commit up to the end of this phase; savings of earlier ones included.
 
-        None where a plan gives the phase nothing at all: an engineer wants none of it.
+        Zero where the plan gives the phase nothing at all: an engineer wants none of it.
         """
         own = self.evidence.plan.phase(self.round, phase)
         if own is not None and own.budget_s <= 0:

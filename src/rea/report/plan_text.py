@@ -179,7 +179,7 @@ def _baseline(plan: Plan) -> list[str]:
         "",
         f"{text.capital(plain(text.metric_name(objective)))} is **{text.number(baseline.mean)}** over "
         f"{text.plural(len(baseline.seeds), 'seed')}, with a standard deviation of {text.number(baseline.sd)}. "
-        f"The noise of one paired gain is {text.percent(noise, sign=False)} (by so few seeds, from "
+        f"The noise of one paired gain is {text.percent(noise, sign=False)} (80 % interval "
         f"{text.percent(low, sign=False)} to {text.percent(high, sign=False)}): over {text.plural(seeds, 'seed')} the "
         f"standard error of a gain is {text.percent(error, sign=False)}. A run takes {run} (± {spread}), "
         f"{text.device_time(baseline.device_s, plan.codebase)} and "
