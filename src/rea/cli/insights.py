@@ -84,6 +84,13 @@ def insights_import(
         output.note(f"rea: skipped {line}")
     skipped = f", {len(done.skipped)} lines skipped" if done.skipped else ""
     output.data(done, f"{done.file}: {done.added} experiments added, {done.known} known already{skipped}", as_json)
+    if done.known and trust != 1.0:
+        import shlex
+
+        output.note(
+            "rea: what was known already keeps the trust it was taken in with; to change that of an import, "
+            f"`rea insights forget {shlex.quote(file.name)}` and import it again"
+        )
 
 
 @insights_app.command("forget")

@@ -126,7 +126,9 @@ def hypothesis_add(
     from rea.workspace import steering
 
     found = steering.add_hypothesis(open_workspace(), ref, settings, gain=gain, because=because)
-    output.data(found, f"{found.name}: {found.draft.title}", as_json)
+    expected = f"{found.draft.effect.mean * 100:+.2f} ± {found.draft.effect.sd * 100:.2f} %"
+    assumed = ", as is assumed of any without --gain" if gain is None else ""
+    output.data(found, f"{found.name}: {found.draft.title}; expected to gain {expected}{assumed}", as_json)
 
 
 @hypothesis_app.command("veto")

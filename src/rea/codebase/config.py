@@ -140,10 +140,14 @@ def _check_given(root: Path, table: File, config: str) -> None:
 
 
 def _below(root: Path, config: str) -> str:
-    """`config` relative to the codebase's folder, where it is given as an absolute path inside it."""
+    """`config` relative to the codebase's folder, where it is given as an absolute path inside it. Raises UsageError
+    where it leads out of that folder."""
     given = Path(config)
     if given.is_absolute() and given.is_relative_to(root):
         return given.relative_to(root).as_posix()
+    if given.is_absolute() or ".." in given.parts:
+        hint = f"give a path below {root}, and the path of another codebase with -C"
+        raise UsageError(f"--config {config} is not in the codebase", hint=hint)
     return config
 
 

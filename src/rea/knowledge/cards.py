@@ -134,9 +134,11 @@ def _check_policy(fields: Fields, policy: Policy) -> None:
 
 
 def _name(fields: Fields) -> str:
-    name = fields.text("name")
-    if name != fields.path.stem or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise fields.error(
-            "name", f"the file's name, got {name!r}", f"write `name: {fields.path.stem}`, small-letters-and-dashes"
-        )
+    name, stem = fields.text("name"), fields.path.stem
+    fitting = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
+    if stem != fitting:
+        file = f"{fitting or 'my-card'}.md"
+        raise fields.error("name", f"small-letters-and-dashes, as the file's name, got {stem!r}", f"call it {file}")
+    if name != stem:
+        raise fields.error("name", f"the file's name, got {name!r}", f"write `name: {stem}`")
     return name

@@ -353,9 +353,13 @@ def parse_treatment(codebase: Codebase, words: Sequence[str]) -> Treatment:
 def engineers_draft(treatment: Treatment, who: str, gain: float | None, because: str) -> HypothesisDraft:
     if gain is not None and not abs(gain) <= MOST_GAIN:
         raise UsageError(f"--gain {gain} is no relative gain", hint="write 0.004 for 0.4 %")
+    reason = because or f"{who} wants to know"
+    if gain is None:
+        usual = f"{ENGINEERS_BELIEF.mean * 100:+.1f} ± {ENGINEERS_BELIEF.sd * 100:.1f} %"
+        reason += f" (nobody said what it will gain: {usual} is assumed, as of any idea of an engineer)"
     return HypothesisDraft(
         title=treatment.describe(),
-        because=because or f"{who} wants to know",
+        because=reason,
         treatment=treatment,
         effect=Belief(gain, max(abs(gain), 0.002)) if gain is not None else ENGINEERS_BELIEF,
         mechanism="engineer",

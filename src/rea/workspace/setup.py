@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rea.codebase.git import GitError, repository
 from rea.codebase.init import draft
 from rea.guard.signing import SIGNERS_FILE, allow, create_key, find_key, own_key, principal, public_key, read_signers
 
@@ -18,16 +19,16 @@ class SetUp:
     signer: str
     key: Path
     notes: tuple[str, ...]
+    uncommitted: tuple[str, ...]  # of the files that were written now or before
 
     def text(self) -> str:
         lines = [f"{self.root}:"]
         lines += [f"  wrote {name}" for name in self.written] or ["  nothing to write: it is set up already"]
         lines.append(f"  {self.signer} approves plans with {self.key}")
         lines += [f"  note: {note}" for note in self.notes]
-        if self.written:
-            lines.append(
-                f"next: read rea.toml, then `git add {' '.join(self.written)} && git commit`, then `rea doctor`"
-            )
+        if self.uncommitted:
+            files = " ".join(self.uncommitted)
+            lines.append(f"next: read rea.toml, then `git add {files} && git commit`, then `rea doctor`")
         else:
             lines.append("next: `rea plan --budget 20r`")
         return "\n".join(lines)
@@ -54,4 +55,11 @@ def set_up(root: Path, key: Path | None = None) -> SetUp:
         notes.append(f"you had no SSH key; this one, without a passphrase, is for approvals only: {chosen}")
     if allow(root, who, public_key(chosen)):
         written.append(str(SIGNERS_FILE))
-    return SetUp(root, tuple(written), who, chosen, tuple(notes))
+    return SetUp(root, tuple(written), who, chosen, tuple(notes), _uncommitted(root, tuple(written)))
+
+
+def _uncommitted(root: Path, written: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return repository(root).is_clean(("rea.toml", str(SIGNERS_FILE)))
+    except GitError:  # in no repository yet, which `rea doctor` explains
+        return written
