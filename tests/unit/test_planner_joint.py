@@ -21,21 +21,24 @@ priors = st.fixed_dictionaries(dict.fromkeys(NAMES, beliefs))
 several = st.lists(readings, min_size=1, max_size=8)
 
 
-def after(prior, seen, owners=None):
-    return posterior(prior, seen, run_sd=RUN_SD, owners=owners or {})
+luck = st.fixed_dictionaries(dict.fromkeys(NAMES, st.sampled_from([1e-4, 1e-3, 0.005])))
 
 
-@given(priors, several)
-def test_it_is_the_posterior_of_the_precision_form(prior, seen):
-    """Against the normal equations, Bishop (2006), eq. 3.50 and 3.51, over effects, seeds and level."""
-    found = after(prior, seen)
+def after(prior, seen, owners=None, rows=None):
+    return posterior(prior, seen, run_sd=RUN_SD, owners=owners or {}, rows=rows)
+
+
+@given(priors, several, luck)
+def test_it_is_the_posterior_of_the_precision_form(prior, seen, rows):
+    """Against the normal equations, Bishop (2006), eq. 3.50 and 3.51, over effects, their luck, seeds and level."""
+    found = after(prior, seen, rows=rows)
     seeds = [1, 2]
-    columns = [*NAMES, *seeds, "level"]
-    design = np.array(
-        [[r.terms.get(c, 0.0) if c in NAMES else float(c == r.seed or c == "level") for c in columns] for r in seen]
-    )
-    variance = np.array([*(prior[n].sd ** 2 for n in NAMES), *[SHARED * RUN_SD**2] * 2, (10 * RUN_SD) ** 2])
-    mean = np.array([*(prior[n].mean for n in NAMES), 0.0, 0.0, 0.0])
+    effects = [[reading.terms.get(name, 0.0) for name in NAMES] for reading in seen]
+    common = [[float(column in (reading.seed, "level")) for column in [*seeds, "level"]] for reading in seen]
+    design = np.hstack([effects, effects, common])
+    spread = [*(prior[n].sd for n in NAMES), *(rows[n] for n in NAMES), *[math.sqrt(SHARED) * RUN_SD] * 2, 10 * RUN_SD]
+    variance = np.array(spread) ** 2
+    mean = np.array([*(prior[n].mean for n in NAMES), *[0.0] * 6])
     noise = np.array([r.noise**-2 for r in seen])
     precision = np.diag(1 / variance) + design.T @ (noise[:, None] * design)
     expected = np.linalg.solve(precision, mean / variance + design.T @ (noise * np.array([r.gain for r in seen])))
@@ -67,6 +70,25 @@ def test_what_no_run_bears_on_keeps_its_prior():
     found = after(prior, [Reading({"a": 1.0}, 0.01, 0.002, 1)])
     assert found.belief({"b": 1.0}) == prior["b"]
     assert found.belief({"a": 1.0, "b": 1.0}).mean > 0.003
+
+
+def test_seeds_settle_everything_but_what_the_rows_add():
+    prior, luck = {"a": Belief(0.002, 0.006)}, 0.003
+    seen = [Reading(terms, gain, 0.001, s) for s in range(400) for terms, gain in (({}, 0.0), ({"a": 1.0}, 0.01))]
+    found = after(prior, seen, rows={"a": luck})
+    share = 0.006**2 / (0.006**2 + luck**2)
+    assert found.by_seeds({"a": 1.0}).sd < 0.0002
+    assert found.belief({"a": 1.0}).mean == pytest.approx(0.002 + share * 0.008, abs=1e-4)
+    assert found.belief({"a": 1.0}).sd == pytest.approx(luck * math.sqrt(share), rel=0.01)
+
+
+@given(priors, several, luck)
+def test_luck_of_the_rows_draws_an_effect_to_its_prior_and_makes_nothing_surer(prior, seen, rows):
+    plain, doubted = after(prior, seen[:1]), after(prior, seen[:1], rows=rows)
+    for name in NAMES:
+        one, other = plain.belief({name: 1.0}), doubted.belief({name: 1.0})
+        assert abs(other.mean - prior[name].mean) <= abs(one.mean - prior[name].mean) + 1e-9
+        assert other.sd >= one.sd * (1 - 1e-9)
 
 
 def test_a_contradicted_belief_gives_way_to_plain_runs():

@@ -55,7 +55,8 @@ def experiment(
         # worse than it is; so it is set against what is believed of the base.
         base = evidence.total(draft.base)
         effect = sum(mine.values()) / len(mine) - base.mean
-        se = math.hypot(plan.baseline.noise / math.sqrt(len(mine)), base.sd)
+        rows = math.sqrt(evidence.row_variance(hypothesis))
+        se = math.hypot(plan.baseline.noise / math.sqrt(len(mine)), base.sd, rows)
     elif outcome is not ExperimentOutcome.FAILED:
         bound = evidence.bound(draft.full)
         if bound is not None:

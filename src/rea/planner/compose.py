@@ -15,11 +15,11 @@ from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.insights.interaction import additivity
 from rea.insights.snapshot import Insights
-from rea.planner.confirm import ROW_LOSS_METRICS
 from rea.planner.diagnose import diagnose
 from rea.planner.evidence import Evidence
 from rea.planner.profile import series
 from rea.planner.propose import propose
+from rea.planner.rows import ROW_LOSS_METRICS
 from rea.planner.synthesise import rank
 
 PAIR_ROLES = ("feature_crosses", "target_pairs")

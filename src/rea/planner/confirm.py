@@ -9,10 +9,7 @@ from rea.domain.claim import Claim
 from rea.domain.codebase import Objective
 from rea.domain.plan import Baseline
 from rea.planner.profile import mean_metrics, noise_df
-
-# Metrics whose relative gain equals that of the summed row losses, so that blocks of rows give its row error.
-ROW_LOSS_METRICS = frozenset({"ne", "logloss", "log_loss", "normalized_entropy"})
-FEWEST_BLOCKS = 10
+from rea.planner.rows import ROW_LOSS_METRICS, row_error
 
 
 def make_claim(
@@ -100,19 +97,6 @@ def _row_error(
         return None
     error = row_error(base, mine)
     return (error, len(base)) if error is not None else None
-
-
-def row_error(base: Sequence[float], mine: Sequence[float]) -> float | None:
-    """Standard error over rows of the relative gain of `mine` over `base`, sums of loss over the same blocks of rows.
-
-    Delete-one-block jackknife of the ratio (Efron & Stein 1981). None for fewer than ten blocks, or other ones.
-    """
-    if len(base) != len(mine) or len(base) < FEWEST_BLOCKS:
-        return None
-    total_base, total_mine, count = sum(base), sum(mine), len(base)
-    left_out = [1 - (total_mine - m) / (total_base - b) for b, m in zip(base, mine, strict=True)]
-    mean = sum(left_out) / count
-    return math.sqrt((count - 1) / count * sum((g - mean) ** 2 for g in left_out))
 
 
 def _summed_blocks(lines: Sequence[Mapping[str, object]]) -> list[float] | None:

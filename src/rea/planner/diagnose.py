@@ -13,8 +13,8 @@ from rea.domain.codebase import Objective
 from rea.domain.data import DataField, DataProfile
 from rea.domain.plan import Finding
 from rea.domain.run import RunResult
-from rea.planner.confirm import ROW_LOSS_METRICS, row_error
 from rea.planner.profile import mean_metrics, series
+from rea.planner.rows import split_noise
 
 # A run that leaves room for no more than four tests in the validation makes a search short.
 SLOW_FROM = 0.25
@@ -182,7 +182,7 @@ def _noisy(
 ) -> list[Finding]:
     """What hides a gain: the seeds, the finite split, and a curve that jumps from reading to reading."""
     wanted = max(4 * objective.minimum_gain, 0.002)
-    rows, jitter = _split_noise(results, objective), _jitter(curves)
+    rows, jitter = split_noise(results, objective.metric), _jitter(curves)
     causes = [(noise, wanted, f"± {noise:.2%} of seed noise")]
     numbers = {"paired_noise": noise, "minimum_gain": objective.minimum_gain}
     if rows is not None:
@@ -197,16 +197,6 @@ def _noisy(
     words = f"one paired gain carries {', '.join(cause[2] for cause in large)}"
     against = f"against a smallest gain worth launching of {objective.minimum_gain:.2%}"
     return [Finding("noisy_validation", _strength(large[0][0], 0.002, 0.01), f"{words}, {against}", numbers)]
-
-
-def _split_noise(results: Sequence[RunResult], objective: Objective) -> float | None:
-    """Mean standard error over rows of the gain of one seed over the next; treatments differ more than seeds do."""
-    if objective.metric not in ROW_LOSS_METRICS:
-        return None
-    blocks = [result.block_loss for result in results if result.block_loss]
-    errors = [row_error(left, right) for left, right in itertools.pairwise(blocks) if sum(left) > 0]
-    known = [error for error in errors if error is not None and math.isfinite(error)]
-    return _mean(known) if known else None
 
 
 def _jitter(curves: Sequence[list[tuple[float, float]]]) -> float | None:

@@ -16,6 +16,7 @@ from rea.domain.treatment import Treatment
 from rea.planner import joint
 from rea.planner.fidelity import rank_correlations
 from rea.planner.profile import best_so_far, mean_metrics, noise_df, series
+from rea.planner.rows import Blocks, Lasting, paired_error, split_noise
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
 PRUNED_DOUBT = 0.005
@@ -130,8 +131,15 @@ class Evidence:
 
     def ahead(self, treatment: Treatment, other: Treatment) -> Belief:
         """Posterior of what a treatment gains over another: what both are made of cancels."""
+        return self.posterior.belief(self._apart(treatment, other))
+
+    def open_to_seeds(self, treatment: Treatment, other: Treatment) -> Belief:
+        """The same, its doubt only what further seeds could settle: what the split's rows add stays as it is."""
+        return self.posterior.by_seeds(self._apart(treatment, other))
+
+    def _apart(self, treatment: Treatment, other: Treatment) -> Mapping[str, float]:
         mine, theirs = self.terms(treatment), self.terms(other)
-        return self.posterior.belief({name: mine.get(name, 0.0) - theirs.get(name, 0.0) for name in {**mine, **theirs}})
+        return {name: mine.get(name, 0.0) - theirs.get(name, 0.0) for name in {**mine, **theirs}}
 
     def observed(self, hypothesis: Hypothesis) -> dict[int, float]:
         """What it gained over its base, by search seed that both were trained on."""
@@ -145,7 +153,8 @@ class Evidence:
         if not gains:
             return prior
         mean = mean_of(list(gains.values()))
-        error = math.hypot(self.noise_of(hypothesis.draft.full), self.run_sd) / math.sqrt(len(gains))
+        seeds = (self.noise_of(hypothesis.draft.full) ** 2 + self.run_sd**2) / len(gains)
+        error = math.sqrt(seeds + self.row_variance(hypothesis))
         return prior.widened(mean, error).updated(mean, error)
 
     @cached_property
@@ -240,7 +249,9 @@ class Evidence:
                 owners[joint.key(terms)] = joint.name_of(hypothesis) if hypothesis else f"?{treatment.key()}"
         for name in {name for t in self._asked() for name in self.terms(t)} - priors.keys():
             priors[name] = UNKNOWN
-        return joint.posterior(priors, readings, run_sd=self.run_sd, owners=owners)
+        told = [h for h in map(self.hypothesis_of, chosen) if h is not None]
+        rows = {joint.name_of(h): math.sqrt(self._own_row_variance(h)) for h in told}
+        return joint.posterior(priors, readings, run_sd=self.run_sd, owners=owners, rows=rows)
 
     @cached_property
     def rank_correlations(self) -> Mapping[float, float]:
@@ -259,6 +270,56 @@ class Evidence:
     def run_sd(self) -> float:
         """Relative standard deviation of one baseline run over seeds."""
         return self.plan.baseline.noise / math.sqrt(2)
+
+    @property
+    def first_sd(self) -> float:
+        """What the first run of a treatment is off by: by its seed, and by the split's rows."""
+        return math.hypot(self.run_sd, math.sqrt(self._lasting.usual) if self._lasting is not None else 0.0)
+
+    def row_variance(self, hypothesis: Hypothesis) -> float:
+        """Variance that the rows of the split give what a hypothesis gains over its base, whatever its seeds.
+
+        Zero where the evaluator prints no blocks of rows, or nothing was trained to the end.
+        """
+        if hypothesis.id not in self._row_variances:
+            self._row_variances[hypothesis.id] = self._row_variance(hypothesis.draft)
+        return self._row_variances[hypothesis.id]
+
+    @cached_property
+    def _row_variances(self) -> dict[int, float]:
+        return {}
+
+    def _row_variance(self, draft: HypothesisDraft) -> float:
+        if self._lasting is None or not self.gains(draft.full, self.plan.rules.search_seeds):
+            return 0.0
+        seen = paired_error(self._blocks(draft.base), self._blocks(draft.full))
+        return self._lasting.variance(*seen) if seen is not None else self._lasting.usual
+
+    def _own_row_variance(self, hypothesis: Hypothesis) -> float:
+        """Of a combination, what its rows add beside what they add to its parts."""
+        parts = self.parts(hypothesis)
+        shares = joint.weights([part.draft for part in parts], self.plan.additivity)
+        of_parts = sum(share**2 * self.row_variance(part) for part, share in zip(parts, shares, strict=True))
+        return max(self.row_variance(hypothesis) - of_parts, 0.0)
+
+    @cached_property
+    def _lasting(self) -> Lasting | None:
+        """How much of the row error lasts over seeds here; None where the evaluator does not tell."""
+        search, baseline = self.plan.rules.search_seeds, self.of(Treatment())
+        trained = [r for r in baseline if r.state is RunState.SUCCEEDED and r.draft.seed in search]
+        results = [run.result for run in sorted(trained, key=lambda run: run.draft.seed) if run.result is not None]
+        between = split_noise(results, self.plan.codebase.objective.metric)
+        if between is None:
+            return None
+        base = self._blocks(Treatment())
+        seen = [paired_error(base, self._blocks(treatment)) for treatment in self._told() if not treatment.empty]
+        return Lasting.of(between, [one for one in seen if one is not None])
+
+    def _blocks(self, treatment: Treatment) -> Mapping[int, Blocks]:
+        """Sums of loss over blocks of rows by search seed, where its runs have them."""
+        search = self.plan.rules.search_seeds
+        runs = [run for run in self.of(treatment) if run.state is RunState.SUCCEEDED and run.draft.seed in search]
+        return {run.draft.seed: run.result.block_loss for run in runs if run.result and run.result.block_loss}
 
     def noise_of(self, treatment: Treatment) -> float:
         """The same of a treatment: the baseline's until its own seeds say otherwise (scaled inverse chi-squared)."""

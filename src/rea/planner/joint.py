@@ -8,6 +8,9 @@ over the baseline is a sum of effects, and every run is one noisy reading of suc
 
 `level` is what is unknown of the baseline's own mean, `seed` what runs of one seed share. The posterior is that of
 Bayesian linear regression with known variances (Bishop, Pattern Recognition and Machine Learning, 2006, section 3.3).
+
+Every reading is of the same rows. What these add to an effect (`rows.py`) is read with it at every seed, and is taken
+off afterwards: the part of what was learnt that such luck of this size explains as well.
 """
 
 from __future__ import annotations
@@ -50,15 +53,26 @@ class Reading:
 
 @dataclass(frozen=True)
 class Posterior:
-    """Normal over all effects that some run bears on; any other keeps its prior."""
+    """Normal over all effects that some run bears on; any other keeps its prior.
+
+    Of their covariance `cov`, `settled` is what further seeds on the same rows could take away.
+    """
 
     priors: Mapping[str, Belief]
     place: Mapping[str, int]
     mean: np.ndarray
     cov: np.ndarray
+    settled: np.ndarray
 
     def belief(self, terms: Terms) -> Belief:
         """Of a weighted sum of effects."""
+        return self._of(terms, self.cov)
+
+    def by_seeds(self, terms: Terms) -> Belief:
+        """The same, its doubt only what further seeds could settle."""
+        return self._of(terms, self.settled)
+
+    def _of(self, terms: Terms, cov: np.ndarray) -> Belief:
         mean, variance = 0.0, 0.0
         known: list[tuple[int, float]] = []
         for name, weight in terms.items():
@@ -75,7 +89,7 @@ class Posterior:
             places = [at for at, _ in known]
             weights = np.array([weight for _, weight in known])
             mean += float(weights @ self.mean[places])
-            variance += float(weights @ self.cov[np.ix_(places, places)] @ weights)
+            variance += float(weights @ cov[np.ix_(places, places)] @ weights)
         return Belief(mean, math.sqrt(max(variance, 0.0)))
 
     def draw(self, names: Sequence[str], seed: int) -> dict[str, float]:
@@ -167,16 +181,17 @@ def posterior(
     *,
     run_sd: float,
     owners: Mapping[str, str],
+    rows: Mapping[str, float] | None = None,
 ) -> Posterior:
     """Condition the effects on all readings.
 
-    `priors` names every effect; `run_sd` is the relative sd of one baseline run. `owners` maps the key of a reading's
-    terms (see `key`) to the effect that gives way where readings contradict what was believed by more than two standard
-    deviations (`Belief.widened`).
+    `priors` names every effect; `run_sd` is the relative sd of one baseline run; `rows` is the sd of what the split's
+    rows add to an effect, of those that it names. `owners` maps the key of a reading's terms (see `key`) to the effect
+    that gives way where readings contradict what was believed by more than two standard deviations (`Belief.widened`).
     """
     import numpy as np
 
-    wide = dict(priors)
+    wide, rows = dict(priors), rows or {}
     # What readings have in common, the baseline's mean and their seeds, contradicts nobody.
     level = run_sd**2 / max(1, sum(not reading.terms for reading in readings))
     for terms, gain, alone, count in _together(readings):
@@ -186,6 +201,7 @@ def posterior(
             continue
         expected = sum(weight * wide[name].mean for name, weight in terms.items())
         others = sum((weight * wide[name].sd) ** 2 for name, weight in terms.items() if name != owner)
+        others += sum((weight * rows.get(name, 0.0)) ** 2 for name, weight in terms.items())
         prior = wide[owner]
         wide[owner] = Belief(prior.mean, prior.widened(gain - expected + prior.mean, math.sqrt(others + error**2)).sd)
 
@@ -202,10 +218,11 @@ def posterior(
         design[row, -1] = 1.0
     first = np.array([*(wide[name].mean for name in names), *([0.0] * (len(seeds) + 1))])
     # The level is as good as unknown: a prior ten times as wide as a run's noise leaves it to the data.
-    spread = [wide[n].sd ** 2 for n in names] + [SHARED * run_sd**2] * len(seeds) + [(10 * run_sd) ** 2]
-    prior_cov = np.diag(spread)
+    own = np.array([wide[name].sd ** 2 for name in names])
+    luck = np.array([rows.get(name, 0.0) ** 2 for name in names])
+    prior_cov = np.diag([*(own + luck), *[SHARED * run_sd**2] * len(seeds), (10 * run_sd) ** 2])
     if not len(readings):
-        return Posterior(wide, {}, first[:0], prior_cov[:0, :0])
+        return Posterior(wide, {}, first[:0], prior_cov[:0, :0], prior_cov[:0, :0])
     noise = np.diag([max(r.noise, 1e-9) ** 2 for r in readings])
     gained = np.array([r.gain for r in readings])
     crossed = prior_cov @ design.T
@@ -213,7 +230,11 @@ def posterior(
     mean = first + crossed @ weighed[:, 0]
     cov = prior_cov - crossed @ weighed[:, 1:]
     count = len(names)
-    return Posterior(wide, place, mean[:count], cov[:count, :count])
+    # Given an effect with its luck, the effect is normal with this share of the way from its prior, whatever was read.
+    share = own / np.maximum(own + luck, 1e-30)
+    settled = share[:, None] * cov[:count, :count] * share
+    found = first[:count] + share * (mean[:count] - first[:count])
+    return Posterior(wide, place, found, settled + np.diag(share * luck), settled)
 
 
 def key(terms: Terms) -> str:

@@ -214,7 +214,7 @@ def outbid(situation: Situation, draft: HypothesisDraft) -> bool:
     gain = Belief(over.mean + draft.effect.mean, draft.effect.sd)
     incumbent = evidence.incumbent()
     other = max(0.0, evidence.total(incumbent.draft.full).mean) if incumbent is not None else 0.0
-    added = expected_best(gain, evidence.run_sd, other) - other
+    added = expected_best(gain, evidence.first_sd, other) - other
     return worth_of_waiting(situation) > added / situation.runs(draft)
 
 
@@ -229,7 +229,7 @@ def worth_of_waiting(situation: Situation) -> float:
         return 0.0
     singles = situation.of_kind(HypothesisKind.SINGLE)
     waiting = [evidence.outlook(h) for h in singles if h.state is _H.PROPOSED]
-    best = max((value for _, value in rank(waiting, evidence.run_sd)), default=0.0)
+    best = max((value for _, value in rank(waiting, evidence.first_sd)), default=0.0)
     return evidence.plan.additivity.apart * best
 
 
@@ -315,7 +315,7 @@ def further_seeds(
             continue  # a refuted one's total may be good by what it was built on
         others = [(mean, id_) for id_, mean in totals.items() if id_ != hypothesis.id and mean > 0]
         rival = trained[max(others)[1]] if others else Treatment()
-        ahead = evidence.ahead(hypothesis.draft.full, rival)
+        ahead = evidence.open_to_seeds(hypothesis.draft.full, rival)
         gained = information(ahead, evidence.noise_of(hypothesis.draft.full)) / situation.runs(hypothesis.draft)
         if gained >= least:
             valued.append((gained, hypothesis))

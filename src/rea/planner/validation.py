@@ -46,7 +46,7 @@ def validation(situation: Situation) -> Advance:
 def _wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[float, Hypothesis, int]]:
     """What may be run next, most valuable first: (expected gain per baseline run, hypothesis, seed)."""
     evidence, rules = situation.evidence, situation.evidence.plan.rules
-    noise = evidence.run_sd
+    noise = evidence.first_sd
     found: list[tuple[float, Hypothesis, int]] = []
     if situation.budget_open:
         waiting = {h.draft.full.key(): h for h in arms if h.state is _H.PROPOSED}
@@ -60,6 +60,7 @@ def _wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[fl
         seed = next((s for s in rules.search_seeds if s not in done), None)
         if seed is not None:
             own = evidence.noise_of(hypothesis.draft.full)
-            value = information(evidence.effect(hypothesis), own) / situation.runs(hypothesis.draft)
+            draft = hypothesis.draft
+            value = information(evidence.open_to_seeds(draft.full, draft.base), own) / situation.runs(draft)
             found.append((value * hypothesis.draft.weight, hypothesis, seed))
     return sorted(found, key=lambda item: (-item[0], item[1].id))
