@@ -71,10 +71,17 @@ class Question:
     own: Sequence[Cell]
     kin: Sequence[Cell]
 
-    def move(self, cell: Cell) -> tuple[str | None, str]:
-        """What tells moves apart: the same ratio from elsewhere is another move."""
-        here = self.now is None or cell.starts_from(self.now)
-        return None if self.key is None else cell.setting, "" if here else repr(sorted(cell.start.items()))
+    def moves(self, cells: Sequence[Cell]) -> list[tuple[str | None, str]]:
+        """What tells the moves of cells apart: the same ratio from elsewhere is another move."""
+        origins: dict[int, str] = {}  # by identity: most cells start from a few places and share the value
+        found = []
+        for cell in cells:
+            origin = origins.get(id(cell.start))
+            if origin is None:
+                here = self.now is None or cell.starts_from(self.now)
+                origin = origins[id(cell.start)] = "" if here else repr(sorted(cell.start.items()))
+            found.append((None if self.key is None else cell.setting, origin))
+        return found
 
 
 def believed(questions: Sequence[Question]) -> list[Belief]:
@@ -129,7 +136,7 @@ class _Layout:
     @classmethod
     def of(cls, question: Question) -> _Layout:
         cells = [*question.kin, *question.own]
-        moves = [(question.key, ""), *map(question.move, cells)]
+        moves = [(question.key, ""), *question.moves(cells)]
         places = range(1, len(moves))
         others = [place for place in places if moves[place] != moves[0]]
         carried = [CARRIED * (cell.gain if cell.n else cell.bound) for cell in question.kin]
