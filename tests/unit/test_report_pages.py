@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_samples import HOSTILE, sample_plan, sample_view
 
+from rea.domain.codebase import Knob, KnobType
 from rea.domain.hypothesis import Belief
+from rea.domain.plan import Finding, PlannedHypothesis
 from rea.domain.run import Failure
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
 from rea.domain.treatment import Treatment
@@ -176,6 +178,22 @@ def test_what_the_budget_does_not_fund_is_told_briefly_and_in_full_where_asked()
     assert [item.id for item in funded(roomy)] == [i for i in range(1, 31) if i != 4]
     nothing = replace(small, phases=(replace(validation, budget_s=0.0), *plan.phases[1:]))
     assert "cannot pay for a run of any" in plan_text.render(nothing, None, view.campaign)
+
+
+def test_what_mends_a_broken_calibration_is_said_where_it_is_broken() -> None:
+    plan = sample_plan()
+    knob = Knob("calibration", "calibration", KnobType.STR, choices=("none", "platt"), default="none")
+    codebase = replace(plan.codebase, knobs=(*plan.codebase.knobs, knob))
+    broken = Finding("outside_guardrail", 1.0, "calibration 0.88 is outside 0.95 to 1.05", {"calibration": 0.88})
+    draft = replace(plan.hypotheses[0].draft, title="Calibrate scores", treatment=Treatment({"calibration": "platt"}))
+    able = (*plan.hypotheses, PlannedHypothesis(77, draft, 0.1))
+
+    def told(**changes: Any) -> str:
+        return plan_text.render(replace(plan, codebase=codebase, **changes), None, sample_view("drafted").campaign)
+
+    assert "H-77 (calibrate scores) is added to it" in told(symptoms=(broken,), hypotheses=able)
+    assert "No hypothesis mends its calibration alone" in told(symptoms=(broken,))
+    assert "mend" not in told(hypotheses=able).partition("## Price")[0]
 
 
 # Numbers that are none are looked for as words on the page, so no drawn word may look like one.

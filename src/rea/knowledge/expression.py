@@ -34,7 +34,7 @@ def unmet(technique: Technique, codebase: Codebase, values: Mapping[str, Scalar]
             knob = codebase.by_role(role)
             now = None if knob is None else values.get(knob.name, knob.default)
             of = " or ".join("none" if value is None else str(value) for value in wanted)
-            return f"it builds on what the baseline has not: {role} is {'none' if now is None else now}, not {of}"
+            return f"the baseline lacks what is needed: {role} is {'none' if now is None else now}, not {of}"
     return ""
 
 

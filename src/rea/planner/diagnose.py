@@ -16,14 +16,15 @@ from rea.domain.run import RunResult
 from rea.planner.profile import mean_metrics, series
 from rea.planner.rows import split_noise
 
+OUTSIDE = "outside_guardrail"  # a finding that no card treats: what is broken is in its numbers
 # A run that leaves room for no more than four tests in the validation makes a search short.
 SLOW_FROM = 0.25
 RARE_FROM, RARE_TO = 0.05, 0.5  # share of a field's train rows
-# The customary limit of the population stability index, 0.1 (Siddiqi, Credit Risk Scorecards, 2006), as the
-# Jensen-Shannon distance in bits that belongs to it while both are small: √(0.1 / 8 / ln 2).
 STEP_SEEN = 0.75  # of the paired noise: a last step on average above it is more than the jitter of three seeds
 PAIRS_FROM, PAIRS_TO = 0.001, 0.01  # share of the label's entropy, of the best few pairs together
 BEST_PAIRS = 4  # as many as the cards that use them take
+# The customary limit of the population stability index, 0.1 (Siddiqi, Credit Risk Scorecards, 2006), as the
+# Jensen-Shannon distance in bits that belongs to it while both are small: √(0.1 / 8 / ln 2).
 DRIFT_FROM, DRIFT_TO = 0.134, 0.6
 NO_INFORMATION = 0.0005  # a field that explains less of the label's entropy does no harm by moving
 WORST = 3  # fields named in one finding
@@ -147,7 +148,7 @@ def _outside(results: Sequence[RunResult], objective: Objective) -> list[Finding
         return []
     told = ", ".join(rail.told(metrics) for rail in broken)
     words = f"the model itself breaks a guardrail ({told}): nothing is launched that does not mend that"
-    return [Finding("outside_guardrail", 1.0, words, {rail.metric: metrics[rail.metric] for rail in broken})]
+    return [Finding(OUTSIDE, 1.0, words, {rail.metric: metrics[rail.metric] for rail in broken})]
 
 
 def _calibration(results: Sequence[RunResult], objective: Objective, data: DataProfile | None) -> list[Finding]:

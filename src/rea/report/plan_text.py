@@ -10,7 +10,9 @@ from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
 from rea.domain.plan import Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
+from rea.planner.diagnose import OUTSIDE
 from rea.planner.draft import funded
+from rea.planner.exploitation import CALIBRATION, mends
 from rea.planner.profile import noise_range
 from rea.report import text
 from rea.report.markdown import block, code, plain, table
@@ -80,7 +82,20 @@ def _what_is_wrong(plan: Plan) -> str:
     told = [f"**{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
     left = len(plan.symptoms) - len(told)
     more = f" ({left} weaker {'sign is' if left == 1 else 'signs are'} below.)" if left else ""
-    return f"What stands out of the baseline is {text.listing(told)}.{more}"
+    mended = (
+        _how_it_is_mended(plan) if any(CALIBRATION in s.numbers for s in plan.symptoms if s.name == OUTSIDE) else ""
+    )
+    return f"What stands out of the baseline is {text.listing(told)}.{more}{mended}"
+
+
+def _how_it_is_mended(plan: Plan) -> str:
+    able = next((h for h in plan.hypotheses if mends(h.draft.treatment, plan.codebase)), None)
+    if able is None:
+        return " No hypothesis mends its calibration alone: what is launched has to do so by itself."
+    name = plain(able.draft.title[:1].lower() + able.draft.title[1:])
+    return (
+        f" Where the best model does not mend its calibration by itself, {say('H', able.id)} ({name}) is added to it."
+    )
 
 
 def _what_can_be_told(plan: Plan) -> str:
@@ -136,9 +151,9 @@ def _how_gains_add(plan: Plan) -> str:
 def _what_is_not_tried(plan: Plan) -> str:
     out = []
     if plan.left_out:
-        reasons = Counter(item.reason.split(":")[0] for item in plan.left_out).most_common(2)
+        reasons = Counter(item.reason.split(":")[0].replace("_", " ") for item in plan.left_out).most_common(2)
         told = text.listing([f"{plain(reason)} ({count})" for reason, count in reasons])
-        out.append(f"{text.capital(text.plural(len(plan.left_out), 'technique'))} stay out, mostly as {told}.")
+        out.append(f"{text.capital(text.plural(len(plan.left_out), 'technique'))} stay out, mostly because {told}.")
     if plan.needs_code:
         names = text.listing([plain(item.title) for item in plan.needs_code[:_TOLD]])
         out.append(f"{len(plan.needs_code)} more need code that is not there, {names} among them.")
