@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
+from statistics import NormalDist
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rea.domain.errors import ConfigError
 from rea.domain.runbook import Action, FailureClass
 from rea.domain.technique import Relative, Symptom, Technique
 from rea.knowledge.cards import load_runbooks, load_techniques, packaged
 from rea.knowledge.regex import check_signature
-from rea.knowledge.units import binormal_ne, ne_gain_per_auc
+from rea.knowledge.units import binormal_ne, ne_gain_per_auc, worth_of_calibration
 
 TECHNIQUES = load_techniques()
 RUNBOOKS = load_runbooks()
@@ -206,3 +211,24 @@ def test_the_conversion_table_of_the_readme_is_what_the_code_computes() -> None:
 def test_a_model_that_orders_at_random_has_an_ne_of_one() -> None:
     assert binormal_ne(0.5, 0.2) == pytest.approx(1.0, abs=1e-9)
     assert binormal_ne(0.8143, 0.256) == pytest.approx(0.7692, abs=1e-3)  # about a Criteo model's
+
+
+@given(st.floats(0.55, 0.9), st.floats(0.02, 0.5), st.floats(-1.0, 0.5))
+def test_a_shift_to_the_observed_rate_gains_what_is_promised_at_least(auc: float, rate: float, shift: float) -> None:
+    """Against a binormal model whose log odds are all off by `shift`, by quadrature."""
+    separation = math.sqrt(2) * NormalDist().inv_cdf(auc)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+    odds = [math.log(rate / (1 - rate)) + separation * (nodes + sign * separation / 2) + shift for sign in (1, -1)]
+    loss = rate * weights @ np.logaddexp(0, -odds[0]) + (1 - rate) * weights @ np.logaddexp(0, odds[1])
+    mean = rate * weights @ (1 / (1 + np.exp(-odds[0]))) + (1 - rate) * weights @ (1 / (1 + np.exp(-odds[1])))
+    entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+    gained = 1 - binormal_ne(auc, rate) / (loss / entropy)
+    assert -1e-9 <= worth_of_calibration(mean / rate, rate, loss / entropy) <= gained + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("calibration", "rate", "ne"), [(4.0, 0.3, 0.8), (0.0, 0.3, 0.8), (0.9, 0.0, 0.8), (0.9, 0.3, 0.0)]
+)
+def test_a_mean_prediction_that_is_no_rate_is_worth_nothing(calibration: float, rate: float, ne: float) -> None:
+    assert worth_of_calibration(calibration, rate, ne) == 0.0

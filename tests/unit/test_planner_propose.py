@@ -12,6 +12,7 @@ from rea.domain.insight import ExperimentRecord
 from rea.domain.plan import Finding
 from rea.domain.treatment import Treatment
 from rea.insights.snapshot import learn
+from rea.knowledge.cards import load_techniques
 from rea.planner.propose import propose
 from support.world import VALUES, techniques, tiny_codebase
 
@@ -124,3 +125,21 @@ def test_a_schedule_is_laid_over_the_epochs_that_training_used(best: float | Non
     found = propose([card], replace(CODEBASE, knobs=knobs), values, (), learn((), [card], "ours"), context).drafts
     laid = {"schedule": "cosine"} if epochs is None else {"schedule": "cosine", "epochs": epochs}
     assert [draft.treatment.overrides for draft in found] == [laid, {"schedule": "plateau"}]
+
+
+def test_what_mends_a_mean_prediction_is_expected_to_gain_most_of_what_that_is_worth() -> None:
+    knob = Knob("calibration", "calibration", KnobType.STR, choices=("none", "platt", "isotonic"), default="none")
+    codebase = replace(CODEBASE, knobs=(*CODEBASE.knobs, knob))
+    values = {**VALUES, "calibration": "none"}
+
+    def expected(worth: float, *records: ExperimentRecord) -> float:
+        off = Finding("miscalibrated", 1.0, "12 % too low", {"calibration": 0.88, "worth": worth})
+        known = learn(records, load_techniques(), codebase.name)
+        found = propose(load_techniques(), codebase, values, (off,), known, CONTEXT).drafts
+        (mended,) = (d.effect for d in found if d.treatment == Treatment({"calibration": "platt"}))
+        return mended.mean
+
+    assert expected(0.0) == expected(1e-5)
+    assert expected(0.02) == pytest.approx(0.7 * 0.02)
+    seen = record("post-hoc-calibration", 0.001, roles={"calibration": "platt"}, values={"calibration": "none"})
+    assert expected(0.02, seen) < 0.005, "a test of this very step tells more"

@@ -9,7 +9,10 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
-from rea.domain.codebase import Knob, KnobType, Scalar
+from rea.domain.codebase import Codebase, Knob, KnobType, Scalar
+from rea.domain.treatment import Treatment
+
+CALIBRATION = "calibration"  # the role, and the metric that it mends
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,12 @@ def load_roles() -> Mapping[str, Role]:
 def role_of(knob: Knob | None) -> Role | None:
     """The role of a knob; None where there is no knob, or it has no role of the vocabulary."""
     return load_roles().get(knob.role or "") if knob is not None else None
+
+
+def mends_calibration(treatment: Treatment, codebase: Codebase) -> bool:
+    """Whether it calibrates scores and does nothing else, so that any model outside that guardrail can have it, too."""
+    knob = codebase.by_role(CALIBRATION)
+    return knob is not None and set(treatment.overrides) == {knob.name}
 
 
 def guess(knob_name: str) -> str | None:

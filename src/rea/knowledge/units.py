@@ -49,5 +49,19 @@ def relative_size(auc: float, positive_rate: float) -> float:
     return min(12.0, max(0.25, ne_gain_per_auc(inside, rate) / ne_gain_per_auc(*QUOTED)))
 
 
+def worth_of_calibration(calibration: float, positive_rate: float, ne: float) -> float:
+    """Relative gain in NE by a shift of all log odds that makes the mean prediction the observed rate, at least.
+
+    `calibration` is the mean prediction over the positive rate, `ne` that of the model as it is. Of a model that tells
+    all rows the same rate it is the whole divergence, KL(p ‖ c p) / H(p); the better a model tells rows apart, the
+    further it must be shifted for the same mean, and the more that gains. Zero where the mean prediction is no rate.
+    """
+    p, q = positive_rate, calibration * positive_rate
+    if not (0 < p < 1 and 0 < q < 1 and ne > 0):
+        return 0.0
+    entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    return (p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))) / entropy / ne
+
+
 def _softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -13,9 +13,11 @@ from rea.domain.codebase import Objective
 from rea.domain.data import DataField, DataProfile
 from rea.domain.plan import Finding
 from rea.domain.run import RunResult
+from rea.knowledge.units import worth_of_calibration
 from rea.planner.profile import mean_metrics, series
 from rea.planner.rows import split_noise
 
+WORTH = "worth"  # among the numbers of a finding: the relative gain of mending that alone
 OUTSIDE = "outside_guardrail"  # a finding that no card treats: what is broken is in its numbers
 # A run that leaves room for no more than four tests in the validation makes a search short.
 SLOW_FROM = 0.25
@@ -160,15 +162,19 @@ def _calibration(results: Sequence[RunResult], objective: Objective, data: DataP
     limit = max(0.01, 2 * math.hypot(_standard_error(values), _rate_error(data, objective)))
     if abs(off) < limit:
         return []
-    word = "above" if off > 0 else "below"
-    return [
-        Finding(
-            "miscalibrated",
-            _strength(abs(off), 0.01, 0.1),
-            f"predictions are {abs(off):.1%} {word} the observed rate",
-            {"calibration": 1.0 + off},
-        )
-    ]
+    words = f"predictions are {abs(off):.1%} {'above' if off > 0 else 'below'} the observed rate"
+    numbers = {"calibration": 1.0 + off}
+    worth = _worth(1.0 + off, results, data)
+    if worth:
+        words += f"; scores that are shifted to it alone would gain {worth:.2%}"
+        numbers[WORTH] = worth
+    return [Finding("miscalibrated", _strength(abs(off), 0.01, 0.1), words, numbers)]
+
+
+def _worth(calibration: float, results: Sequence[RunResult], data: DataProfile | None) -> float:
+    rate = data.positive_rate if data is not None else None
+    levels = [result.metrics["ne"] for result in results if "ne" in result.metrics]
+    return worth_of_calibration(calibration, rate, _mean(levels)) if rate and levels else 0.0
 
 
 def _rate_error(data: DataProfile | None, objective: Objective) -> float:

@@ -17,7 +17,8 @@ from rea.insights.features import unit
 from rea.insights.fit import BETWEEN
 from rea.insights.snapshot import Insights
 from rea.knowledge.expression import express, needs, unmet
-from rea.knowledge.roles import role_of
+from rea.knowledge.roles import mends_calibration, role_of
+from rea.planner.diagnose import WORTH
 
 # A technique aimed at a symptom the baseline shows is expected to gain more than its prior, and one aimed at symptoms
 # it does not show waits longer. Of one technique's alternatives the later ones wait longer, too.
@@ -31,6 +32,8 @@ AVOIDED = 0.5  # strength of a symptom from which on a technique that it speaks 
 # over the second.
 STOPPED_EARLY, OVER_THE_BEST = 1.6, 1.3
 REACTIVE = "plateau"  # the schedule that waits for the validation to stall, however long the run
+# Of what the right mean prediction is worth on the visible split: the rows that calibration is fitted on may differ.
+MENDED = 0.7
 STEP = 0.5  # doubt about a step measured in this codebase beside another incumbent, as a share of its size
 RECALLED = 3  # treatments recalled from insights that no card describes
 
@@ -137,6 +140,13 @@ def _from_technique(
     if not known.n and _tuned(treatment, codebase):
         fit, sd = fit * TUNED_MEAN, sd * TUNED_SD
         reasons.append("a tuner has chosen the value it starts from, so little is left to gain")
+    # What makes less of a gain makes no less of a loss.
+    mean = known.mean * (fit * known.p_trainable if known.mean > 0 else 1.0)
+    worth = 0.0
+    if mends_calibration(treatment, codebase) and not _tested(offer.asked, insights):
+        worth = MENDED * max((symptom.numbers.get(WORTH, 0.0) for symptom in matched), default=0.0)
+    if worth > mean:
+        mean, sd = worth, max(sd, worth / 2)
     basis = technique.effect.basis.rstrip(". ")
     sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
     if known.n:
@@ -146,8 +156,7 @@ def _from_technique(
         title=technique.title if rank == 0 else f"{technique.title} (alternative {rank + 1})",
         because="; ".join(reasons) or "not aimed at a symptom seen here; worth a look at its price",
         treatment=treatment,
-        # What makes less of a gain makes no less of a loss.
-        effect=Belief(known.mean * (fit * known.p_trainable if known.mean > 0 else 1.0), sd),
+        effect=Belief(mean, sd),
         technique=technique.name,
         mechanism=technique.mechanism,
         sources=tuple(sources),

@@ -10,9 +10,9 @@ from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
 from rea.domain.plan import Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
+from rea.knowledge.roles import CALIBRATION, mends_calibration
 from rea.planner.diagnose import OUTSIDE
 from rea.planner.draft import funded
-from rea.planner.exploitation import CALIBRATION, mends
 from rea.planner.profile import noise_range
 from rea.report import text
 from rea.report.markdown import block, code, plain, table
@@ -89,7 +89,7 @@ def _what_is_wrong(plan: Plan) -> str:
 
 
 def _how_it_is_mended(plan: Plan) -> str:
-    able = next((h for h in plan.hypotheses if mends(h.draft.treatment, plan.codebase)), None)
+    able = next((h for h in plan.hypotheses if mends_calibration(h.draft.treatment, plan.codebase)), None)
     if able is None:
         return " No hypothesis mends its calibration alone: what is launched has to do so by itself."
     name = plain(able.draft.title[:1].lower() + able.draft.title[1:])
