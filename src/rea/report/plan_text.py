@@ -65,7 +65,8 @@ def _head(plan: Plan, record: PlanRecord | None, campaign: Campaign) -> list[str
 
 def _note(plan: Plan) -> list[str]:
     """What a colleague would say of this plan in a minute."""
-    out = ["## In short", "", " ".join([_what_is_wrong(plan), _what_can_be_told(plan)])]
+    out = ["## In short", "", *_what_is_wrong(plan)]
+    out += [" ".join(filter(None, [_how_it_is_mended(plan), _what_can_be_told(plan)]))]
     chosen = funded(plan)
     if chosen:
         out += ["", " ".join([_what_comes_first(plan, chosen), _what_comes_later(plan, len(chosen))])]
@@ -73,29 +74,27 @@ def _note(plan: Plan) -> list[str]:
     return [*out, "", aside] if aside else out
 
 
-def _what_is_wrong(plan: Plan) -> str:
+def _what_is_wrong(plan: Plan) -> list[str]:
     strong = [s for s in plan.symptoms if s.strength >= _PLAIN] or list(plan.symptoms[:1])
     if Part.DIAGNOSIS in plan.rules.without:
-        return "The baseline was not diagnosed."
+        return ["The baseline was not diagnosed.", ""]
     if not strong:
-        return "The baseline's curves look healthy, so gains have to come from what its tuning did not touch."
-    told = [f"**{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
+        return ["The baseline's curves look healthy, so gains have to come from what its tuning did not touch.", ""]
+    told = [f"- **{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
     left = len(plan.symptoms) - len(told)
-    more = f" ({left} weaker {'sign is' if left == 1 else 'signs are'} below.)" if left else ""
-    mended = (
-        _how_it_is_mended(plan) if any(CALIBRATION in s.numbers for s in plan.symptoms if s.name == OUTSIDE) else ""
-    )
-    return f"What stands out of the baseline is {text.listing(told)}.{more}{mended}"
+    more = f" ({left} weaker {'sign is' if left == 1 else 'signs are'} below)" if left else ""
+    return [f"What stands out of the baseline{more}:", "", *told, ""]
 
 
 def _how_it_is_mended(plan: Plan) -> str:
+    """What is done about a calibration outside its guardrail; empty where it is not."""
+    if not any(s.name == OUTSIDE and CALIBRATION in s.numbers for s in plan.symptoms):
+        return ""
     able = next((h for h in plan.hypotheses if mends_calibration(h.draft.treatment, plan.codebase)), None)
     if able is None:
-        return " No hypothesis mends its calibration alone: what is launched has to do so by itself."
-    name = plain(able.draft.title[:1].lower() + able.draft.title[1:])
-    return (
-        f" Where the best model does not mend its calibration by itself, {say('H', able.id)} ({name}) is added to it."
-    )
+        return "No hypothesis mends its calibration alone: what is launched has to do so by itself."
+    name = f"{say('H', able.id)} ({plain(able.draft.title[:1].lower() + able.draft.title[1:])})"
+    return f"Where the best model does not mend its calibration by itself, {name} is added to it."
 
 
 def _what_can_be_told(plan: Plan) -> str:
