@@ -31,9 +31,13 @@ def test_what_lasts_is_told_from_what_seeds_make(seeds, lasting):
         between.append(row_error(base[0], blocks(chance, 1.0, [0.0] * BLOCKS, of_seed)))
     found = Lasting.of(sum(between) / len(between), seen)
     assert found.between_seeds == pytest.approx(math.sqrt(2) * of_seed / 10, rel=0.02)
-    # One imagined seed of a treatment with half the error between seeds is in the mean, too.
     assert found.usual == pytest.approx((lasting / 10) ** 2, abs=4e-7)
     assert found.variance(*seen[0]) == pytest.approx((lasting / 10) ** 2, abs=2e-6)
+
+
+def test_a_model_that_broke_makes_no_other_doubtful():
+    sound = [(0.002, 1)] * 4
+    assert Lasting.of(0.0015, [*sound, (0.05, 1)]).usual == pytest.approx(Lasting.of(0.0015, sound).usual)
 
 
 @given(st.floats(1e-5, 0.01), st.lists(st.tuples(st.floats(0, 0.02), st.integers(1, 9)), max_size=5))

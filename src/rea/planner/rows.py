@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,8 @@ class Lasting:
     """How much of the row error of a gain lasts over seeds, as variances of relative gains.
 
     Over n paired seeds a gain has the row error V + e²/n: V lasts, e is that between two seeds of the baseline. One
-    treatment's own difference tells its V poorly, so it is drawn to the mean of all, as if that were one more seed.
+    treatment's own difference tells its V poorly, so it is drawn to the median of all, as if that were one more seed:
+    what breaks a model moves it far from the baseline on every row, and says nothing of others.
     """
 
     between_seeds: float
@@ -59,7 +61,7 @@ class Lasting:
     def of(cls, between_seeds: float, seen: Sequence[tuple[float, int]]) -> Lasting:
         """From the row error between seeds and, per treatment, its row error and over how many paired seeds."""
         own = [(USUAL * between_seeds) ** 2, *(error**2 - between_seeds**2 / n for error, n in seen)]
-        return cls(between_seeds, max(sum(own) / len(own), 0.0))
+        return cls(between_seeds, max(statistics.median(own), 0.0))
 
     def variance(self, error: float, n: int) -> float:
         own = error**2 - self.between_seeds**2 / n
