@@ -1,6 +1,7 @@
 """Beliefs about gains, and what a campaign's runs make of them."""
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from rea.domain.treatment import Treatment
 from rea.planner import joint
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import _doses
+from rea.planner.lighten import begun, lightened
 from rea.planner.situation import Situation
 from support.world import World
 
@@ -134,6 +136,42 @@ def test_sets_that_give_less_than_their_parts_do_not_take_from_them_what_their_o
     for part in parts:
         assert seen.effect(part).mean > 0.03 - 3 * NOISE
     assert seen.total(every[-1].draft.full).mean == pytest.approx(0.032, abs=2 * NOISE)
+
+
+def on_rows(run: Run, luck: float) -> Run:
+    """The run, evaluated on a hundred blocks of rows: its seed moves each of them by 1 %, its treatment by `luck`."""
+    assert run.result is not None
+    value = run.result.metrics["ne"] / 100
+    own = random.Random(f"{run.draft.treatment.key()} {run.draft.seed}")
+    lasting = random.Random(run.draft.treatment.key())
+    blocks = [value * (1 + own.gauss(0, 0.01) + lasting.gauss(0, luck)) for _ in range(100)]
+    scale = run.result.metrics["ne"] / sum(blocks)
+    return replace(run, result=replace(run.result, block_loss=tuple(scale * block for block in blocks)))
+
+
+def test_what_only_suits_the_split_s_rows_is_believed_less_and_no_seed_changes_that():
+    one = hypothesis(1, A)
+    for seeds in ((1,), (1, 2, 3)):
+        runs = [*CONTROL, *(trained(one.draft.full, s, BASE * 0.99) for s in seeds)]
+        plain = Evidence(PLAN, (one,), tuple(runs))
+        steady, lucky = (Evidence(PLAN, (one,), tuple(on_rows(run, luck) for run in runs)) for luck in (0.0, 0.05))
+        assert lucky.effect(one).mean < steady.effect(one).mean <= plain.effect(one).mean
+        assert lucky.effect(one).sd > 1.5 * steady.effect(one).sd and lucky.first_sd > plain.first_sd
+        nothing = Treatment()
+        assert lucky.open_to_seeds(one.draft.full, nothing).sd <= plain.open_to_seeds(one.draft.full, nothing).sd
+        assert plain.open_to_seeds(one.draft.full, nothing) == plain.effect(one)
+
+
+def test_a_combination_has_the_luck_of_its_parts_once():
+    one, two = hypothesis(1, A), hypothesis(2, B)
+    both = hypothesis(3, {**A, **B}, kind=HypothesisKind.COMBINATION, parents=(1, 2))
+    every = (one, two, both)
+    runs = (*CONTROL, *(trained(h.draft.full, s, BASE * 0.99) for h in every for s in (1, 2)))
+    seen = Evidence(PLAN, every, tuple(on_rows(run, 0.03) for run in runs))
+    own = [seen.row_variance(h) for h in every]
+    assert all(math.sqrt(variance) == pytest.approx(0.003, rel=0.4) for variance in own)
+    together = seen.posterior.belief(seen.terms(both.draft.full)).sd
+    assert together < math.sqrt(sum(own))
 
 
 @given(means, sds, sds)
@@ -332,3 +370,44 @@ def test_the_finalist_is_the_best_that_the_budget_can_confirm():
     assert finalist({}, 1.0) == best
     assert finalist({}, 1000.0) == good
     assert finalist(dear, 1.0) == best == seen.incumbent(), "with no money left, what an engineer would want confirmed"
+
+
+def test_what_can_no_longer_be_confirmed_is_tried_without_its_dear_part():
+    """An ensemble of a set makes all that is built on it three times as dear, however little it added."""
+    first, ensemble = hypothesis(1, A), hypothesis(2, B, cost_factor=3.0)
+    both = hypothesis(3, {**A, **B}, kind=HypothesisKind.COMBINATION, parents=(1, 2), cost_factor=3.0)
+    best = replace(hypothesis(4, {"model.dropout": 0.2}, base=both.draft.full), round=2)
+    found = [(first, 0.99, 1), (both, 0.98, 3), (best, 0.8, 3)]
+    took = PLAN.baseline.run_s
+    runs = [
+        replace(run, result=replace(run.result, wall_s=took * dearer))
+        for h, level, dearer in found
+        for run in [trained(h.draft.full, 1, BASE * level)]
+    ]
+    seen = Evidence(PLAN, (first, ensemble, both, best), (*CONTROL, *runs))
+
+    def situation(left_runs: float) -> Situation:
+        kept = PLAN.contingency_s + sum(p.budget_s for p in PLAN.phases if p.phase is Phase.REVEAL)
+        spent = PLAN.budget_s - kept - left_runs * PLAN.baseline.device_s
+        return Situation(seen, 2, {CONTROL[0].id: spent}, 1)
+
+    assert seen.incumbent() == best
+    rich, poor, broke = situation(30), situation(7), situation(2)
+    assert rich.confirmable(best.draft) and lightened(rich) is None
+    assert not poor.confirmable(best.draft)
+    light = lightened(poor)
+    assert light is not None and dict(light.full.overrides) == {**A, "model.dropout": 0.2}
+    assert light.effect.mean > 0.1 and light.cost_factor == 1.0
+    assert lightened(broke) is None
+    assert lightened(replace(poor, budget_open=False)) is None
+
+    added = Hypothesis(5, 1, 2, light, HypothesisState.PROPOSED)
+    waiting = replace(poor, evidence=replace(seen, hypotheses=(*seen.hypotheses, added)))
+    assert lightened(waiting) is None
+    started = begun(waiting)
+    assert started is not None and [run.treatment for run in started.runs] == [light.full]
+    assert begun(replace(waiting, spent=broke.spent)).judgements[0].state is HypothesisState.LEFT_OUT
+    shown = trained(light.full, 1, BASE * 0.81)
+    tested = replace(waiting.evidence, hypotheses=(*seen.hypotheses, replace(added, state=HypothesisState.SUPPORTED)))
+    after = replace(waiting, evidence=replace(tested, runs=(*tested.runs, shown)))
+    assert after.finalist().id == 5

@@ -173,24 +173,24 @@ class Evidence:
         There it sets another dose of what is there already, which says nothing of what the technique gains elsewhere.
         """
         technique = hypothesis.draft.technique
-        taken = {maker.draft.technique for maker in self._makers(hypothesis.draft.base)}
+        taken = {maker.draft.technique for maker in self.makers(hypothesis.draft.base)}
         return None if technique in taken else technique
 
     def beside(self, draft: HypothesisDraft) -> HypothesisDraft:
         """A draft on top of an incumbent, expected to gain what additivity leaves of it beside what made that one."""
-        makers = [h.draft for h in self._makers(draft.base) if h.draft.kind is HypothesisKind.SINGLE]
+        makers = [h.draft for h in self.makers(draft.base) if h.draft.kind is HypothesisKind.SINGLE]
         again = draft.treatment.overrides.keys() & draft.base.overrides.keys()  # then its mean is a share already
         if not makers or again or draft.effect.mean <= 0:
             return draft
         left = joint.share(draft, makers, self.plan.additivity)
         return replace(draft, effect=Belief(left * draft.effect.mean, draft.effect.sd))
 
-    def _makers(self, treatment: Treatment) -> list[Hypothesis]:
+    def makers(self, treatment: Treatment) -> list[Hypothesis]:
         """The hypotheses that a treatment was put together from."""
         found = None if treatment.empty else self.hypothesis_of(treatment)
         if found is None:
             return []
-        return [found, *self.parts(found), *self._makers(found.draft.base)]
+        return [found, *self.parts(found), *self.makers(found.draft.base)]
 
     def terms(self, treatment: Treatment) -> Mapping[str, float]:
         """The effects that a treatment's gain over the baseline is the sum of, each with its weight."""

@@ -121,17 +121,19 @@ class Situation:
 
     def finalist(self) -> Hypothesis | None:
         """The best whose confirmation can be paid for, on as few pairs as a claim needs; the incumbent if none can."""
+        able = (h for h in self.evidence.contenders() if self.confirmable(h.draft))
+        return next(able, self.evidence.incumbent())
+
+    def confirmable(self, draft: HypothesisDraft, *, also: float = 0.0) -> bool:
+        """Whether its confirmation, on as few pairs as a claim needs, can be paid for beside `also` device-seconds."""
         evidence, plan = self.evidence, self.evidence.plan
         reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
         left = plan.budget_s - self.contingency_left - reveal - sum(self.cost(run) for run in evidence.runs)
         wanted = plan.rules.confirm_seeds[:FEWEST_PAIRS]
         begun = {run.draft.seed for run in evidence.of(Treatment()) if run.draft.phase is Phase.CONFIRMATION}
         left -= plan.baseline.device_s * sum(seed not in begun for seed in wanted)
-        for hypothesis in evidence.contenders():
-            own = self.price(hypothesis.draft)
-            if len(wanted) * own + self.headroom(own) <= left:
-                return hypothesis
-        return evidence.incumbent()
+        own = self.price(draft)
+        return also + len(wanted) * own + self.headroom(own) <= left
 
     def headroom(self, device_s: float) -> float:
         """Device-seconds beyond its own that must be free for a run of this length to be started."""

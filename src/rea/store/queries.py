@@ -205,10 +205,8 @@ class Queries:
             contexts |= {key: read_context(text_) for key, text_ in self._connection.execute(some).all()}
         starts = {text_: decode(dict[str, Scalar], text_) for text_ in {row[2] for row in rows}}
         return [
-            Cell(
-                technique, setting, starts[start], where, contexts[context], n, w, wy, wyy, failed, pruned, bound, error
-            )
-            for technique, setting, start, where, context, n, w, wy, wyy, failed, pruned, bound, error in rows
+            Cell(technique, setting, starts[start], where, contexts[context], *sums)
+            for technique, setting, start, where, context, *sums in rows
         ]
 
     def places(self, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[tuple[str, Context, int]]:
