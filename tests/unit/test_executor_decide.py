@@ -87,6 +87,22 @@ def test_no_engineer_is_woken_because_the_best_is_too_dear_to_confirm(seed):
     assert world.balance.spent <= world.balance.approved
 
 
+class Slower(World):
+    """The baseline trains longer on the confirmation's seeds than on those that it was measured on."""
+
+    def duration(self, attempt):
+        run = self._run(attempt.run)
+        longer = 1.45 if run.draft.phase is Phase.CONFIRMATION and run.draft.treatment.empty else 1.0
+        return min(longer * super().duration(attempt), attempt.reserved_s / self.codebase.resources.devices)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_engineer_is_woken_because_the_pairs_take_longer_than_was_foreseen(seed):
+    world = Slower(seed, strong, budget=f"{15 + seed}r", slots=1 + seed % 2).whole()
+    ended_well(world)
+    assert world.balance.spent <= world.balance.approved
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_any_campaign_ends_inside_its_budget(seed):
     chance = random.Random(seed)

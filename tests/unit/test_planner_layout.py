@@ -18,6 +18,7 @@ from rea.planner.layout import (
     BudgetTooSmallError,
     lay_out,
     make_rules,
+    pressed_walltime,
     reveal_s,
     tight_reveal,
     tight_walltime,
@@ -143,9 +144,10 @@ def test_more_budget_never_searches_less(run_s, factor, runs):
 def test_a_walltime_limit_covers_the_prediction_and_obeys_the_codebase(predicted_s, limit_s):
     rules = make_rules(baseline(60.0), 0.0005, 3600.0, 1001)
     usual, tight = walltime(predicted_s, rules, limit_s), tight_walltime(predicted_s, rules, limit_s)
-    assert tight <= usual <= limit_s
+    pressed = pressed_walltime(predicted_s, rules, limit_s)
+    assert pressed <= tight <= usual <= limit_s
     assume(limit_s > 4 * predicted_s + 20)
-    assert usual >= 3 * predicted_s and tight > 1.5 * predicted_s
+    assert usual >= 3 * predicted_s and tight > 1.5 * predicted_s and pressed > 1.2 * predicted_s
     assert tight_reveal(predicted_s, rules, limit_s) > 1.5 * predicted_s
 
 

@@ -55,7 +55,7 @@ from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.confirmation import confirmation, idle_work
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
-from rea.planner.layout import SEARCH, reveal_s, tight_reveal, tight_walltime, walltime
+from rea.planner.layout import SEARCH, pressed_walltime, reveal_s, tight_reveal, tight_walltime, walltime
 from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation
 from rea.planner.validation import validation
 
@@ -200,6 +200,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     if answer:
         return answer
     limit = snapshot.balance.approved - max(0.0, plan.contingency_s - snapshot.balance.contingency_spent)
+    limit -= sum(planned.budget_s for planned in plan.phases if planned.phase is Phase.REVEAL)
     started = _submissions(snapshot, now, limit)
     if started:
         return started
@@ -404,7 +405,7 @@ def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
 
 
 def _tight(draft: RunDraft, plan: Plan) -> float:
-    least = tight_reveal if draft.phase is Phase.REVEAL else tight_walltime
+    least = {Phase.REVEAL: tight_reveal, Phase.CONFIRMATION: pressed_walltime}.get(draft.phase, tight_walltime)
     return least(draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
 
 

@@ -24,6 +24,8 @@ MOST_CONFIRMED = 5  # paired seeds of a confirmation
 # A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
 # longer holds the usual multiple, the limit shrinks down to it.
 TIGHT = 1.6
+# The same of the pairs of a confirmation: where no more is left, one that may be cut off is better than none.
+PRESSED = 1.25
 
 
 class BudgetTooSmallError(GuardrailError):
@@ -56,6 +58,11 @@ def walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
 def tight_walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
     """The least wall-time limit, seconds, under which a run is still worth starting."""
     return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s + min(1.0, predicted_s))
+
+
+def pressed_walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
+    """The same of a run of the confirmation, before which there is nothing left to be saved on."""
+    return min(walltime(predicted_s, rules, limit_s), PRESSED * predicted_s)
 
 
 def tight_reveal(predicted_s: float, rules: Rules, limit_s: float) -> float:

@@ -18,7 +18,7 @@ from rea.domain.treatment import Treatment
 from rea.knowledge.roles import role_of
 from rea.planner.evidence import Evidence
 from rea.planner.fidelity import earliest
-from rea.planner.layout import SEARCH, TREATED_COST, tight_walltime, walltime
+from rea.planner.layout import SEARCH, TREATED_COST, pressed_walltime, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import LEAST_COST, rank
 from rea.planner.worth import expected_best, information
@@ -132,8 +132,9 @@ class Situation:
         wanted = plan.rules.confirm_seeds[:FEWEST_PAIRS]
         begun = {run.draft.seed for run in evidence.of(Treatment()) if run.draft.phase is Phase.CONFIRMATION}
         left -= plan.baseline.device_s * sum(seed not in begun for seed in wanted)
-        own = self.price(draft)
-        return also + len(wanted) * own + self.headroom(own) <= left
+        own, resources = self.price(draft), plan.codebase.resources
+        last = resources.devices * pressed_walltime(own / resources.devices, plan.rules, resources.walltime_s)
+        return also + (len(wanted) - 1) * own + last <= left
 
     def headroom(self, device_s: float) -> float:
         """Device-seconds beyond its own that must be free for a run of this length to be started."""
