@@ -168,6 +168,11 @@ class Plan:
     rules: Rules
     additivity: Additivity = field(default_factory=Additivity)
 
+    @property
+    def reveal_s(self) -> float:
+        """Device-seconds that everything before the reveal leaves to it."""
+        return sum(planned.budget_s for planned in self.phases if planned.phase is Phase.REVEAL)
+
     def phase(self, round_: int, phase: Phase) -> PhasePlan | None:
         return next((p for p in self.phases if p.round == round_ and p.phase is phase), None)
 

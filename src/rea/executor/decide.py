@@ -200,7 +200,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     if answer:
         return answer
     limit = snapshot.balance.approved - max(0.0, plan.contingency_s - snapshot.balance.contingency_spent)
-    limit -= sum(planned.budget_s for planned in plan.phases if planned.phase is Phase.REVEAL)
+    limit -= plan.reveal_s
     started = _submissions(snapshot, now, limit)
     if started:
         return started
@@ -461,8 +461,10 @@ def _exhausted(snapshot: Snapshot, plan: Plan, situation: Situation, now: float)
     balance = snapshot.balance
     left = balance.approved - balance.spent
     needed = _tight(ready[0].draft, plan) * plan.codebase.resources.devices
-    kept = max(0.0, plan.contingency_s - balance.contingency_spent)
-    why = f"{left:.0f} device-seconds are left, {kept:.0f} of them for retries; the next run needs {needed:.0f} free"
+    kept = f"{max(0.0, plan.contingency_s - balance.contingency_spent):.0f} of them for retries"
+    if plan.reveal_s and snapshot.campaign.phase is not Phase.REVEAL:
+        kept += f" and {plan.reveal_s:.0f} for the reveal"
+    why = f"{left:.0f} device-seconds are left, {kept}; the next run needs {needed:.0f} free"
     if snapshot.campaign.phase in SEARCH:
         withdrawn: list[Action] = [Withdraw(run.id, why) for run in ready if run.draft.phase in SEARCH]
         return (*withdrawn, _enter(Phase.CONFIRMATION, situation, f"the search ends: {why}"))

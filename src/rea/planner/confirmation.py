@@ -40,11 +40,10 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
     elsewhere = sum(
         situation.cost(run) for run in evidence.runs if run.draft.phase not in (Phase.CONFIRMATION, Phase.REVEAL)
     )
-    reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
-    left = plan.budget_s - situation.contingency_left - elsewhere - reveal - situation.headroom(own)
+    left = plan.budget_s - situation.contingency_left - elsewhere - plan.reveal_s - situation.headroom(own)
     planned, price = len(plan.rules.confirm_seeds), plan.baseline.device_s + own
     # The reveal of the plan's pairs is kept back already; each spare one is evaluated, too.
-    evaluated = TIGHT * reveal_s(plan.baseline.run_s, 1) * plan.codebase.resources.devices if reveal else 0.0
+    evaluated = TIGHT * reveal_s(plan.baseline.run_s, 1) * plan.codebase.resources.devices if plan.reveal_s else 0.0
     spare = math.floor((left - planned * price) / (price + evaluated))
     return fresh[: planned + max(0, spare)]
 

@@ -116,8 +116,9 @@ class Situation:
         pairs = len(plan.rules.confirm_seeds) * (plan.baseline.device_s + own)
         begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is Phase.CONFIRMATION)
         elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not Phase.CONFIRMATION)
-        reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
-        return plan.budget_s - self.contingency_left - elsewhere - max(pairs, begun) - reveal - self.headroom(own)
+        return (
+            plan.budget_s - self.contingency_left - elsewhere - max(pairs, begun) - plan.reveal_s - self.headroom(own)
+        )
 
     def finalist(self) -> Hypothesis | None:
         """The best whose confirmation can be paid for, on as few pairs as a claim needs; the incumbent if none can."""
@@ -127,8 +128,7 @@ class Situation:
     def confirmable(self, draft: HypothesisDraft, *, also: float = 0.0) -> bool:
         """Whether its confirmation, on as few pairs as a claim needs, can be paid for beside `also` device-seconds."""
         evidence, plan = self.evidence, self.evidence.plan
-        reveal = sum(p.budget_s for p in plan.phases if p.phase is Phase.REVEAL)
-        left = plan.budget_s - self.contingency_left - reveal - sum(self.cost(run) for run in evidence.runs)
+        left = plan.budget_s - self.contingency_left - plan.reveal_s - sum(self.cost(run) for run in evidence.runs)
         wanted = plan.rules.confirm_seeds[:FEWEST_PAIRS]
         begun = {run.draft.seed for run in evidence.of(Treatment()) if run.draft.phase is Phase.CONFIRMATION}
         left -= plan.baseline.device_s * sum(seed not in begun for seed in wanted)
