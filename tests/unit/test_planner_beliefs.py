@@ -400,6 +400,8 @@ def test_what_can_no_longer_be_confirmed_is_tried_without_its_dear_part():
     assert light.effect.mean > 0.1 and light.cost_factor == 1.0
     assert lightened(broke) is None
     assert lightened(replace(poor, budget_open=False)) is None
+    none = tuple(replace(p, budget_s=0.0) if p.phase is Phase.EXPLOITATION else p for p in PLAN.phases)
+    assert lightened(replace(poor, evidence=replace(seen, plan=replace(PLAN, phases=none)))) is None
 
     added = Hypothesis(5, 1, 2, light, HypothesisState.PROPOSED)
     waiting = replace(poor, evidence=replace(seen, hypotheses=(*seen.hypotheses, added)))

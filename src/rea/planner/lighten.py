@@ -21,8 +21,10 @@ def lightened(situation: Situation) -> HypothesisDraft | None:
     expected to gain less than the best that can be confirmed.
     """
     evidence = situation.evidence
-    best = evidence.incumbent()
+    best, planned = evidence.incumbent(), evidence.plan.phase(situation.round, Phase.EXPLOITATION)
     if best is None or not situation.budget_open or situation.confirmable(best.draft):
+        return None
+    if planned is not None and planned.budget_s <= 0:  # an engineer wants none of this phase
         return None
     made_of = {h.id: h for h in evidence.makers(best.draft.full) if h.draft.kind is HypothesisKind.SINGLE}
     parts = sorted(made_of.values(), key=lambda h: (-evidence.posterior.belief(evidence.own(h)).mean, h.id))
