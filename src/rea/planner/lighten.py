@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rea.domain.hypothesis import HypothesisDraft, HypothesisKind, Source, SourceKind
-from rea.domain.run import RunDraft
 from rea.domain.states import HypothesisState, Phase
 from rea.domain.treatment import Treatment
 from rea.planner.combination import combine
@@ -36,15 +35,13 @@ def lightened(situation: Situation) -> HypothesisDraft | None:
         rest = [h for h in parts if h is not part]
         if not rest:
             continue
-        together = combine(rest, evidence)
+        together = replace(combine(rest, evidence), base=Treatment())
         draft = replace(
             together,
             title=f"Lighter: {best.name} without {part.draft.title}",
             because=f"what is left does not pay for confirming {best.name}; without {part.name} a run takes "
-            f"{situation.runs(replace(together, base=Treatment())):.1f} times the baseline's, and should still gain "
-            f"{together.effect.mean:+.2%}",
+            f"{situation.runs(together):.1f} times the baseline's, and should still gain {together.effect.mean:+.2%}",
             sources=(Source(SourceKind.EVIDENCE, f"{best.name} without {part.name}"),),
-            base=Treatment(),
         )
         if draft.full.key() not in known and situation.confirmable(draft, also=situation.price(draft)):
             offers.append(draft)
@@ -63,5 +60,5 @@ def begun(situation: Situation) -> Advance | None:
         why = "what is left no longer pays for it and its confirmation"
         return Advance(judgements=(Judgement(waiting.id, _H.LEFT_OUT, None, why),))
     seed = situation.evidence.plan.rules.search_seeds[0]
-    run: RunDraft = situation.run(draft, waiting.id, Phase.EXPLOITATION, seed, draft.effect.mean, stop=True)
+    run = situation.run(draft, waiting.id, Phase.EXPLOITATION, seed, draft.effect.mean, stop=True)
     return Advance(runs=(run,), judgements=(Judgement(waiting.id, _H.TESTING, None, "in test"),))
