@@ -123,10 +123,11 @@ def hypothesis_add(
     as_json: Json = False,
 ) -> None:
     """Add your own hypothesis to a running campaign."""
+    from rea.report.text import spread
     from rea.workspace import steering
 
     found = steering.add_hypothesis(open_workspace(), ref, settings, gain=gain, because=because)
-    expected = f"{found.draft.effect.mean * 100:+.2f} ± {found.draft.effect.sd * 100:.2f} %"
+    expected = spread(found.draft.effect.mean, found.draft.effect.sd)
     assumed = ", as is assumed of any without --gain" if gain is None else ""
     output.data(found, f"{found.name}: {found.draft.title}; expected to gain {expected}{assumed}", as_json)
 
