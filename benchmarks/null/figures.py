@@ -97,7 +97,7 @@ def from_store(url: str) -> dict[str, Any]:
                 continue
             campaigns += 1
             plan = read_plan(record)
-            evidence = Evidence(plan, tuple(store.hypotheses(campaign.id)), tuple(store.runs(campaign.id)))
+            evidence = Evidence(plan, tuple(store.runs(campaign.id)), tuple(store.hypotheses(campaign.id)))
             known: set[str] = set()
             for h in evidence.hypotheses:
                 key = h.draft.full.key()

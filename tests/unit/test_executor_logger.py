@@ -29,7 +29,7 @@ def response(treatment: Treatment) -> float:
 def campaign() -> tuple[World, list[tuple[Hypothesis, ExperimentRecord | None]]]:
     world = World(1, response, budget="60r").whole()
     assert world.plan is not None
-    evidence = Evidence(world.plan, tuple(world.hypotheses), tuple(world.runs))
+    evidence = Evidence(world.plan, tuple(world.runs), tuple(world.hypotheses))
     told = []
     for h in world.hypotheses:
         judgement = Judgement(h.id, h.state, h.belief, h.reason)
@@ -39,7 +39,7 @@ def campaign() -> tuple[World, list[tuple[Hypothesis, ExperimentRecord | None]]]
 
 def test_everything_judged_is_kept_singles_combinations_and_trials_alike() -> None:
     world, told = campaign()
-    evidence = Evidence(world.plan, tuple(world.hypotheses), tuple(world.runs))
+    evidence = Evidence(world.plan, tuple(world.runs), tuple(world.hypotheses))
     assert all((record is not None) == (h.state in JUDGED) for h, record in told)
     kinds = {record.kind for _, record in told if record is not None}
     assert kinds == {kind.value for kind in HypothesisKind}
@@ -51,7 +51,7 @@ def test_everything_judged_is_kept_singles_combinations_and_trials_alike() -> No
 
 def test_a_combination_names_its_techniques() -> None:
     world, told = campaign()
-    evidence = Evidence(world.plan, tuple(world.hypotheses), tuple(world.runs))
+    evidence = Evidence(world.plan, tuple(world.runs), tuple(world.hypotheses))
     sets = [(h, record) for h, record in told if record is not None and record.kind == "combination"]
     assert any(len(record.interaction_of) >= 2 for _, record in sets)
     for h, record in sets:

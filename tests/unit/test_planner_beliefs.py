@@ -96,7 +96,7 @@ def test_an_effect_is_measured_against_its_own_base():
     first = hypothesis(1, A)
     second = hypothesis(2, B, base=first.draft.full)
     runs = (*CONTROL, trained(first.draft.full, 1, BASE * 0.99), trained(second.draft.full, 1, BASE * 0.985))
-    seen = Evidence(PLAN, (first, second), runs)
+    seen = Evidence(PLAN, runs, (first, second))
     assert first.draft.effect.updated(0.01, NOISE).mean <= seen.effect(first).mean < 0.01
     assert 0.002 < seen.effect(second).mean < 0.0055
     assert seen.observed(second) == {1: pytest.approx(0.005)}
@@ -106,9 +106,9 @@ def test_a_run_of_a_combination_tells_about_each_of_its_parts():
     one, two = hypothesis(1, A), hypothesis(2, B)
     both = hypothesis(3, {**A, **B}, kind=HypothesisKind.COMBINATION, parents=(1, 2))
     alone = (*CONTROL, trained(one.draft.full, 1, BASE * 0.999), trained(two.draft.full, 1, BASE * 0.999))
-    before = Evidence(PLAN, (one, two, both), alone)
-    good = Evidence(PLAN, (one, two, both), (*alone, trained(both.draft.full, 1, BASE * 0.99)))
-    bad = Evidence(PLAN, (one, two, both), (*alone, trained(both.draft.full, 1, BASE * 1.01)))
+    before = Evidence(PLAN, alone, (one, two, both))
+    good = Evidence(PLAN, (*alone, trained(both.draft.full, 1, BASE * 0.99)), (one, two, both))
+    bad = Evidence(PLAN, (*alone, trained(both.draft.full, 1, BASE * 1.01)), (one, two, both))
     for part in (one, two):
         assert bad.effect(part).mean < before.effect(part).mean < good.effect(part).mean
 
@@ -132,7 +132,7 @@ def test_sets_that_give_less_than_their_parts_do_not_take_from_them_what_their_o
         together = hypothesis(10 + i, values, kind=HypothesisKind.COMBINATION, parents=(one.id, other.id))
         every.append(together)
         runs.append(trained(together.draft.full, 1, BASE * 0.968))
-    seen = Evidence(PLAN, tuple(every), tuple(runs))
+    seen = Evidence(PLAN, tuple(runs), tuple(every))
     for part in parts:
         assert seen.effect(part).mean > 0.03 - 3 * NOISE
     assert seen.total(every[-1].draft.full).mean == pytest.approx(0.032, abs=2 * NOISE)
@@ -153,8 +153,8 @@ def test_what_only_suits_the_split_s_rows_is_believed_less_and_no_seed_changes_t
     one = hypothesis(1, A)
     for seeds in ((1,), (1, 2, 3)):
         runs = [*CONTROL, *(trained(one.draft.full, s, BASE * 0.99) for s in seeds)]
-        plain = Evidence(PLAN, (one,), tuple(runs))
-        steady, lucky = (Evidence(PLAN, (one,), tuple(on_rows(run, luck) for run in runs)) for luck in (0.0, 0.05))
+        plain = Evidence(PLAN, tuple(runs), (one,))
+        steady, lucky = (Evidence(PLAN, tuple(on_rows(run, luck) for run in runs), (one,)) for luck in (0.0, 0.05))
         assert lucky.effect(one).mean < steady.effect(one).mean <= plain.effect(one).mean
         assert lucky.effect(one).sd > 1.5 * steady.effect(one).sd and lucky.first_sd > plain.first_sd
         nothing = Treatment()
@@ -167,7 +167,7 @@ def test_a_combination_has_the_luck_of_its_parts_once():
     both = hypothesis(3, {**A, **B}, kind=HypothesisKind.COMBINATION, parents=(1, 2))
     every = (one, two, both)
     runs = (*CONTROL, *(trained(h.draft.full, s, BASE * 0.99) for h in every for s in (1, 2)))
-    seen = Evidence(PLAN, every, tuple(on_rows(run, 0.03) for run in runs))
+    seen = Evidence(PLAN, tuple(on_rows(run, 0.03) for run in runs), every)
     own = [seen.row_variance(h) for h in every]
     assert all(math.sqrt(variance) == pytest.approx(0.003, rel=0.4) for variance in own)
     together = seen.posterior.belief(seen.terms(both.draft.full)).sd
@@ -177,7 +177,7 @@ def test_a_combination_has_the_luck_of_its_parts_once():
 @given(means, sds, sds)
 def test_before_any_run_what_settings_of_a_card_share_changes_no_belief(mean, sd, other):
     card = settings_of_one_card(one=Belief(mean, sd), two=Belief(mean / 2, other), other=Belief(mean, sd))
-    seen = Evidence(PLAN, tuple(card), CONTROL)
+    seen = Evidence(PLAN, CONTROL, tuple(card))
     for h in card:
         for belief in (seen.outlook(h).effect, seen.effect(h)):
             assert belief.mean == pytest.approx(h.draft.effect.mean) and belief.sd == pytest.approx(h.draft.effect.sd)
@@ -187,7 +187,7 @@ def test_before_any_run_what_settings_of_a_card_share_changes_no_belief(mean, sd
 def test_a_setting_that_was_tried_tells_about_the_others_of_its_card_and_no_other_card(gain):
     usual = Belief(0.002, 0.004)
     tried, waiting, other = settings_of_one_card(one=usual, two=usual, other=usual)
-    seen = Evidence(PLAN, (tried, waiting, other), (*CONTROL, trained(tried.draft.full, 1, BASE * (1 - gain))))
+    seen = Evidence(PLAN, (*CONTROL, trained(tried.draft.full, 1, BASE * (1 - gain))), (tried, waiting, other))
     moved, own = seen.outlook(waiting).effect.mean - usual.mean, seen.effect(tried).mean - usual.mean
     assert moved * own >= 0 and abs(moved) <= abs(own)
     assert seen.outlook(waiting).effect.sd < usual.sd
@@ -202,7 +202,7 @@ def test_settings_on_either_side_of_the_baseline_are_no_siblings():
 
 def test_what_alike_techniques_in_the_incumbent_have_gained_already_is_not_expected_again():
     first = hypothesis(1, {"model.l2": 1e-4}, technique="l2", mechanism="shrink")
-    seen = Evidence(PLAN, (first,), CONTROL)
+    seen = Evidence(PLAN, CONTROL, (first,))
     mean, kept = Belief(0.004, 0.004), PLAN.additivity
     alike, apart, same, loss = (
         hypothesis(i, knobs, base=first.draft.full, effect=effect, mechanism=mechanism, technique=f"t{i}").draft
@@ -225,7 +225,7 @@ def test_what_treatments_have_in_common_does_not_make_it_uncertain_which_is_bett
     one, two, extra = hypothesis(1, A), hypothesis(2, B), hypothesis(3, {"model.dropout": 0.1})
     small = hypothesis(4, {**A, **B}, kind=HypothesisKind.COMBINATION, parents=(1, 2))
     large = hypothesis(5, {**A, **B, "model.dropout": 0.1}, kind=HypothesisKind.COMBINATION, parents=(1, 2, 3))
-    seen = Evidence(PLAN, (one, two, extra, small, large), (*CONTROL, trained(small.draft.full, 1, BASE * 0.99)))
+    seen = Evidence(PLAN, (*CONTROL, trained(small.draft.full, 1, BASE * 0.99)), (one, two, extra, small, large))
     mine, theirs = seen.total(large.draft.full), seen.total(small.draft.full)
     ahead = seen.ahead(large.draft.full, small.draft.full)
     assert ahead.mean == pytest.approx(mine.mean - theirs.mean)
@@ -239,7 +239,7 @@ def test_another_dose_of_what_the_base_has_already_is_no_test_of_its_technique()
     two = hypothesis(4, {"features.pairs": 2}, base=both.draft.full, technique="pairs")
     drop = hypothesis(5, {"model.dropout": 0.1}, base=both.draft.full, technique="dropout")
     later = hypothesis(6, {"optim.lr": 0.2}, base=drop.draft.full, technique="rate")
-    seen = Evidence(PLAN, (four, rate, both, two, drop, later), CONTROL)
+    seen = Evidence(PLAN, CONTROL, (four, rate, both, two, drop, later))
     assert [seen.technique(h) for h in (four, rate, drop)] == ["pairs", "rate", "dropout"]
     assert seen.technique(two) is None and seen.technique(later) is None
 
@@ -248,7 +248,7 @@ def test_a_treatment_whose_seeds_scatter_is_believed_less():
     one = hypothesis(1, A)
     calm = (trained(one.draft.full, s, BASE * 0.99) for s in (1, 2, 3))
     wild = (trained(one.draft.full, s, BASE * v) for s, v in ((1, 0.96), (2, 0.99), (3, 1.02)))
-    surely, hardly = Evidence(PLAN, (one,), (*CONTROL, *calm)), Evidence(PLAN, (one,), (*CONTROL, *wild))
+    surely, hardly = Evidence(PLAN, (*CONTROL, *calm), (one,)), Evidence(PLAN, (*CONTROL, *wild), (one,))
     assert hardly.noise_of(one.draft.full) > 2 * surely.noise_of(one.draft.full)
     assert hardly.total(one.draft.full).sd > surely.total(one.draft.full).sd
     assert hardly.noise_of(Treatment()) == surely.run_sd
@@ -257,12 +257,12 @@ def test_a_treatment_whose_seeds_scatter_is_believed_less():
 def test_a_total_builds_on_its_base_and_is_pulled_to_its_own_runs():
     first = hypothesis(1, A)
     second = hypothesis(2, B, base=first.draft.full)
-    untested = Evidence(PLAN, (first, second), (*CONTROL, trained(first.draft.full, 1, BASE * 0.99)))
+    untested = Evidence(PLAN, (*CONTROL, trained(first.draft.full, 1, BASE * 0.99)), (first, second))
     under = untested.total(first.draft.full)
     expected = untested.total(second.draft.full)
     assert expected.mean == pytest.approx(under.mean + 0.002)
     assert expected.sd == pytest.approx(math.hypot(under.sd, 0.004))
-    tested = Evidence(PLAN, (first, second), (*untested.runs, trained(second.draft.full, 1, BASE * 0.98)))
+    tested = Evidence(PLAN, (*untested.runs, trained(second.draft.full, 1, BASE * 0.98)), (first, second))
     assert expected.mean < tested.total(second.draft.full).mean < 0.02
     assert tested.total(Treatment()) == Belief(0.0, 0.0)
 
@@ -272,14 +272,14 @@ def test_confirmation_seeds_never_move_a_belief_of_the_search():
     fresh = PLAN.rules.confirm_seeds[0]
     assert fresh not in PLAN.rules.search_seeds
     runs = (*CONTROL, trained(Treatment(), fresh, BASE), trained(one.draft.full, fresh, BASE * 0.9))
-    seen = Evidence(PLAN, (one,), runs)
+    seen = Evidence(PLAN, runs, (one,))
     assert seen.effect(one) == one.draft.effect and not seen.eligible(one)
 
 
 def test_a_pruned_run_is_a_bound_read_where_it_stopped():
     one = hypothesis(1, A, effect=Belief(0.01, 0.01))
     pruned = trained(one.draft.full, 1, 0.9, state=RunState.PRUNED, curve=(0.95, 0.9))
-    seen = Evidence(PLAN, (one,), (*CONTROL, pruned))
+    seen = Evidence(PLAN, (*CONTROL, pruned), (one,))
     assert seen.bound(one.draft.full) == pytest.approx((0.85 - 0.9) / 0.85)
     assert seen.effect(one).mean < 0 and not seen.eligible(one)
     state, _, why = seen.verdict(one)
@@ -289,7 +289,7 @@ def test_a_pruned_run_is_a_bound_read_where_it_stopped():
 def test_outside_a_guardrail_nothing_becomes_the_incumbent():
     one = hypothesis(1, A)
     runs = (*CONTROL, *(trained(one.draft.full, s, BASE * 0.9, calibration=2.0) for s in (1, 2, 3)))
-    seen = Evidence(PLAN, (one,), runs)
+    seen = Evidence(PLAN, runs, (one,))
     assert seen.effect(one).above() > 0.99
     assert not seen.eligible(one) and seen.incumbent() is None
     assert seen.verdict(one)[0] is HypothesisState.REFUTED and "guardrail" in seen.verdict(one)[2]
@@ -300,14 +300,14 @@ def test_what_was_ruled_out_is_no_incumbent(state):
     from dataclasses import replace
 
     one = replace(hypothesis(1, A), state=state)
-    seen = Evidence(PLAN, (one,), (*CONTROL, trained(one.draft.full, 1, BASE * 0.9)))
+    seen = Evidence(PLAN, (*CONTROL, trained(one.draft.full, 1, BASE * 0.9)), (one,))
     assert seen.incumbent() is None and seen.ranking() == ()
 
 
 @given(st.floats(-0.02, 0.02))
 def test_a_verdict_follows_the_probability_of_being_better(gain):
     one = hypothesis(1, A)
-    seen = Evidence(PLAN, (one,), (*CONTROL, *(trained(one.draft.full, s, BASE * (1 - gain)) for s in (1, 2))))
+    seen = Evidence(PLAN, (*CONTROL, *(trained(one.draft.full, s, BASE * (1 - gain)) for s in (1, 2))), (one,))
     state, belief, _ = seen.verdict(one)
     chance = belief.above(0.0)
     wanted = (
@@ -322,7 +322,7 @@ def test_a_verdict_follows_the_probability_of_being_better(gain):
 
 def test_a_hypothesis_none_of_whose_runs_gave_a_result_failed():
     one = hypothesis(1, A)
-    seen = Evidence(PLAN, (one,), (*CONTROL, trained(one.draft.full, 1, 0.0, state=RunState.FAILED)))
+    seen = Evidence(PLAN, (*CONTROL, trained(one.draft.full, 1, 0.0, state=RunState.FAILED)), (one,))
     state, _, why = seen.verdict(one)
     assert state is HypothesisState.FAILED and why == "The training diverged"
     assert seen.tested(one)
@@ -331,9 +331,9 @@ def test_a_hypothesis_none_of_whose_runs_gave_a_result_failed():
 def test_the_incumbent_is_the_best_total_that_is_likely_better():
     one, two = hypothesis(1, A), hypothesis(2, B, kind=HypothesisKind.SINGLE)
     runs = (*CONTROL, trained(one.draft.full, 1, BASE * 0.99), trained(two.draft.full, 1, BASE * 0.98))
-    assert Evidence(PLAN, (one, two), runs).incumbent() == two
+    assert Evidence(PLAN, runs, (one, two)).incumbent() == two
     worse = (*CONTROL, *(trained(one.draft.full, s, BASE * 1.001) for s in (1, 2, 3)))
-    assert Evidence(PLAN, (one,), worse).incumbent() is None
+    assert Evidence(PLAN, worse, (one,)).incumbent() is None
 
 
 # ---------------------------------------------------------------- what follows from them
@@ -349,7 +349,7 @@ def test_tuning_begins_with_the_numbers_that_gained_most_and_leaves_those_in_dou
     dropout, dropout_runs = gained(2, {"model.dropout": 0.2}, 0.04)
     lr, lr_runs = gained(3, {"optim.lr": 0.01}, -0.01)
     both = hypothesis(4, {**l2.draft.treatment.overrides, **dropout.draft.treatment.overrides, "optim.lr": 0.01})
-    seen = Evidence(PLAN, (l2, dropout, lr, both), (*CONTROL, *l2_runs, *dropout_runs, *lr_runs))
+    seen = Evidence(PLAN, (*CONTROL, *l2_runs, *dropout_runs, *lr_runs), (l2, dropout, lr, both))
     assert _doses(seen, both) == ("dropout", "embedding_l2")
     assert _doses(seen, l2) == ("embedding_l2",)
 
@@ -357,7 +357,7 @@ def test_tuning_begins_with_the_numbers_that_gained_most_and_leaves_those_in_dou
 def test_the_finalist_is_the_best_that_the_budget_can_confirm():
     good, good_runs = gained(1, {"model.dropout": 0.2}, 0.02)
     best, best_runs = gained(2, {"optim.lr": 0.01}, 0.04)
-    seen = Evidence(PLAN, (good, best), (*CONTROL, *good_runs, *best_runs))
+    seen = Evidence(PLAN, (*CONTROL, *good_runs, *best_runs), (good, best))
     dear = {run.id: PLAN.budget_s for run in best_runs[:1]}
 
     def finalist(spent: dict[int, float], dearer: float) -> Hypothesis | None:
@@ -365,7 +365,7 @@ def test_the_finalist_is_the_best_that_the_budget_can_confirm():
             replace(r, result=replace(r.result, wall_s=dearer * r.result.wall_s)) if r in best_runs else r
             for r in seen.runs
         )
-        return Situation(Evidence(PLAN, seen.hypotheses, runs), 1, spent, 1).finalist()
+        return Situation(Evidence(PLAN, runs, seen.hypotheses), 1, spent, 1).finalist()
 
     assert finalist({}, 1.0) == best
     assert finalist({}, 1000.0) == good
@@ -384,7 +384,7 @@ def test_what_can_no_longer_be_confirmed_is_tried_without_its_dear_part():
         for h, level, dearer in found
         for run in [trained(h.draft.full, 1, BASE * level)]
     ]
-    seen = Evidence(PLAN, (first, ensemble, both, best), (*CONTROL, *runs))
+    seen = Evidence(PLAN, (*CONTROL, *runs), (first, ensemble, both, best))
 
     def situation(left_runs: float) -> Situation:
         kept = PLAN.contingency_s + sum(p.budget_s for p in PLAN.phases if p.phase is Phase.REVEAL)

@@ -206,7 +206,7 @@ def _repair(tx: TransactionPort, rows: RowsPort, hypothesis: int | None, report:
 def _add(wake: Wake, action: a.Add) -> None:
     rows, now = wake.rows(), wake.tools.clock()
     known = {h.id: h for h in rows.hypotheses}
-    evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
+    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses)
     with wake.transaction() as tx:
         if action.hypotheses:
             ids = tx.add_hypotheses(wake.campaign, rows.campaign.round, action.hypotheses)
@@ -307,7 +307,7 @@ def _begin_round(wake: Wake, action: a.BeginRound) -> None:
     rows, tools = wake.rows(), wake.tools
     if rows.campaign.round >= action.round:
         return
-    evidence = Evidence(_plan(rows), rows.hypotheses, rows.runs)
+    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses)
     incumbent = evidence.incumbent()
     techniques = tools.techniques()
     facts = data_facts(evidence.of(Treatment()), evidence.plan.baseline.data)

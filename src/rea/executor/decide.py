@@ -180,7 +180,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     plan = snapshot.plan
     if plan is None or not snapshot.signed:
         return (Pause(PauseReason.GUARDRAIL, snapshot.signature_problem or "the plan is not signed"),)
-    evidence = Evidence(plan, snapshot.hypotheses, snapshot.runs)
+    evidence = Evidence(plan, snapshot.runs, snapshot.hypotheses)
     barred = _barred(snapshot)
     if barred:
         return barred

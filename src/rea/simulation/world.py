@@ -394,7 +394,7 @@ class World:
 
     def evidence(self) -> Evidence:
         """What the campaign's runs say of its hypotheses now. Raises ReaError before there is a plan."""
-        return Evidence(self._plan(), tuple(self.hypotheses), tuple(self.runs))
+        return Evidence(self._plan(), tuple(self.runs), tuple(self.hypotheses))
 
     def _plan(self) -> Plan:
         if self.plan is None:
