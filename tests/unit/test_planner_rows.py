@@ -33,6 +33,8 @@ def test_what_lasts_is_told_from_what_seeds_make(seeds, lasting):
     assert found.between_seeds == pytest.approx(math.sqrt(2) * of_seed / 10, rel=0.02)
     assert found.usual == pytest.approx((lasting / 10) ** 2, abs=4e-7)
     assert found.variance(*seen[0]) == pytest.approx((lasting / 10) ** 2, abs=2e-6)
+    spread = sum(error**2 for error, _ in seen) / len(seen)
+    assert found.paired_variance(seeds) == pytest.approx(spread, rel=0.1)
 
 
 def test_a_model_that_broke_makes_no_other_doubtful():

@@ -19,6 +19,7 @@ from rea.domain.plan import Finding, PlannedHypothesis
 from rea.domain.run import Failure
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
 from rea.domain.treatment import Treatment
+from rea.planner.diagnose import SPLIT_NOISE
 from rea.planner.draft import funded
 from rea.report import html, markdown, plan_text, text
 from rea.report.facts import facts
@@ -178,6 +179,18 @@ def test_what_the_budget_does_not_fund_is_told_briefly_and_in_full_where_asked()
     assert [item.id for item in funded(roomy)] == [i for i in range(1, 31) if i != 4]
     nothing = replace(small, phases=(replace(validation, budget_s=0.0), *plan.phases[1:]))
     assert "cannot pay for a run of any" in plan_text.render(nothing, None, view.campaign)
+
+
+def test_what_the_confirmation_can_tell_counts_the_luck_of_the_rows() -> None:
+    plan, campaign = sample_plan(), sample_view("drafted").campaign
+    noisy = Finding("noisy_validation", 1.0, "noisy", {SPLIT_NOISE: 0.01})
+    with_rows, without = (
+        plan_text.render(replace(plan, symptoms=symptoms), None, campaign) for symptoms in ((noisy,), ())
+    )
+    pairs, noise = len(plan.rules.confirm_seeds), plan.baseline.noise
+    assert f"tell one of about {text.percent(2 * noise / pairs**0.5, sign=False)}." in without
+    end = 2 * (noise**2 / pairs + 0.01**2 * (0.25 + 1 / pairs)) ** 0.5
+    assert f"tell one of about {text.percent(end, sign=False)}, the luck of the split's rows included." in with_rows
 
 
 def test_what_mends_a_broken_calibration_is_said_where_it_is_broken() -> None:

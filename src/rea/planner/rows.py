@@ -63,6 +63,10 @@ class Lasting:
         own = [(USUAL * between_seeds) ** 2, *(error**2 - between_seeds**2 / n for error, n in seen)]
         return cls(between_seeds, max(statistics.median(own), 0.0))
 
+    def paired_variance(self, n: int) -> float:
+        """That of a usual treatment's gain over n paired seeds: what lasts, and what these leave of the rest."""
+        return self.usual + self.between_seeds**2 / n
+
     def variance(self, error: float, n: int) -> float:
         own = error**2 - self.between_seeds**2 / n
         return max((self.usual + n * own) / (1 + n), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,9 +12,10 @@ from rea.domain.ids import say
 from rea.domain.plan import Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
 from rea.knowledge.roles import CALIBRATION, mends_calibration
-from rea.planner.diagnose import OUTSIDE
+from rea.planner.diagnose import OUTSIDE, SPLIT_NOISE
 from rea.planner.draft import funded
 from rea.planner.profile import noise_range
+from rea.planner.rows import Lasting
 from rea.report import text
 from rea.report.markdown import block, code, plain, table
 
@@ -102,8 +104,11 @@ def _what_can_be_told(plan: Plan) -> str:
     said = f"Of one run, only a gain beyond {text.percent(2 * noise, sign=False)} can be told from luck"
     if not pairs:
         return f"{said}; nothing is claimed in the end, as the plan does without a confirmation."
-    end = 2 * noise / pairs**0.5
-    return f"{said}; the {pairs} fresh pairs of the confirmation tell one of {text.percent(end, sign=False)}."
+    between = max((s.numbers.get(SPLIT_NOISE, 0.0) for s in plan.symptoms), default=0.0)
+    rows = Lasting.of(between, ()).paired_variance(pairs)
+    end = 2 * math.sqrt(noise**2 / pairs + rows)
+    told = f"{said}; the {pairs} fresh pairs of the confirmation tell one of about {text.percent(end, sign=False)}"
+    return f"{told}, the luck of the split's rows included." if between else f"{told}."
 
 
 def _what_comes_first(plan: Plan, chosen: Sequence[PlannedHypothesis]) -> str:
