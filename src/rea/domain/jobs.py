@@ -219,6 +219,16 @@ class Launcher(Protocol):
     def capacity(self) -> Capacity: ...
 
 
+def job_prefix(uid: str) -> str:
+    """What the names of all jobs of a store begin with."""
+    return f"rea-{uid}-"
+
+
+def job_name(uid: str, run: int, number: int) -> str:
+    """Of a run's attempt with this number: unique among all stores that may share a cluster, made before submission."""
+    return f"{job_prefix(uid)}R{run}-{number}"
+
+
 def check_job_name(name: str) -> None:
     """Raise UsageError unless the name can be a file name, a Slurm job name and a part of a handle."""
     if not _NAME.fullmatch(name):

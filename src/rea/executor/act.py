@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rea.codebase.config import digest as codebase_digest
-from rea.codebase.data import data_profile
-from rea.codebase.overrides import baseline_values
-from rea.codebase.proposal import propose
 from rea.domain.campaign import Campaign
 from rea.domain.codec import canonical, digest
 from rea.domain.data import DataProfile
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisKind
+from rea.domain.jobs import job_name
 from rea.domain.ledger import Purse
 from rea.domain.plan import Part, Plan, PlannedHypothesis, read_plan
 from rea.domain.run import Attempt, Failure
@@ -34,11 +31,9 @@ from rea.domain.states import (
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
 from rea.executor.decide import held, hopeless, next_state
-from rea.executor.jobs import build, checkout, environment, job_name, run_folder
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
-from rea.guard.signing import read_signers
 from rea.insights.snapshot import recall
 from rea.planner.compose import data_facts, first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, write_plan
@@ -46,8 +41,6 @@ from rea.planner.evidence import Evidence
 from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
 from rea.planner.profile import measure
 from rea.planner.situation import repair
-
-DATA_PROFILE_S = 120.0  # a wake waits for it, and a lease is longer than any wake
 
 
 @dataclass(frozen=True)
@@ -82,8 +75,8 @@ def _submit(wake: Wake, action: a.Submit) -> None:
     with wake.transaction() as tx:
         attempt = tx.intend_attempt(
             run.id,
-            job=job_name(tools, run.id, number),
-            run_dir=str(run_folder(tools, wake.campaign, run.id, number)),
+            job=job_name(tools.store.uid, run.id, number),
+            run_dir=str(tools.workbench.run_dir(wake.campaign, run.id, number)),
             reserve_s=action.walltime_s * rows.campaign.codebase.resources.devices,
             at=now,
             purse=action.purse,
@@ -103,7 +96,7 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
     run = next(r for r in rows.runs if r.id == attempt.run)
     if tools.launcher.find(attempt.job) is None:
         try:
-            spec = build(tools, rows.campaign, run, attempt, rows.runs)
+            spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs)
         except ReaError as error:
             failure = Failure("not-implementable", "C", f"the job cannot be made: {error.message}")
             report = Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
@@ -241,10 +234,9 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
     except ReaError as error:  # the runs are what they are: no later wake measures anything else
         _fail(wake, a.Fail(str(error)))
         return
-    folder = checkout(tools, campaign, Treatment())
-    values = baseline_values(codebase, folder)
+    values = tools.workbench.values(campaign)
     techniques = tools.techniques()
-    data, complaint = _data_profile(tools, campaign, folder)
+    data, complaint = _data_profile(tools, campaign)
     baseline = replace(baseline, data=data)
     agenda = first_agenda(
         techniques,
@@ -268,7 +260,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
             plan = write_plan(
                 campaign,
                 codebase_digest=codebase_digest(codebase),
-                signers_digest=digest(read_signers(Path(codebase.root))),
+                signers_digest=tools.workbench.signers(campaign),
                 baseline=baseline,
                 baseline_values=values,
                 symptoms=agenda.symptoms,
@@ -294,11 +286,10 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
         raise
 
 
-def _data_profile(tools: Tools, campaign: Campaign, folder: Path) -> tuple[DataProfile | None, str]:
+def _data_profile(tools: Tools, campaign: Campaign) -> tuple[DataProfile | None, str]:
     """What the codebase tells about its data, or why it does not. A plan can be made without it."""
-    limit_s = min(campaign.codebase.resources.walltime_s, DATA_PROFILE_S)
     try:
-        return data_profile(campaign.codebase, folder, env=environment(tools, campaign), limit_s=limit_s), ""
+        return tools.workbench.data(campaign), ""
     except ReaError as error:
         return None, str(error)
 
@@ -358,7 +349,7 @@ def _set_visible(wake: Wake, action: a.SetVisible) -> None:
 
 def _finish(wake: Wake, action: a.Finish) -> None:
     rows, now = wake.rows(), wake.tools.clock()
-    branch = _propose(rows, action) if action.verdict is Verdict.LAUNCH else None
+    branch = _propose(wake, rows, action) if action.verdict is Verdict.LAUNCH else None
     with wake.transaction() as tx:
         tx.set_campaign(
             wake.campaign,
@@ -378,7 +369,7 @@ def proposal_branch(campaign: Campaign) -> str:
     return f"rea/{campaign.name}"
 
 
-def _propose(rows: RowsPort, action: a.Finish) -> str:
+def _propose(wake: Wake, rows: RowsPort, action: a.Finish) -> str:
     """The proposal's branch in the codebase's repository; making it twice gives the same branch."""
     campaign = rows.campaign
     finalist = next(h for h in rows.hypotheses if h.id == campaign.incumbent)
@@ -387,7 +378,7 @@ def _propose(rows: RowsPort, action: a.Finish) -> str:
     subject = f"{campaign.name}: {finalist.name}{gains}"
     body = f"{action.why}\n\nTreatment: {treatment.describe()}\nCampaign: {campaign.title}, {finalist.name}\n"
     branch = proposal_branch(campaign)
-    propose(campaign.codebase, treatment, commit=campaign.commit, branch=branch, message=f"{subject}\n\n{body}")
+    wake.tools.workbench.propose(campaign, treatment, branch, f"{subject}\n\n{body}")
     return branch
 
 

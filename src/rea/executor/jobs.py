@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rea.codebase.git import repository
 from rea.codebase.overrides import evaluate_command, prepare
 from rea.domain.campaign import Campaign
 from rea.domain.errors import ReaError
-from rea.domain.jobs import ATTENDED, JobSpec, Step, StopRule, WakeCall
+from rea.domain.jobs import JobSpec, Step, StopRule, WakeCall
 from rea.domain.run import Attempt, Run
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.harvest import EVALUATE, TRAIN
-from rea.executor.tools import Tools
+from rea.executor.wakefiles import WakeFiles
 
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
 GRACE_SHARE = 0.05  # of a run's limit, at most
 
 
-def job_name(tools: Tools, run: int, number: int) -> str:
-    """Unique among all stores that may share a cluster, made before submission."""
-    return f"rea-{tools.store.uid}-R{run}-{number}"
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the jobs of a store run, and what they see of this machine.
+
+    `runs` is the root of all run directories. `wake_command` is what a job's wrapper starts when the job has ended,
+    with the campaign behind it, in the environment `wake_env`. `job_env` is what every job gets beside the variables
+    that the plan pins.
+    """
+
+    uid: str
+    runs: Path
+    wake_command: tuple[str, ...] | None
+    wake_env: Mapping[str, str]
+    job_env: Mapping[str, str]
+
+    def campaign_dir(self, campaign: int) -> Path:
+        return self.runs / self.uid / f"C-{campaign}"
+
+    def run_dir(self, campaign: int, run: int, number: int) -> Path:
+        return self.campaign_dir(campaign) / f"R-{run}" / str(number)
 
 
-def run_folder(tools: Tools, campaign: int, run: int, number: int) -> Path:
-    return tools.campaign_dir(campaign) / f"R-{run}" / str(number)
-
-
-def checkout(tools: Tools, campaign: Campaign, treatment: Treatment) -> Path:
+def checkout(site: Site, campaign: Campaign, treatment: Treatment) -> Path:
     """The codebase's folder in a worktree at the pinned commit, patched where the treatment has a patch."""
     repo = repository(Path(campaign.codebase.root))
-    trees = tools.campaign_dir(campaign.id) / "trees"
+    trees = site.campaign_dir(campaign.id) / "trees"
     if treatment.patch is None:
         return repo.worktree(campaign.commit, trees / "pinned")
     name = hashlib.sha256(treatment.patch.encode()).hexdigest()[:12]
@@ -45,25 +59,26 @@ def checkout(tools: Tools, campaign: Campaign, treatment: Treatment) -> Path:
     return folder
 
 
-def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
+def build(site: Site, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
     """The job of one attempt. Raises ReaError where its commands cannot be made."""
     run_dir = Path(attempt.run_dir)
-    env = environment(tools, campaign)
+    env = environment(site, campaign)
     if run.draft.phase is Phase.REVEAL:
-        steps = _reveal_steps(tools, campaign, run, run_dir, runs, env)
+        steps = _reveal_steps(site, campaign, run, run_dir, runs, env)
     else:
-        steps = _training_steps(tools, campaign, run, run_dir, env)
+        steps = _training_steps(site, campaign, run, run_dir, env)
     objective, resources = campaign.codebase.objective, campaign.codebase.resources
     rule = None
     if run.draft.stop_limits:
         axis = _axis(runs)
         rule = StopRule(objective.metric, objective.split, objective.direction, run.draft.stop_limits, axis)
+    calls = WakeFiles(site.runs, site.uid)
     wake = WakeCall(
-        file=tools.wake_dir / f"{campaign.id}.{attempt.job}",
-        command=(*tools.wake_command, campaign.title) if tools.wake_command else None,
-        cwd=tools.runs,
-        env=tools.wake_env,
-        attended=(tools.wake_dir / ATTENDED, tools.wake_dir / f"{ATTENDED}-{campaign.id}"),
+        file=calls.file(campaign.id, attempt.job),
+        command=(*site.wake_command, campaign.title) if site.wake_command else None,
+        cwd=site.runs,
+        env=site.wake_env,
+        attended=calls.attended(campaign.id),
     )
     # The time a trainer takes to end at its limit is paid from the reservation, too: the limit comes that much earlier.
     held_s = attempt.reserved_s / resources.devices
@@ -83,13 +98,13 @@ def build(tools: Tools, campaign: Campaign, run: Run, attempt: Attempt, runs: tu
 
 
 def _training_steps(
-    tools: Tools, campaign: Campaign, run: Run, run_dir: Path, env: Mapping[str, str]
+    site: Site, campaign: Campaign, run: Run, run_dir: Path, env: Mapping[str, str]
 ) -> tuple[Step, ...]:
     codebase, draft = campaign.codebase, run.draft
-    folder = checkout(tools, campaign, draft.treatment)
+    folder = checkout(site, campaign, draft.treatment)
     train = prepare(codebase, draft.treatment, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
     steps = [Step(TRAIN, train.argv, train.cwd, train.env)]
-    pinned = checkout(tools, campaign, Treatment())
+    pinned = checkout(site, campaign, Treatment())
     evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
     if evaluate is not None:
         steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=f"step-{EVALUATE}.jsonl"))
@@ -97,16 +112,16 @@ def _training_steps(
 
 
 def _reveal_steps(
-    tools: Tools, campaign: Campaign, run: Run, run_dir: Path, runs: tuple[Run, ...], env: Mapping[str, str]
+    site: Site, campaign: Campaign, run: Run, run_dir: Path, runs: tuple[Run, ...], env: Mapping[str, str]
 ) -> tuple[Step, ...]:
     """The pinned evaluator over the sealed split, once per confirmation run."""
     codebase = campaign.codebase
-    pinned = checkout(tools, campaign, Treatment())
+    pinned = checkout(site, campaign, Treatment())
     steps = []
     for other in runs:
         if other.draft.phase is not Phase.CONFIRMATION or other.state is not RunState.SUCCEEDED:
             continue
-        folder = latest_folder(tools, campaign.id, other.id)
+        folder = latest_folder(site, campaign.id, other.id)
         command = evaluate_command(codebase, pinned, folder, codebase.objective.sealed or "", other.draft.seed, env=env)
         if command is not None:
             name = f"reveal-{other.id}"
@@ -117,9 +132,9 @@ def _reveal_steps(
     return tuple(steps)
 
 
-def latest_folder(tools: Tools, campaign: int, run: int) -> Path:
+def latest_folder(site: Site, campaign: int, run: int) -> Path:
     """The directory of a run's last attempt, which is the one that succeeded."""
-    folder = tools.campaign_dir(campaign) / f"R-{run}"
+    folder = site.campaign_dir(campaign) / f"R-{run}"
     numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     if not numbers:
         raise ReaError(f"the run directory {folder} is gone", hint="restore it, or start the campaign anew")
@@ -131,9 +146,9 @@ def _axis(runs: tuple[Run, ...]) -> str:
     return done.axis if done is not None else "epoch"
 
 
-def environment(tools: Tools, campaign: Campaign) -> dict[str, str]:
+def environment(site: Site, campaign: Campaign) -> dict[str, str]:
     """What the codebase's commands see of this machine's environment, and what the plan pins of it."""
-    return {**tools.job_env, **campaign.env, **_threads(campaign)}
+    return {**site.job_env, **campaign.env, **_threads(campaign)}
 
 
 def _threads(campaign: Campaign) -> dict[str, str]:

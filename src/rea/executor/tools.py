@@ -1,4 +1,4 @@
-"""What a wake works with: the store, a launcher, a clock, knowledge. All of it is handed in."""
+"""What a wake works with: the store, a launcher, the codebase, a clock, knowledge. All of it is handed in."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
+from rea.domain.codebase import Scalar
+from rea.domain.data import DataProfile
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.insight import ExperimentRecord
-from rea.domain.jobs import Launcher
+from rea.domain.jobs import JobSpec, Launcher, Observation
 from rea.domain.ledger import Balance, Purse
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
-from rea.domain.runbook import Runbook
 from rea.domain.states import HypothesisState, RunState
 from rea.domain.technique import Technique
+from rea.domain.treatment import Treatment
+from rea.executor.snapshot import Report
 from rea.insights.snapshot import Source
 
 
@@ -96,28 +99,58 @@ class StorePort(Source, Protocol):
     def release(self, campaign: int, fence: int) -> None: ...
 
 
+class WakeFilesPort(Protocol):
+    """The calls of jobs that have ended, and the lock that keeps processes of one machine out of each other."""
+
+    def waiting(self) -> set[int]: ...
+    def take(self, campaign: int) -> None: ...
+    def lock(self, campaign: int) -> AbstractContextManager[str | None]: ...
+
+
+class WorkbenchPort(Protocol):
+    """The registered codebase at the campaign's commit. Every method may raise ReaError; asking twice does no harm."""
+
+    def run_dir(self, campaign: int, run: int, number: int) -> Path:
+        """Where an attempt of a run works, by its number."""
+        ...
+
+    def values(self, campaign: Campaign) -> Mapping[str, Scalar]:
+        """What the baseline sets, by knob."""
+        ...
+
+    def data(self, campaign: Campaign) -> DataProfile | None:
+        """What the codebase tells about its data; None where it offers no profile."""
+        ...
+
+    def signers(self, campaign: Campaign) -> str:
+        """Digest of who may approve."""
+        ...
+
+    def verify(self, plan: PlanRecord, approval: Approval | None, campaign: Campaign) -> None:
+        """Raise ApprovalNeededError unless the plan carries a good signature of somebody who may approve."""
+        ...
+
+    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
+        """The job of an attempt. Raises ReaError where its commands cannot be made."""
+        ...
+
+    def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
+        """What an attempt that is seen to have ended amounts to."""
+        ...
+
+    def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
+        """The branch of a launch; making it twice gives the same one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Tools:
-    """`runs` is the root of all run directories. `wake_command` is what a job's wrapper starts when the job has ended.
-
-    `job_env` is the environment every job gets beside the variables the plan pins. `publish` is called when a campaign
-    has ended, with its id; what it does must be safe to do twice.
-    """
+    """`publish` is called when a campaign has ended, with its id; what it does must be safe to do twice."""
 
     store: StorePort
     launcher: Launcher
-    runs: Path
+    workbench: WorkbenchPort
+    wakefiles: WakeFilesPort
     clock: Callable[[], float]
     techniques: Callable[[], tuple[Technique, ...]]
-    runbooks: Callable[[], tuple[Runbook, ...]]
-    wake_command: tuple[str, ...] | None
-    wake_env: Mapping[str, str]
-    job_env: Mapping[str, str]
     publish: Callable[[int], None]
-
-    def campaign_dir(self, campaign: int) -> Path:
-        return self.runs / f"{self.store.uid}" / f"C-{campaign}"
-
-    @property
-    def wake_dir(self) -> Path:
-        return self.runs / "wake"

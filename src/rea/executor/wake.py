@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
-import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rea.domain.errors import LauncherUnreachableError, LeaseLostError, ReaError
@@ -37,72 +36,38 @@ def wake(tools: Tools, campaign: int) -> Woken:
     """
     woken = Woken(0, None, busy=True)
     for _ in range(MOST_STEPS):
-        with Lease(tools, campaign) as fence:
+        with _leased(tools, campaign) as fence:
             if fence is None:
                 return woken
             # Due until it sleeps again: should this wake die, the next `rea wake` finds the campaign by the clock.
             with tools.store.transaction(campaign, fence) as tx:
                 tx.set_campaign(campaign, next_wake_at=None)
-            _consume(tools, campaign)
+            tools.wakefiles.take(campaign)
             done = _work(tools, campaign, fence)
         woken = Woken(woken.actions + done.actions, done.until)
-        if not any(pending(tools, campaign)):
+        if campaign not in tools.wakefiles.waiting():
             break
     return woken
 
 
-def pending(tools: Tools, campaign: int | None = None) -> Iterator[int]:
-    """Campaigns (of this store) for which a wake file lies ready."""
-    wanted = f"{campaign}." if campaign is not None else ""
-    if tools.wake_dir.is_dir():
-        for path in sorted(tools.wake_dir.iterdir()):
-            number, _, job = path.name.partition(".")
-            mine = number.isdigit() and job.startswith(f"rea-{tools.store.uid}-")
-            if mine and path.name.startswith(wanted):
-                yield int(number)
+@contextmanager
+def _leased(tools: Tools, campaign: int) -> Iterator[int | None]:
+    """The fence of the campaign's lease while the block runs; None while somebody else has it.
 
-
-def _consume(tools: Tools, campaign: int) -> None:
-    """Take the wake files away before looking: one dropped from now on is a reason to look again."""
-    if tools.wake_dir.is_dir():
-        for path in tools.wake_dir.glob(f"{campaign}.rea-{tools.store.uid}-*"):
-            path.unlink(missing_ok=True)
-
-
-class Lease:
-    """The campaign's lease while the block runs; None while somebody else has it.
-
-    Among processes of one host a lock file decides, which the kernel frees the moment its holder dies; between hosts
-    the store's lease does, with its time limit and its fence.
+    Among processes of one host a lock decides, which is free the moment its holder dies; between hosts the store's
+    lease does, with its time limit and its fence.
     """
-
-    def __init__(self, tools: Tools, campaign: int) -> None:
-        self._tools, self._campaign = tools, campaign
-        self._file: int | None = None
-        self._fence: int | None = None
-
-    def __enter__(self) -> int | None:
-        import fcntl
-
-        folder = self._tools.runs / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        host = socket.gethostname()
-        name = f"{self._tools.store.uid}-C{self._campaign}-{host}.lock"
-        self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return None
-        store, now = self._tools.store, self._tools.clock()
+    with tools.wakefiles.lock(campaign) as owner:
+        if owner is None:
+            yield None
+            return
         # The lock is held, so whoever had the lease on this host is dead: its name is taken over, its fence is not.
-        self._fence = store.acquire(self._campaign, f"host:{host}", LEASE_S, now)
-        return self._fence
-
-    def __exit__(self, *_: object) -> None:
-        if self._fence is not None:
-            self._tools.store.release(self._campaign, self._fence)
-        if self._file is not None:
-            os.close(self._file)
+        fence = tools.store.acquire(campaign, owner, LEASE_S, tools.clock())
+        try:
+            yield fence
+        finally:
+            if fence is not None:
+                tools.store.release(campaign, fence)
 
 
 def _work(tools: Tools, campaign: int, fence: int) -> Woken:
@@ -120,8 +85,9 @@ def _work(tools: Tools, campaign: int, fence: int) -> Woken:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
+                folder = tools.workbench.run_dir(campaign, 0, 0).parents[1]
                 raise ReaError(
-                    f"no space is left for the runs of C-{campaign} under {tools.runs}",
+                    f"no space is left for the runs of C-{campaign} in {folder}",
                     hint="free some and `rea wake`: it goes on where it stands, nothing is lost",
                 ) from error
             count += 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rea.domain.campaign import Campaign
 from rea.domain.errors import ConfigError, UsageError
 from rea.executor.tools import Tools
+from rea.executor.wakefiles import WakeFiles
 from rea.launchers import open_launcher
 from rea.store import Store, data_home, open_store
 
@@ -46,24 +47,34 @@ class Workspace:
 
     def tools(self, campaign: Campaign) -> Tools:
         """What a wake of this campaign works with."""
+        from rea.executor.jobs import Site
+        from rea.executor.workbench import Workbench
         from rea.knowledge.cards import runbooks_of, techniques_of
         from rea.workspace.proposal import publish
 
         choice = campaign.codebase.launcher
         root = Path(campaign.codebase.root)
         launcher = open_launcher(choice.kind, runs=self.runs, slots=choice.slots, options=choice.options)
-        return Tools(
-            store=self.store,
-            launcher=launcher,
+        site = Site(
+            uid=self.store.uid,
             runs=self.runs,
-            clock=self.clock,
-            techniques=lambda: techniques_of(root),
-            runbooks=lambda: runbooks_of(root),
             wake_command=(sys.executable, "-m", "rea", "wake"),
             wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
             job_env=_environment(JOB_ENV),
+        )
+        return Tools(
+            store=self.store,
+            launcher=launcher,
+            workbench=Workbench(site, lambda: runbooks_of(root)),
+            wakefiles=self.wakefiles,
+            clock=self.clock,
+            techniques=lambda: techniques_of(root),
             publish=lambda id_: publish(self, id_),
         )
+
+    @property
+    def wakefiles(self) -> WakeFiles:
+        return WakeFiles(self.runs, self.store.uid)
 
 
 def open_workspace() -> Workspace:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,8 +27,7 @@ def wake(workspace: Workspace, campaign: int) -> Woken:
         tools = workspace.tools(workspace.store.campaign(campaign))
     except ReaError:
         # A wake file is a hint, and nothing comes of it until somebody mends the campaign. It stays due by the clock.
-        for path in (workspace.runs / "wake").glob(f"{campaign}.rea-{workspace.store.uid}-*"):
-            path.unlink(missing_ok=True)
+        workspace.wakefiles.take(campaign)
         raise
     return wake_campaign(tools, campaign)
 
@@ -48,10 +46,7 @@ def wake_each(workspace: Workspace, ids: Iterable[int]) -> tuple[dict[int, Woken
 
 def woken(workspace: Workspace) -> list[int]:
     """Campaigns a wake has something to do for: due by the clock, or called by a job that ended."""
-    mine = re.compile(rf"(\d+)\.rea-{workspace.store.uid}-")
-    folder = workspace.runs / "wake"
-    called = [int(m.group(1)) for path in folder.glob("*") if (m := mine.match(path.name))] if folder.is_dir() else []
-    return sorted({*workspace.store.due(workspace.clock()), *called})
+    return sorted({*workspace.store.due(workspace.clock()), *workspace.wakefiles.waiting()})
 
 
 def wait(
@@ -76,7 +71,7 @@ def wait(
 @contextmanager
 def attending(workspace: Workspace, suffix: str = "") -> Iterator[None]:
     """While the block runs, wrappers of ended jobs leave the waking to it (of one campaign, or of all)."""
-    folder = workspace.runs / "wake"
+    folder = workspace.wakefiles.folder
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / f"{ATTENDED}{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

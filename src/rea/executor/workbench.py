@@ -1,0 +1,101 @@
+"""The registered codebase as a wake works with it: its worktrees and commands, its signers, what its jobs left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rea.codebase.data import data_profile
+from rea.codebase.overrides import baseline_values
+from rea.codebase.proposal import propose
+from rea.domain.campaign import Approval, Campaign, PlanRecord
+from rea.domain.codebase import Scalar
+from rea.domain.codec import digest
+from rea.domain.data import DataProfile
+from rea.domain.jobs import JobSpec, Observation
+from rea.domain.run import Attempt, Run, RunResult
+from rea.domain.runbook import Runbook
+from rea.domain.states import AttemptState, Phase, RunState
+from rea.domain.treatment import Treatment
+from rea.executor.harvest import harvest
+from rea.executor.jobs import Site, build, checkout, environment
+from rea.executor.snapshot import Report
+from rea.executor.tools import RowsPort
+from rea.executor.triage import assess
+from rea.guard.approval import verified_approval
+from rea.guard.signing import read_signers
+
+DATA_PROFILE_S = 120.0  # a wake waits for it, and a lease is longer than any wake
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Git, files and commands of the codebase a campaign works on. What cannot change is looked up once."""
+
+    site: Site
+    runbooks: Callable[[], tuple[Runbook, ...]]
+    _values: dict[int, Mapping[str, Scalar]] = field(default_factory=dict, init=False, repr=False)
+
+    def run_dir(self, campaign: int, run: int, number: int) -> Path:
+        return self.site.run_dir(campaign, run, number)
+
+    def values(self, campaign: Campaign) -> Mapping[str, Scalar]:
+        if campaign.id not in self._values:
+            folder = checkout(self.site, campaign, Treatment())
+            self._values[campaign.id] = baseline_values(campaign.codebase, folder)
+        return self._values[campaign.id]
+
+    def data(self, campaign: Campaign) -> DataProfile | None:
+        limit_s = min(campaign.codebase.resources.walltime_s, DATA_PROFILE_S)
+        folder = checkout(self.site, campaign, Treatment())
+        return data_profile(campaign.codebase, folder, env=environment(self.site, campaign), limit_s=limit_s)
+
+    def signers(self, campaign: Campaign) -> str:
+        return digest(read_signers(Path(campaign.codebase.root)))
+
+    def verify(self, plan: PlanRecord, approval: Approval | None, campaign: Campaign) -> None:
+        verified_approval(plan, approval, campaign, read_signers(Path(campaign.codebase.root)))
+
+    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
+        return build(self.site, campaign, run, attempt, runs)
+
+    def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
+        run = next(r for r in rows.runs if r.id == attempt.run)
+        step = (seen.exit or {}).get("step")
+        paired = _paired(rows.runs, run)
+        return assess(
+            run,
+            seen,
+            harvest(Path(attempt.run_dir), str(step) if step else None),
+            rows.campaign.codebase,
+            self.values(rows.campaign),
+            self.runbooks(),
+            ended_attempts=1 + sum(1 for a in rows.attempts if a.run == run.id and a.state is AttemptState.ENDED),
+            reserved_s=attempt.reserved_s,
+            paired=paired,
+            rows=_rows_of_baseline(rows.runs, run, paired),
+        )
+
+    def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
+        propose(campaign.codebase, treatment, commit=campaign.commit, branch=branch, message=message)
+
+
+def _rows_of_baseline(runs: tuple[Run, ...], run: Run, paired: RunResult | None) -> float | None:
+    """How many rows the evaluator judged for the baseline: on the same seed, else on all seeds if they agree."""
+    if run.draft.phase is Phase.PROFILE:
+        return None
+    if paired is not None:
+        return paired.metrics.get("rows")
+    done = [r.result for r in runs if r.draft.treatment.empty and r.state is RunState.SUCCEEDED and r.result]
+    counts = {result.metrics["rows"] for result in done if "rows" in result.metrics}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _paired(runs: tuple[Run, ...], run: Run) -> RunResult | None:
+    """The baseline's result on the same seed."""
+    for other in runs:
+        same = other.draft.treatment.empty and other.draft.seed == run.draft.seed and other.id != run.id
+        if same and other.state is RunState.SUCCEEDED:
+            return other.result
+    return None
