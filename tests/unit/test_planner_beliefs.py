@@ -157,9 +157,14 @@ def test_what_only_suits_the_split_s_rows_is_believed_less_and_no_seed_changes_t
         steady, lucky = (Evidence(PLAN, tuple(on_rows(run, luck) for run in runs), (one,)) for luck in (0.0, 0.05))
         assert lucky.effect(one).mean < steady.effect(one).mean <= plain.effect(one).mean
         assert lucky.effect(one).sd > 1.5 * steady.effect(one).sd and lucky.first_sd > plain.first_sd
-        nothing = Treatment()
-        assert lucky.open_to_seeds(one.draft.full, nothing).sd <= plain.open_to_seeds(one.draft.full, nothing).sd
-        assert plain.open_to_seeds(one.draft.full, nothing) == plain.effect(one)
+        nothing, treatment = Treatment(), one.draft.full
+        alike = [replace(e.effect(one), mean=0.0) for e in (lucky, plain)]
+        assert alike[0].sd > alike[1].sd, "the rows leave more open"
+        found = [
+            e.posterior.moved(e.terms(treatment), e.terms(treatment), e.noise_of(treatment)) for e in (lucky, plain)
+        ]
+        assert found[0] <= found[1], "and seeds can settle none of it"
+        assert lucky.worth_of_seed(treatment, nothing) >= 0.0
 
 
 def test_a_combination_has_the_luck_of_its_parts_once():

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from rea.domain.hypothesis import Belief
 from rea.planner.joint import SHARED, Reading, key, posterior
-from rea.planner.worth import expected_best, information
+from rea.planner.worth import expected_best
 
 NAMES = ("a", "b", "c")
 RUN_SD = 0.002
@@ -77,7 +77,7 @@ def test_seeds_settle_everything_but_what_the_rows_add():
     seen = [Reading(terms, gain, 0.001, s) for s in range(400) for terms, gain in (({}, 0.0), ({"a": 1.0}, 0.01))]
     found = after(prior, seen, rows={"a": luck})
     share = 0.006**2 / (0.006**2 + luck**2)
-    assert found.by_seeds({"a": 1.0}).sd < 0.0002
+    assert found.moved({"a": 1.0}, {"a": 1.0}, 0.001) < 0.0001
     assert found.belief({"a": 1.0}).mean == pytest.approx(0.002 + share * 0.008, abs=1e-4)
     assert found.belief({"a": 1.0}).sd == pytest.approx(luck * math.sqrt(share), rel=0.01)
 
@@ -89,6 +89,22 @@ def test_luck_of_the_rows_draws_an_effect_to_its_prior_and_makes_nothing_surer(p
         one, other = plain.belief({name: 1.0}), doubted.belief({name: 1.0})
         assert abs(other.mean - prior[name].mean) <= abs(one.mean - prior[name].mean) + 1e-9
         assert other.sd >= one.sd * (1 - 1e-9)
+
+
+@given(priors, several, st.floats(1e-4, 0.01))
+def test_a_reading_moves_a_belief_by_what_its_doubt_loses(prior, seen, noise):
+    known = [Reading({}, 0.0, 1e-7, None), *(Reading({name: 1.0}, 0.0, 0.05, None) for name in NAMES)]
+    apart, read = {"a": 1.0, "b": -1.0}, {"a": 1.0}
+    before = after(prior, [*seen, *known])
+    again = after(prior, [*seen, *known, Reading(read, 0.0, noise, None)])
+    lost = before.belief(apart).sd ** 2 - again.belief(apart).sd ** 2
+    assert before.moved(apart, read, noise) == pytest.approx(math.sqrt(max(lost, 0.0)), rel=1e-3, abs=1e-6)
+
+
+def test_what_two_arms_have_in_common_is_not_told_by_either():
+    prior = {"a": Belief(0.01, 0.01), "b": Belief(0.0, 1e-6)}
+    found = after(prior, [Reading({"a": 1.0}, 0.01, 0.02, 1), Reading({"b": 1.0}, 0.0, 0.02, 1)])
+    assert found.moved({"b": 1.0}, {"a": 1.0, "b": 1.0}, 0.001) < 1e-6
 
 
 def test_a_contradicted_belief_gives_way_to_plain_runs():
@@ -120,7 +136,7 @@ def test_a_reading_is_never_worth_less_than_nothing_and_never_more_than_knowing(
     best = expected_best(belief, noise, other)
     assert best >= max(belief.mean, other) - 1e-12
     assert expected_best(belief, 1e-9, other) >= best - 1e-12
-    assert information(belief, noise, other) <= 0.4 * belief.sd + 1e-12
+    assert best - max(belief.mean, other) <= 0.4 * belief.sd + 1e-12
 
 
 @given(beliefs, st.floats(1e-4, 0.02))

@@ -19,7 +19,6 @@ from rea.domain.plan import Finding, PlannedHypothesis
 from rea.domain.run import Failure
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
 from rea.domain.treatment import Treatment
-from rea.planner.diagnose import SPLIT_NOISE
 from rea.planner.draft import funded
 from rea.report import html, markdown, plan_text, text
 from rea.report.facts import facts
@@ -183,9 +182,9 @@ def test_what_the_budget_does_not_fund_is_told_briefly_and_in_full_where_asked()
 
 def test_what_the_confirmation_can_tell_counts_the_luck_of_the_rows() -> None:
     plan, campaign = sample_plan(), sample_view("drafted").campaign
-    noisy = Finding("noisy_validation", 1.0, "noisy", {SPLIT_NOISE: 0.01})
     with_rows, without = (
-        plan_text.render(replace(plan, symptoms=symptoms), None, campaign) for symptoms in ((noisy,), ())
+        plan_text.render(replace(plan, baseline=replace(plan.baseline, split_noise=noise)), None, campaign)
+        for noise in (0.01, None)
     )
     pairs, noise = len(plan.rules.confirm_seeds), plan.baseline.noise
     assert f"tell one of about {text.percent(2 * noise / pairs**0.5, sign=False)}." in without

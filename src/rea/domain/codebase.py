@@ -117,8 +117,13 @@ class Objective:
     guardrails: tuple[Guardrail, ...] = ()
 
     def gain(self, baseline: float, value: float) -> float:
-        """Relative gain of `value` over `baseline`: (baseline − value) / |baseline| where less is better."""
+        """Relative gain of `value` over `baseline`: (baseline − value) / |baseline| where less is better.
+
+        Where the baseline is 0, which has no shares, it is 1 for anything better and −1 for anything worse.
+        """
         difference = baseline - value if self.direction == "minimize" else value - baseline
+        if not baseline:
+            return math.copysign(1.0, difference) if difference else 0.0
         return difference / abs(baseline)
 
 

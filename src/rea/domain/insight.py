@@ -51,7 +51,8 @@ class ExperimentRecord:
     `roles` is what the treatment set, by role; `values` the values it started from, by role. `fidelity` is the share of
     the full run that was seen, `cost_s` device-seconds, `cost_ratio` training time over the baseline's, `at` Unix
     seconds. `kind` is a HypothesisKind. `interaction_of` names the techniques of a combination and is empty for a
-    single one.
+    single one; `parts` is what the campaign believed of each of them alone, mean and standard deviation, where it kept
+    that.
 
     `origin` says where an imported record is from ("team-b.jsonl, imported by ann") and is empty for this store's own
     campaigns; `trust` in (0, 1] is the share of its evidence that counts. `superseded_by` is the id of a later,
@@ -76,6 +77,7 @@ class ExperimentRecord:
     cost_ratio: float | None = None
     failure: str | None = None
     interaction_of: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     at: float = 0.0
     note: str = ""
     kind: str = "single"
@@ -123,7 +125,8 @@ _CONTENT = tuple(f.name for f in fields(ExperimentRecord) if f.name not in _LOCA
 
 def content(record: ExperimentRecord) -> dict[str, object]:
     """A record by field, as JSON writes it, without what only its store knows of it: what is exported, and hashed."""
-    return {name: getattr(record, name) for name in _CONTENT}
+    # What older releases did not know is left out where it is empty, so that an experiment keeps its identity.
+    return {name: getattr(record, name) for name in _CONTENT if name != "parts" or record.parts}
 
 
 def content_id(record: ExperimentRecord) -> str:
@@ -314,11 +317,14 @@ SMALLEST_EXCESS = 1e-4
 
 
 def alone(pair: ExperimentRecord, singles: Iterable[ExperimentRecord]) -> dict[str, tuple[float, float]]:
-    """Mean gain of each technique of a combination by itself and its variance, in the same codebase.
+    """Gain of each technique of a combination by itself and its variance, in the same codebase.
 
-    Of the setting that the combination holds where that was tried, else of the technique; in the same campaign where it
-    was tried there.
+    What the campaign believed of its parts where it kept that: they were chosen for what their runs showed, and beside
+    that luck any set looks as if its parts did not add up. Else the mean of what was measured; of the setting that the
+    combination holds where that was tried, else of the technique; in the same campaign where it was tried there.
     """
+    if pair.parts:
+        return {name: (mean, sd**2) for name, (mean, sd) in pair.parts.items()}
     groups: dict[str, list[ExperimentRecord]] = {}
     for r in singles:
         if r.single and r.measured and r.superseded_by is None and r.codebase == pair.codebase:
@@ -380,8 +386,8 @@ def pair_up(found: Iterable[Excess]) -> tuple[Pair, ...]:
 class Effect:
     """A belief about a technique's relative gain in one context.
 
-    `n` counts the experiments behind it, `words` sums them up; `p_trainable` is the probability that the technique can
-    be trained here at all.
+    `n` counts the experiments behind it, `words` sums them up; `like` counts those that were trained, each by how like
+    this context its own is. `p_trainable` is the probability that the technique can be trained here at all.
     """
 
     mean: float
@@ -389,3 +395,4 @@ class Effect:
     n: int
     words: str
     p_trainable: float = 1.0
+    like: float = 0.0

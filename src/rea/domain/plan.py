@@ -58,6 +58,7 @@ class Baseline:
     peak_memory_bytes: int
     epochs: float
     spread: Mapping[str, float] = field(default_factory=dict)  # standard deviation over seeds, by metric
+    split_noise: float | None = None  # error over rows of the gain of one seed over the next, where blocks tell it
     data: DataProfile | None = None  # what the codebase tells about its data, where it does
 
 

@@ -243,7 +243,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
         codebase,
         values,
         profile,
-        baseline.noise,
+        baseline,
         recall(tools.store, techniques, codebase.name, data_facts(profile, data)),
         without=[Part(name) for name in campaign.options.get("without") or ()],
         data=data,

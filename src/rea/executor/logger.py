@@ -11,7 +11,7 @@ from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.insight import ExperimentOutcome, ExperimentRecord
 from rea.domain.run import Attempt
 from rea.domain.runbook import FailureClass
-from rea.domain.states import HypothesisState, RunState
+from rea.domain.states import HypothesisState, Phase, RunState
 from rea.planner.compose import context_of
 from rea.planner.evidence import Evidence
 from rea.planner.situation import Judgement
@@ -64,16 +64,19 @@ def experiment(
         if not any(run.state is RunState.SUCCEEDED for run in runs):
             outcome = ExperimentOutcome.PRUNED
     roles = {knob.name: knob.role for knob in campaign.codebase.knobs if knob.role}
-    baseline = [run.result for run in evidence.runs if run.result and run.draft.treatment.empty]
+    # Those of the profile alone: a context that moved with every further run would look like another place.
+    profile = [run.result for run in evidence.runs if run.result and run.draft.phase is Phase.PROFILE]
     values = {**plan.baseline_values, **draft.base.overrides}
     own = {run.id for run in runs}
     full = [r.result.wall_s for r in runs if r.state is RunState.SUCCEEDED and r.result is not None]
     parents = {h.id: h for h in evidence.hypotheses}
-    together: tuple[str, ...] = ()
+    together: dict[str, tuple[float, float]] = {}
     if draft.kind is HypothesisKind.COMBINATION:
-        names = [evidence.technique(parents[p]) for p in draft.parents if p in parents]
+        members = [parents[p] for p in draft.parents if p in parents]
+        named = {evidence.technique(member): evidence.alone(member) for member in members}
         # What a member without a card adds cannot be told from what the others gain together.
-        together = tuple(name for name in names if name) if all(names) else ()
+        if None not in named and len(named) == len(members):
+            together = {str(name): (belief.mean, belief.sd) for name, belief in named.items()}
     return ExperimentRecord(
         id=None,
         codebase=campaign.codebase.name,
@@ -83,7 +86,7 @@ def experiment(
         technique=evidence.technique(hypothesis) if draft.kind is HypothesisKind.SINGLE else None,
         roles=_by_role(draft.treatment.overrides, roles),
         values=_by_role(values, roles),
-        context=context_of(campaign.codebase, values, plan.symptoms, baseline, plan.baseline.data),
+        context=context_of(campaign.codebase, values, plan.symptoms, profile, plan.baseline.data),
         effect=effect,
         se=se,
         seeds=len(mine),
@@ -92,7 +95,8 @@ def experiment(
         cost_ratio=(sum(full) / len(full)) / plan.baseline.run_s if full else None,
         outcome=outcome.value,
         failure=failures[-1].runbook if failures else None,
-        interaction_of=together,
+        interaction_of=tuple(together),
+        parts=together if effect is not None else {},
         at=now,
         kind=draft.kind.value,
         note=f"{draft.title}: {judgement.reason}",

@@ -57,10 +57,11 @@ def assess(
     signals: dict[str, str] = {}
     if outcome is Outcome.SUCCEEDED:
         if run.draft.phase is Phase.REVEAL:
-            result = _revealed(found, exit_)
+            result = _revealed(found, exit_, codebase.objective.metric)
             if result is not None:
                 return Report(outcome.value, result=result, **times)
-            signals[Signal.EVALUATOR_FAILED] = f"the evaluator printed no JSON object; {_logs(found, exit_)}"
+            wrong = f"the evaluator printed no JSON object with a number under {codebase.objective.metric!r}"
+            signals[Signal.EVALUATOR_FAILED] = f"{wrong}; {_logs(found, exit_)}"
         else:
             result, signals = _completed(run, found, exit_, codebase, paired, rows)
             if result is not None:
@@ -208,9 +209,11 @@ def _result(
     )
 
 
-def _revealed(found: Harvest, exit_: Mapping[str, Any]) -> RunResult | None:
+def _revealed(found: Harvest, exit_: Mapping[str, Any], metric: str) -> RunResult | None:
+    """The evaluator's lines over the sealed split; None unless each of them has the objective."""
     sealed = {name.removeprefix("reveal-"): row for name, row in found.evaluated.items() if name.startswith("reveal-")}
-    if not sealed:
+    values = [numbers(row).get(metric, math.nan) for row in sealed.values()]
+    if not values or not all(map(math.isfinite, values)):
         return None
     return RunResult(
         metrics={},

@@ -84,14 +84,16 @@ def _question(asked: Asked, known: Known, context: Context) -> Question:
 def _effect(technique: Technique, known: Known, question: Question, here: Belief, size: float) -> Effect:
     own = experiments(question.own)
     failed = sum(bad for _, bad in known.contexts.values()) + sum(cell.failed for cell in question.own)
-    p = _trainable(known, question.own, question.context)
-    return Effect(here.mean, here.sd, known.n + own, _words(technique, here, known, own, round(failed), p, size), p)
+    p, like = _trained(known, question.own, question.context)
+    words = _words(technique, here, known, own, round(failed), p, size)
+    return Effect(here.mean, here.sd, known.n + own, words, p, like)
 
 
-def _trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
-    """Probability that the technique can be trained here: a Beta(9, 1) prior and experiments weighted by similarity.
+def _trained(known: Known, own: Sequence[Cell], context: Context) -> tuple[float, float]:
+    """Probability that the technique can be trained here, and how many experiments were, weighted by similarity.
 
-    Those of other codebases count as twenty at most: why a treatment fails is often the codebase's own affair.
+    A Beta(9, 1) prior; experiments of other codebases count as twenty at most there: why a treatment fails is often the
+    codebase's own affair.
     """
     good = bad = 0.0
     symptoms = context.get("symptoms")
@@ -100,12 +102,14 @@ def _trainable(known: Known, own: Sequence[Cell], context: Context) -> float:
     for place, (trained, failed) in known.contexts.items():
         weight = weights[place]
         good, bad = good + weight * trained, bad + weight * failed
+    like = good
     share = min(1.0, MOST_ELSEWHERE / (good + bad)) if good + bad else 0.0
     good, bad = share * good, share * bad
     for cell in own:
         likeness = similarity(context, cell.context)
+        like += likeness * (cell.n + cell.pruned)
         good, bad = good + likeness * (cell.n + cell.pruned), bad + likeness * cell.failed
-    return _share(TRAINABLE_PRIOR[0] + good, TRAINABLE_PRIOR[1] + bad)
+    return _share(TRAINABLE_PRIOR[0] + good, TRAINABLE_PRIOR[1] + bad), like
 
 
 class _Likenesses(dict[tuple[str, int], float]):

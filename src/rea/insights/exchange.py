@@ -137,6 +137,7 @@ def parse(text: str) -> ExperimentRecord:
     if not isinstance(together, list) or not all(isinstance(name, str) for name in together):
         raise ValueError(f"interaction_of is {together!r}; expected a list of techniques")
     record["interaction_of"] = tuple(together)
+    record["parts"] = _parts(record.get("parts", {}))
     for name in ("id", "origin", "trust", "superseded_by"):
         record.pop(name, None)
     return ExperimentRecord(id=None, **record)
@@ -185,6 +186,22 @@ def _settings(value: Any, name: str) -> dict[str, Any]:
             raise ValueError(f"context.{key} is {_said(item)}; expected a number")
         made[key] = item
     return made
+
+
+def _parts(value: Any) -> dict[str, tuple[float, float]]:
+    if not isinstance(value, dict):
+        raise ValueError(f"parts is {_said(value)}; expected an object")
+    made = {}
+    for name, item in value.items():
+        numbers = item if isinstance(item, list) and len(item) == 2 else []
+        if not numbers or not all(_is_share(number) for number in numbers) or numbers[1] < 0:
+            raise ValueError(f"parts.{name} is {_said(item)}; expected a gain and its standard deviation")
+        made[name] = (float(numbers[0]), float(numbers[1]))
+    return made
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _kind(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rea.domain.hypothesis import Belief
-from rea.domain.insight import PLACE_SHARE, SMALLEST_EXCESS, Pair
+from rea.domain.insight import SMALLEST_EXCESS, Pair
 from rea.domain.plan import Additivity, pair_key
 from rea.insights.estimate import percent
 from rea.insights.snapshot import Insights
@@ -23,8 +23,9 @@ def additivity(insights: Insights) -> Additivity:
     """What is known of how gains add up, as a plan keeps it: what each class of pairs keeps of the smaller gain, and
     the pairs whose own combinations tell otherwise.
 
-    A class is its prior updated with all of its pairs that were measured; a pair is its class, varying from pair to
-    pair by PLACE_SHARE, updated with what its own combinations showed (normal partial pooling throughout).
+    A class is its prior updated with all of its pairs that were measured; a pair is what the others of its class tell,
+    varying from pair to pair as they do, updated with what its own combinations showed (normal partial pooling
+    throughout).
     """
     classes = {like: _lost_share(insights, like) for like in LOST}
     pairs = {}
@@ -32,18 +33,21 @@ def additivity(insights: Insights) -> Additivity:
         told = _told(pair, 0.0)  # its weight has the place in it
         if told is None:
             continue
-        lost = classes[(pair.a, pair.b) in insights.alike]
-        own = Belief(lost.mean, math.hypot(lost.sd, PLACE_SHARE)).updated(*told)
+        like = (pair.a, pair.b) in insights.alike
+        lost, others = classes[like], _lost_share(insights, like, but=pair)
+        own = Belief(others.mean, math.hypot(others.sd, LOST[like].sd)).updated(*told)
         if abs(own.mean - lost.mean) >= TOLD_APART:
             pairs[pair_key(pair.a, pair.b)] = round(min(max(1 - own.mean, 0.0), MOST_KEPT), 2)
     kept = {like: round(1 - lost.mean, 2) for like, lost in classes.items()}
     return Additivity(kept[False], kept[True], dict(sorted(pairs.items())))
 
 
-def _lost_share(insights: Insights, like: bool) -> Belief:
-    """The share of the smaller gain that pairs of a class lose, from all that were measured."""
+def _lost_share(insights: Insights, like: bool, but: Pair | None = None) -> Belief:
+    """The share of the smaller gain that pairs of a class lose, from all that were measured, one left out."""
     share = LOST[like]
     for pair in insights.pairs:
+        if pair is but:
+            continue
         told = _told(pair, LOST[like].sd)
         if told is not None and ((pair.a, pair.b) in insights.alike) == like:
             share = share.updated(*told)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rea.domain.codebase import Codebase, Objective, Scalar
 from rea.domain.data import DataProfile
 from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
-from rea.domain.plan import Additivity, Finding, LeftOut, Part
+from rea.domain.plan import Additivity, Baseline, Finding, LeftOut, Part
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.technique import Technique
@@ -17,7 +17,7 @@ from rea.insights.interaction import additivity
 from rea.insights.snapshot import Insights
 from rea.planner.diagnose import diagnose
 from rea.planner.evidence import Evidence
-from rea.planner.profile import series
+from rea.planner.profile import reading_noise, series
 from rea.planner.propose import propose
 from rea.planner.rows import ROW_LOSS_METRICS
 from rea.planner.synthesise import rank
@@ -52,6 +52,14 @@ class Known:
     without: tuple[Part, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Relative standard deviations: of one paired gain over seeds, and of what a treatment's first run shows."""
+
+    paired: float
+    reading: float
+
+
 def context_of(
     codebase: Codebase,
     values: Mapping[str, Scalar],
@@ -77,7 +85,7 @@ def context_of(
         context["auc"] = round(sum(aucs) / len(aucs), 2)
     best = _best_epochs(results, codebase.objective)
     if best:
-        context["epochs_to_best"] = sum(best) / len(best)
+        context["epochs_to_best"] = round(sum(best) / len(best), 1)
     return {**_facts(results, data), **context}
 
 
@@ -121,7 +129,7 @@ def first_agenda(
     codebase: Codebase,
     values: Mapping[str, Scalar],
     profile: Sequence[Run],
-    noise: float,
+    baseline: Baseline,
     insights: Insights,
     *,
     data: DataProfile | None = None,
@@ -134,6 +142,7 @@ def first_agenda(
     """
     results = [r.result for r in profile if r.state is RunState.SUCCEEDED and r.result is not None]
     known = Known(data, validation_s, tuple(without))
+    noise = Noise(baseline.noise, reading_noise(baseline))
     return _agenda(techniques, codebase, codebase.objective, values, results, noise, insights, Treatment(), known)
 
 
@@ -152,7 +161,7 @@ def next_agenda(
     values = {**plan.baseline_values, **base.overrides}
     results = [r.result for r in evidence.of(base) if r.state is RunState.SUCCEEDED and r.result is not None]
     objective = plan.codebase.objective
-    noise = plan.baseline.noise
+    noise = Noise(plan.baseline.noise, evidence.first_sd)
     phase = plan.phase(1 + max((h.round for h in evidence.hypotheses), default=0), Phase.VALIDATION)
     known = Known(plan.baseline.data, phase.budget_s if phase is not None else None, plan.rules.without)
     agenda = _agenda(techniques, plan.codebase, objective, values, results, noise, insights, base, known)
@@ -167,7 +176,7 @@ def next_agenda(
         if key not in barred and draft.full.key() not in tried:
             kept.append(replace(evidence.beside(draft), weight=weights.get(key, draft.weight)))
     kept += _carried(evidence, base, {draft.full.key() for draft in kept} | tried)
-    return replace(agenda, drafts=rank(kept, noise))
+    return replace(agenda, drafts=rank(kept, noise.reading))
 
 
 def _carried(evidence: Evidence, base: Treatment, known: set[str]) -> list[HypothesisDraft]:
@@ -187,7 +196,7 @@ def _agenda(
     objective: Objective,
     values: Mapping[str, Scalar],
     results: Sequence[RunResult],
-    noise: float,
+    noise: Noise,
     insights: Insights,
     base: Treatment,
     known: Known,
@@ -196,7 +205,7 @@ def _agenda(
     if known.validation_s and results:
         share = codebase.resources.devices * sum(r.wall_s for r in results) / len(results) / known.validation_s
     blind = Part.DIAGNOSIS in known.without
-    symptoms = () if blind else diagnose(results, objective, noise, data=known.data, run_share=share)
+    symptoms = () if blind else diagnose(results, objective, noise.paired, data=known.data, run_share=share)
     context = context_of(codebase, values, symptoms, results, known.data)
     insights = Insights() if Part.INSIGHTS in known.without else insights
     techniques = () if Part.TECHNIQUES in known.without else techniques
@@ -204,7 +213,7 @@ def _agenda(
     drafts, groundless = _grounded(proposals.drafts, codebase, known.data)
     drafts, told = _untold(drafts, codebase, objective, results)
     left_out = (*proposals.left_out, *groundless, *told)
-    return Agenda(symptoms, rank(drafts, noise), left_out, proposals.needs_code, additivity(insights))
+    return Agenda(symptoms, rank(drafts, noise.reading), left_out, proposals.needs_code, additivity(insights))
 
 
 def _grounded(

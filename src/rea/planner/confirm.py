@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rea.domain.claim import Claim
 from rea.domain.codebase import Objective
+from rea.domain.hypothesis import Belief
 from rea.domain.plan import Baseline
-from rea.planner.profile import mean_metrics, noise_df
+from rea.planner.profile import mean_metrics
 from rea.planner.rows import ROW_LOSS_METRICS, row_error
 
 
@@ -21,9 +23,10 @@ def make_claim(
 ) -> Claim | None:
     """Compare evaluator lines (by seed) of the baseline and the finalist; None without a shared seed.
 
-    Training noise: the variance of a paired gain, pooled from these seeds and from what the profile measured (scaled
-    inverse chi-squared). Rows: delete-one-block jackknife of the ratio of summed losses (Efron & Stein 1981), where
-    the evaluator prints `blocks`. The interval is Student's t with Welch–Satterthwaite degrees of freedom.
+    Training noise: see `_seed_error`; no prior has a part in it, so that the interval is what it says. Rows:
+    delete-one-block jackknife of the ratio of summed losses (Efron & Stein 1981), where the evaluator prints `blocks`.
+    What seeds do to blocks is in both, which errs on the wide side. The interval is Student's t with
+    Welch–Satterthwaite degrees of freedom.
     """
     seeds = sorted(set(control) & set(treated))
     if not seeds:
@@ -33,14 +36,11 @@ def make_claim(
     mine = [_number(treated[s][metric]) for s in seeds]
     gains = [objective.gain(b, m) for b, m in zip(base, mine, strict=True)]
     gain = sum(gains) / len(gains)
-    prior_df = noise_df(baseline)
-    squares = sum((g - gain) ** 2 for g in gains)
-    df_seeds = prior_df + len(gains) - 1
-    se_seeds = math.sqrt((prior_df * baseline.noise**2 + squares) / df_seeds / len(gains))
+    se_seeds, df_seeds = _seed_error(baseline.values, gains)
     rows = _row_error([control[s] for s in seeds], [treated[s] for s in seeds]) if metric in ROW_LOSS_METRICS else None
     se_rows, blocks = rows if rows is not None else (None, 0)
     se = math.hypot(se_seeds, se_rows or 0.0)
-    df = df_seeds
+    df = float(df_seeds)
     if se_rows and se > 0:
         df = se**4 / (se_seeds**4 / df_seeds + se_rows**4 / (blocks - 1))
     half = t_quantile(0.975, df) * se
@@ -72,6 +72,16 @@ def make_claim(
     )
 
 
+def with_belief(claim: Claim, before: Belief) -> Claim:
+    """The claim with what is expected by it and by what was believed before, of other runs.
+
+    A normal update. Whether the claim was heard at all hung on its runs' luck; what was believed before did not.
+    """
+    error = math.hypot(claim.se_seeds, claim.se_rows or 0.0)
+    expected = before.widened(claim.gain, error).updated(claim.gain, error) if error > 0 else None
+    return replace(claim, expected=expected)
+
+
 def worth_revealing(claim: Claim, minimum_gain: float) -> bool:
     """Whether the visible split's confirmation justifies opening the sealed split."""
     return claim.guardrails_hold and claim.gain >= minimum_gain and claim.ci_low > 0
@@ -87,6 +97,19 @@ def t_quantile(probability: float, df: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(df, probability))
+
+
+def _seed_error(profile: Sequence[float], gains: Sequence[float]) -> tuple[float, int]:
+    """Standard error over seeds of the mean gain, and its degrees of freedom.
+
+    The variance of a paired gain is pooled from the pairs' own and from the profile, where a difference of two runs has
+    twice the variance of one.
+    """
+    level = sum(profile) / len(profile)
+    mean = sum(gains) / len(gains)
+    squares = 2 * sum((value / level - 1) ** 2 for value in profile) + sum((gain - mean) ** 2 for gain in gains)
+    df = len(profile) - 1 + len(gains) - 1
+    return math.sqrt(squares / df / len(gains)), df
 
 
 def _row_error(

@@ -18,7 +18,6 @@ from rea.planner.profile import mean_metrics, series
 from rea.planner.rows import split_noise
 
 WORTH = "worth"  # among the numbers of a finding: the relative gain of mending that alone
-SPLIT_NOISE = "split_noise"  # among those of noisy validation: what the rows add to the gain of one seed over the next
 OUTSIDE = "outside_guardrail"  # a finding that no card treats: what is broken is in its numbers
 # A run that leaves room for no more than four tests in the validation makes a search short.
 SLOW_FROM = 0.25
@@ -195,7 +194,7 @@ def _noisy(
     numbers = {"paired_noise": noise, "minimum_gain": objective.minimum_gain}
     if rows is not None:
         causes.append((rows, wanted, f"± {rows:.2%} for the finite split"))
-        numbers[SPLIT_NOISE] = rows
+        numbers["split_noise"] = rows
     if jitter is not None:
         causes.append((jitter, max(wanted, 2 * noise), f"± {jitter:.2%} of jitter from reading to reading"))
         numbers["curve_jitter"] = jitter

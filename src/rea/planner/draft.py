@@ -126,6 +126,11 @@ def _laid_out(
     shares = {Phase(name): float(share) for name, share in split.items()} if split else dict(SHARES)
     if Part.COMBINATION in without:
         shares[Phase.COMBINATION] = 0.0
+    if not any(shares.values()):
+        raise UsageError(
+            "the split gives all of the search to the combination, which this plan does without",
+            hint="give the validation or the exploitation a share of it",
+        )
     laid_out = lay_out(
         baseline,
         rules,

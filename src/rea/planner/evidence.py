@@ -12,6 +12,7 @@ from rea.domain.states import HypothesisState, RunState
 from rea.domain.treatment import Treatment
 from rea.planner import joint
 from rea.planner.measurements import Measurements, mean_of
+from rea.planner.worth import improvement
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
 PRUNED_DOUBT = 0.005
@@ -30,8 +31,10 @@ class Evidence(Measurements):
 
     @cached_property
     def _by_full(self) -> Mapping[str, Hypothesis]:
-        # The first of its kind: a base is always older than what was built on it, so chains of bases end.
-        return {h.draft.full.key(): h for h in sorted(self.hypotheses, key=lambda h: -h.id)}
+        # The first of its kind that was not passed over: one that waited in vain comes back under another id, with what
+        # is expected of it by then. A base is always older than what was built on it, so chains of bases end.
+        over = (HypothesisState.LEFT_OUT, HypothesisState.VETOED)
+        return {h.draft.full.key(): h for h in sorted(self.hypotheses, key=lambda h: (h.state not in over, -h.id))}
 
     def hypothesis_of(self, treatment: Treatment) -> Hypothesis | None:
         return self._by_full.get(treatment.key())
@@ -54,9 +57,15 @@ class Evidence(Measurements):
         """Posterior of what a treatment gains over another: what both are made of cancels."""
         return self.posterior.belief(self._apart(treatment, other))
 
-    def open_to_seeds(self, treatment: Treatment, other: Treatment) -> Belief:
-        """The same, its doubt only what further seeds could settle: what the split's rows add stays as it is."""
-        return self.posterior.by_seeds(self._apart(treatment, other))
+    def worth_of_seed(self, treatment: Treatment, other: Treatment) -> float:
+        """The knowledge gradient of one more seed of a treatment for the choice between it and another.
+
+        It moves what is believed of their difference as far as that goes with the treatment's own gain, and only where
+        seeds can settle it: what the split's rows add stays as it is.
+        """
+        apart, read = self._apart(treatment, other), self.terms(treatment)
+        moved = self.posterior.moved(apart, read, self.noise_of(treatment))
+        return improvement(self.posterior.belief(apart).mean, moved)
 
     def _apart(self, treatment: Treatment, other: Treatment) -> Mapping[str, float]:
         mine, theirs = self.terms(treatment), self.terms(other)

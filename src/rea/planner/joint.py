@@ -68,9 +68,21 @@ class Posterior:
         """Of a weighted sum of effects."""
         return self._of(terms, self.cov)
 
-    def by_seeds(self, terms: Terms) -> Belief:
-        """The same, its doubt only what further seeds could settle."""
-        return self._of(terms, self.settled)
+    def moved(self, apart: Terms, read: Terms, noise: float) -> float:
+        """The standard deviation by which a reading of `read` with this noise moves what is believed of `apart`, as far
+        as seeds can settle it."""
+        import numpy as np
+
+        names = [name for name in {**apart, **read} if name in self.place]
+        places = [self.place[name] for name in names]
+        cov = self.settled[np.ix_(places, places)]
+        left, right = (np.array([terms.get(name, 0.0) for name in names]) for terms in (apart, read))
+        shared, variance = float(left @ cov @ right), float(right @ cov @ right)
+        for name, weight in read.items():
+            if name not in self.place:
+                shared += apart.get(name, 0.0) * weight * self.priors[name].sd ** 2
+                variance += (weight * self.priors[name].sd) ** 2
+        return abs(shared) / math.hypot(math.sqrt(max(variance, 0.0)), max(noise, 1e-12))
 
     def _of(self, terms: Terms, cov: np.ndarray) -> Belief:
         mean, variance = 0.0, 0.0

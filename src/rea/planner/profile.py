@@ -10,6 +10,7 @@ from rea.domain.errors import ReaError
 from rea.domain.plan import Baseline
 from rea.domain.run import Reading, Run
 from rea.domain.states import RunState
+from rea.planner.rows import Lasting, split_noise
 
 # Relative standard deviation of one run's metric before anything was measured, and how many observations that belief
 # is worth. Seed noise of small and middle-sized click models lies between 0.05 % and 0.4 % of NE.
@@ -44,6 +45,11 @@ def noise_df(baseline: Baseline) -> float:
     return PRIOR_WEIGHT + len(baseline.values) - 1
 
 
+def reading_noise(baseline: Baseline) -> float:
+    """Relative sd of what the first run of a treatment shows: by its seed, and by the rows of the split."""
+    return math.hypot(baseline.noise / math.sqrt(2), math.sqrt(Lasting.of(baseline.split_noise or 0.0, ()).usual))
+
+
 def noise_range(baseline: Baseline) -> tuple[float, float]:
     """The 80 % interval of `Baseline.noise`: that of a standard deviation by the chi-squared distribution."""
     from scipy.special import chdtri
@@ -63,6 +69,11 @@ def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> 
         )
     done.sort(key=lambda item: item[0])
     values = tuple(result.metrics[objective.metric] for _, result in done)
+    if not all(values):
+        raise ReaError(
+            f"{objective.metric} is 0 on a seed of the baseline: gains are shares of it, and of nothing there are none",
+            hint="choose an objective that the baseline does not leave at 0",
+        )
     if len(set(values)) == 1:
         raise ReaError(
             f"{objective.metric} is {values[0]!r} on every seed, to the last digit: the trainer does not use its seed",
@@ -84,6 +95,7 @@ def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> 
         device_s=run_s * resources.devices,
         peak_memory_bytes=max(result.peak_memory_bytes for _, result in done),
         spread={key: spread([result.metrics[key] for _, result in done]) for key in sorted(keys)},
+        split_noise=split_noise([result for _, result in done], objective.metric),
         epochs=sum(result.curve[-1].x if result.curve else 0.0 for _, result in done) / len(done),
     )
 

@@ -130,16 +130,18 @@ def _from_technique(
     elif technique.treats:
         aim = UNMATCHED
     aim *= 1.0 - max((shown[name].strength for name in technique.avoid_when if name in shown), default=0.0)
-    # What experiments in a like context showed already includes how well the technique is aimed.
-    fit = 1.0 + (max(aim, 1.0) - 1.0) / (1.0 + known.n)
+    # What experiments in a like context showed already includes how well the technique is aimed, and from where.
+    unknown = 1.0 / (1.0 + known.like)
+    fit = 1.0 + (max(aim, 1.0) - 1.0) * unknown
     if any(name in base.overrides for name in treatment.overrides):
         fit *= AGAIN
     # The very same step of this codebase was measured beside another incumbent: half of its size is in doubt.
     sd = math.hypot(known.sd, STEP * known.mean) if _tested(offer.asked, insights) else known.sd
     reasons = [f"{symptom.name}: {symptom.words}" for symptom in matched]
-    if not known.n and _tuned(treatment, codebase):
-        fit, sd = fit * TUNED_MEAN, sd * TUNED_SD
-        reasons.append("a tuner has chosen the value it starts from, so little is left to gain")
+    if _tuned(treatment, codebase):
+        fit, sd = fit * (1 - (1 - TUNED_MEAN) * unknown), sd * (1 - (1 - TUNED_SD) * unknown)
+        if unknown > 0.5:
+            reasons.append("a tuner has chosen the value it starts from, so little is left to gain")
     # What makes less of a gain makes no less of a loss.
     mean = known.mean * (fit * known.p_trainable if known.mean > 0 else 1.0)
     worth = 0.0
@@ -162,7 +164,7 @@ def _from_technique(
         sources=tuple(sources),
         citations=(technique.citation,),
         cost_factor=_cost(technique, treatment, codebase, values),
-        aim=(1.0 if known.n else min(aim, 1.0)) * ALTERNATIVE**rank,
+        aim=(1 - (1 - min(aim, 1.0)) * unknown) * ALTERNATIVE**rank,
         base=base,
         overlaps=technique.overlaps,
         conflicts=technique.conflicts,

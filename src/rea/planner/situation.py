@@ -21,7 +21,7 @@ from rea.planner.fidelity import earliest
 from rea.planner.layout import SEARCH, TREATED_COST, pressed_walltime, tight_walltime, walltime
 from rea.planner.profile import stop_limits
 from rea.planner.synthesise import LEAST_COST, rank
-from rea.planner.worth import expected_best, information
+from rea.planner.worth import expected_best
 
 FEWEST_PAIRS = 2  # fresh seeds a claim needs
 MOST_RETESTED = 3  # arms that may get a further seed at once
@@ -318,17 +318,14 @@ def further_seeds(
             continue  # a refuted one's total may be good by what it was built on
         others = [(mean, id_) for id_, mean in totals.items() if id_ != hypothesis.id and mean > 0]
         rival = trained[max(others)[1]] if others else Treatment()
-        ahead = evidence.open_to_seeds(hypothesis.draft.full, rival)
-        gained = information(ahead, evidence.noise_of(hypothesis.draft.full)) / situation.runs(hypothesis.draft)
-        if gained >= least:
-            valued.append((gained, hypothesis))
-    valued.sort(key=lambda pair: (-pair[0], pair[1].id))
-    runs: list[RunDraft] = []
-    for gained, hypothesis in valued[: min(MOST_RETESTED, situation.slots)]:
         done = {r.draft.seed for r in evidence.of(hypothesis.draft.full)}
         seed = next((s for s in rules.search_seeds if s not in done), None)
-        if seed is None:
-            continue
+        gained = evidence.worth_of_seed(hypothesis.draft.full, rival) / situation.runs(hypothesis.draft)
+        if seed is not None and gained >= least:
+            valued.append((gained, hypothesis, seed))
+    valued.sort(key=lambda item: (-item[0], item[1].id))
+    runs: list[RunDraft] = []
+    for gained, hypothesis, seed in valued[: min(MOST_RETESTED, situation.slots)]:
         wanted = [situation.run(hypothesis.draft, hypothesis.id, phase, seed, gained, stop=False)]
         wanted = [run for run in wanted if run.key not in known]
         price = sum(run.predicted_s for run in wanted) * evidence.plan.codebase.resources.devices

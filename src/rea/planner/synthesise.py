@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rea.domain.hypothesis import HypothesisDraft, Source
@@ -43,8 +43,14 @@ def merge(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[HypothesisDr
     return tuple(merged)
 
 
-def rank(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[tuple[HypothesisDraft, float], ...]:
-    """Merge, then order greedily by score, discounting every further hypothesis of a mechanism already chosen."""
+def rank(
+    drafts: Sequence[HypothesisDraft], noise: float, tried: Mapping[str, int] | None = None
+) -> tuple[tuple[HypothesisDraft, float], ...]:
+    """Merge, then order greedily by score, discounting every further hypothesis of a mechanism already chosen.
+
+    `tried` counts those of each mechanism that were chosen before.
+    """
+    before = tried or {}
     mechanisms: dict[str, list[HypothesisDraft]] = {}
     for draft in merge(drafts, noise):
         mechanisms.setdefault(draft.mechanism, []).append(draft)
@@ -52,7 +58,7 @@ def rank(drafts: Sequence[HypothesisDraft], noise: float) -> tuple[tuple[Hypothe
     scored = []
     for group in mechanisms.values():
         plain = sorted(((score(draft, noise), draft.full.key(), draft) for draft in group), key=lambda item: item[:2])
-        for place, (value, key, draft) in enumerate(reversed(plain)):
+        for place, (value, key, draft) in enumerate(reversed(plain), before.get(plain[0][2].mechanism, 0)):
             scored.append((value * DIVERSITY**place, key, draft))
     scored.sort(key=lambda item: item[:2], reverse=True)
     return tuple((draft, value) for value, _, draft in scored)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.run import RunDraft
 from rea.domain.states import HypothesisState, Phase
 from rea.planner.situation import Advance, Judgement, Situation, judge
 from rea.planner.synthesise import rank
-from rea.planner.worth import information
 
 _H = HypothesisState
+_UNTRIED = (_H.PROPOSED, _H.LEFT_OUT, _H.VETOED)
 
 
 def validation(situation: Situation) -> Advance:
@@ -52,15 +54,15 @@ def _wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[fl
         waiting = {h.draft.full.key(): h for h in arms if h.state is _H.PROPOSED}
         first = rules.search_seeds[0]
         drafts = [evidence.outlook(h) for h in waiting.values()]
-        found += [(v, waiting[d.full.key()], first) for d, v in rank(drafts, noise)]
+        tried = Counter(h.draft.mechanism for h in arms if h.state not in _UNTRIED)
+        found += [(v, waiting[d.full.key()], first) for d, v in rank(drafts, noise, tried)]
     for hypothesis in arms:
         if hypothesis.state not in (_H.SUPPORTED, _H.INCONCLUSIVE) or not evidence.eligible(hypothesis):
             continue
         done = {r.draft.seed for r in evidence.of(hypothesis.draft.full)}
         seed = next((s for s in rules.search_seeds if s not in done), None)
         if seed is not None:
-            own = evidence.noise_of(hypothesis.draft.full)
             draft = hypothesis.draft
-            value = information(evidence.open_to_seeds(draft.full, draft.base), own) / situation.runs(draft)
-            found.append((value * hypothesis.draft.weight, hypothesis, seed))
+            value = evidence.worth_of_seed(draft.full, draft.base) / situation.runs(draft)
+            found.append((value * draft.weight, hypothesis, seed))
     return sorted(found, key=lambda item: (-item[0], item[1].id))

@@ -15,15 +15,16 @@ def expected_best(belief: Belief, noise: float, other: float = 0.0) -> float:
     Dayanik, SIAM Journal on Control and Optimization 2008).
     """
     moved = belief.sd**2 / math.hypot(belief.sd, noise) if belief.sd > 0 else 0.0
-    ahead = belief.mean - other
+    return max(belief.mean, other) + improvement(belief.mean - other, moved)
+
+
+def improvement(ahead: float, moved: float) -> float:
+    """The knowledge gradient: how much better the choice between two becomes by a reading. Never below 0.
+
+    `ahead` is the mean of their difference, `moved` the standard deviation by which the reading moves that mean.
+    """
     if moved <= 0:
-        return other + max(ahead, 0.0)
-    z = ahead / moved
+        return 0.0
+    z = abs(ahead) / moved
     density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-    below = 0.5 * math.erfc(-z / math.sqrt(2))
-    return other + moved * density + ahead * below
-
-
-def information(belief: Belief, noise: float, other: float = 0.0) -> float:
-    """The knowledge gradient: how much better the choice between this and `other` becomes by one reading. Never < 0."""
-    return max(0.0, expected_best(belief, noise, other) - max(belief.mean, other))
+    return max(0.0, moved * density - abs(ahead) * 0.5 * math.erfc(z / math.sqrt(2)))

@@ -136,6 +136,9 @@ def _claim_words(view: View) -> tuple[str, ...]:
     if claim.gap_closed is not None and claim.floor is not None:
         share = text.percent(claim.gap_closed, sign=False, digits=1)
         words.append(f"That is {share} of the way to the data's irreducible value, {text.number(claim.floor)}.")
+    if claim.expected is not None:
+        believed = text.spread(claim.expected.mean, claim.expected.sd)
+        words.append(f"Taken together with what the search believed before, expect {believed}.")
     for opened, other in found[1:]:
         where = f"On the {opened} split “{text.clean(other.split)}” it is"
         words.append(f"{where} {text.percent(other.gain)} ({interval(other)}).")

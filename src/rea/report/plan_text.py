@@ -12,7 +12,7 @@ from rea.domain.ids import say
 from rea.domain.plan import Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
 from rea.knowledge.roles import CALIBRATION, mends_calibration
-from rea.planner.diagnose import OUTSIDE, SPLIT_NOISE
+from rea.planner.diagnose import OUTSIDE
 from rea.planner.draft import funded
 from rea.planner.profile import noise_range
 from rea.planner.rows import Lasting
@@ -104,7 +104,7 @@ def _what_can_be_told(plan: Plan) -> str:
     said = f"Of one run, only a gain beyond {text.percent(2 * noise, sign=False)} can be told from luck"
     if not pairs:
         return f"{said}; nothing is claimed in the end, as the plan does without a confirmation."
-    between = max((s.numbers.get(SPLIT_NOISE, 0.0) for s in plan.symptoms), default=0.0)
+    between = plan.baseline.split_noise or 0.0
     rows = Lasting.of(between, ()).paired_variance(pairs)
     end = 2 * math.sqrt(noise**2 / pairs + rows)
     told = f"{said}; the {pairs} fresh pairs of the confirmation tell one of about {text.percent(end, sign=False)}"

@@ -317,9 +317,7 @@ class World:
             self._do_fail(a.Fail(str(error)))
             return
         values, without = self.trainer.values, [Part(name) for name in self.campaign.options.get("without") or ()]
-        agenda = first_agenda(
-            self.techniques, self.codebase, values, done, baseline.noise, self._insights(), without=without
-        )
+        agenda = first_agenda(self.techniques, self.codebase, values, done, baseline, self._insights(), without=without)
         ids = [len(self.hypotheses) + n for n in range(1, len(agenda.drafts) + 1)]
         try:
             plan = write_plan(

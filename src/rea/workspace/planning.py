@@ -32,6 +32,7 @@ from rea.knowledge.cards import runbooks_of, techniques_of
 from rea.launchers import open_launcher
 from rea.planner.draft import parse_budget, write_plan
 from rea.planner.layout import SEARCH, SHARES
+from rea.planner.profile import reading_noise
 from rea.planner.synthesise import rank
 from rea.store.transaction import Transaction
 from rea.workspace.compose import Workspace
@@ -206,7 +207,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             baseline=old.baseline,
             baseline_values=old.baseline_values,
             symptoms=old.symptoms,
-            hypotheses=_planned(rows, old.baseline.noise),
+            hypotheses=_planned(rows, reading_noise(old.baseline)),
             left_out=left_out,
             needs_code=old.needs_code,
             profile_s=old.profile_s,
