@@ -57,6 +57,21 @@ def test_a_combination_names_its_techniques() -> None:
     for h, record in sets:
         names = [evidence.technique(part) for part in evidence.parts(h)]
         assert record.interaction_of == (tuple(names) if all(names) else ()), "a part that is no test of its card"
+        if record.interaction_of and record.effect is not None:
+            believed = {name: evidence.alone(part) for name, part in zip(names, evidence.parts(h), strict=True)}
+            assert record.parts == {name: (belief.mean, belief.sd) for name, belief in believed.items()}
+        else:
+            assert record.parts == {}
+
+
+def test_the_context_of_a_campaign_is_one_whenever_its_experiments_were_judged() -> None:
+    world, _ = campaign()
+    whole = Evidence(world.plan, tuple(world.runs), tuple(world.hypotheses))
+    early = Evidence(world.plan, tuple(world.runs[:8]), tuple(world.hypotheses))
+    h = next(h for h in world.hypotheses if h.draft.full.key() in {r.draft.treatment.key() for r in world.runs[:8]})
+    judgement = Judgement(h.id, HypothesisState.SUPPORTED, h.belief, "")
+    early_one, late_one = (experiment(world.campaign, e, h, judgement, (), 0.0) for e in (early, whole))
+    assert early_one is not None and late_one is not None and early_one.context == late_one.context
 
 
 def test_its_cost_is_that_of_every_attempt_at_it() -> None:

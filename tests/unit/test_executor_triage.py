@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,15 @@ def test_a_sealed_split_that_cannot_be_evaluated_is_the_evaluators_failure(tmp_p
     died = judged(tmp_path, {"reveal-7.log": "boom\n"}, step="reveal-7", exit_code=1, phase=Phase.REVEAL)
     name, message = failure(died)
     assert name == "evaluator-failed" and str(tmp_path / "reveal-7.log") in message
+
+
+@pytest.mark.parametrize("printed", [{"rows": 4000}, {"ne": "0.8"}, {"ne": math.nan}])
+def test_a_sealed_split_is_judged_by_the_objective_or_not_at_all(tmp_path: Path, printed: dict[str, Any]) -> None:
+    files = {"step-reveal-6.jsonl": line(JUDGED), "step-reveal-7.jsonl": line(JUDGED | {"rows": 4000})}
+    assert set(result(judged(tmp_path / "a", files, step="reveal-7", phase=Phase.REVEAL)).sealed) == {"6", "7"}
+    files["step-reveal-7.jsonl"] = line(printed)
+    name, message = failure(judged(tmp_path / "b", files, step="reveal-7", phase=Phase.REVEAL))
+    assert name == "evaluator-failed" and "with a number under 'ne'" in message
 
 
 def test_a_metric_over_other_rows_than_the_baselines_or_the_trainers_is_no_result(tmp_path: Path) -> None:

@@ -645,6 +645,23 @@ def test_a_set_of_three_says_little_of_each_pair_and_an_unmeasured_part_makes_it
     assert learn([*singles[:2], three], TWO, "c").pairs == ()
 
 
+def test_a_set_of_what_looked_best_is_held_against_what_was_believed_of_its_parts() -> None:
+    """Of twelve techniques that all add up, the two that look best are chosen on noisy runs and measured together."""
+    chance, kept, raw = random.Random(3), [], []
+    for campaign in range(200):
+        true = [chance.gauss(0.002, 0.002) for _ in range(12)]
+        seen = [gain + chance.gauss(0, 0.002) for gain in true]
+        best = sorted(range(12), key=lambda i: -seen[i])[:2]
+        effect = sum(true[i] for i in best) + chance.gauss(0, 0.002)
+        singles = [alone(name, seen[i], campaign=campaign) for name, i in zip("xy", best, strict=True)]
+        together = replace(pair(effect, 0.002, names=("x", "y")), campaign=campaign)
+        shrunk = {name: ((0.002 + seen[i]) / 2, 0.002 / math.sqrt(2)) for name, i in zip("xy", best, strict=True)}
+        raw += [*singles, together]
+        kept += [*singles, replace(together, parts=shrunk)]
+    naive, found = (additivity(learn(records, TWO, "c")).apart for records in (raw, kept))
+    assert naive < 0.8 and found > 0.9
+
+
 def test_singles_of_the_same_campaign_come_first() -> None:
     old = [alone("x", 0.5, campaign=9), alone("y", 0.5, campaign=9)]
     new = [alone("x", 0.01), alone("y", 0.02), pair(0.03, names=("x", "y"))]

@@ -179,6 +179,17 @@ def test_a_combination_has_the_luck_of_its_parts_once():
     assert together < math.sqrt(sum(own))
 
 
+def test_what_waited_in_vain_and_came_back_is_believed_under_its_new_name():
+    waited = replace(hypothesis(1, A, effect=Belief(0.0, 1e-5)), state=HypothesisState.LEFT_OUT)
+    back, other = hypothesis(2, A, effect=Belief(0.001, 0.01)), hypothesis(3, B, effect=Belief(0.004, 0.01))
+    runs = [trained(back.draft.full, s, BASE * 0.99) for s in (1, 2, 3)]
+    runs += [trained(other.draft.full, s, BASE * 0.999) for s in (1, 2, 3)]
+    seen = Evidence(PLAN, (*CONTROL, *runs), (waited, back, other))
+    assert seen.hypothesis_of(back.draft.full) == back
+    mine, theirs = (seen.posterior.belief(seen.own(h)) for h in (back, other))
+    assert mine == seen.effect(back) and mine.mean > 0.008 > 0.002 > theirs.mean
+
+
 @given(means, sds, sds)
 def test_before_any_run_what_settings_of_a_card_share_changes_no_belief(mean, sd, other):
     card = settings_of_one_card(one=Belief(mean, sd), two=Belief(mean / 2, other), other=Belief(mean, sd))

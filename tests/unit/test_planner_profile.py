@@ -91,6 +91,12 @@ def test_a_baseline_sums_up_the_runs_that_succeeded():
     assert found.peak_memory_bytes == 3 * 2**20 and found.epochs == 5 and found.metrics["auc"] == 0.7
 
 
+def test_gains_are_shares_and_of_nothing_there_are_none():
+    with pytest.raises(ReaError, match="is 0 on a seed"):
+        measure([run(1, 0.8), run(2, 0.0)], LESS, Resources(1, 0, None, 60.0))
+    assert LESS.gain(0.0, 0.1) == -1.0 and LESS.gain(0.0, 0.0) == 0.0 and LESS.gain(0.0, -0.1) == 1.0
+
+
 def test_one_run_measures_no_noise():
     with pytest.raises(ReaError, match="1 time"):
         measure([run(1, 0.8), run(2, None)], LESS, Resources(1, 0, None, 60.0))

@@ -14,6 +14,7 @@ from rea.domain.treatment import Treatment
 from rea.insights.snapshot import learn
 from rea.knowledge.cards import load_techniques
 from rea.planner.propose import propose
+from rea.planner.synthesise import score
 from support.world import VALUES, techniques, tiny_codebase
 
 CODEBASE = replace(tiny_codebase(), name="ours")
@@ -87,6 +88,25 @@ def test_a_step_away_from_a_value_that_a_tuner_chose_is_expected_to_gain_less() 
             assert other.effect.sd < one.effect.sd
         else:
             assert other.effect == one.effect
+
+
+def test_what_was_not_measured_in_a_like_place_takes_nothing_off_what_a_tuner_left() -> None:
+    """A failure tells nothing of a gain, and one measurement in an unlike place little."""
+    tuned = replace(CODEBASE, knobs=tuple(replace(knob, tuned=knob.name == ENCODING) for knob in CODEBASE.knobs))
+    elsewhere = {"codebase": "theirs", "context": {"codebase": "theirs", "model_family": "ffm", "rows": 1e7}}
+    failed = record("numeric-encoding", 0.0, **elsewhere, outcome="failed", se=None)
+    here = {**CONTEXT, "model_family": "dcnv2", "rows": 1e5}
+
+    def score_of(*records: ExperimentRecord) -> float:
+        known = learn(records, techniques(), CODEBASE.name)
+        found = propose(techniques(), tuned, VALUES, (), known, here).drafts
+        return score(next(d for d in found if d.treatment.overrides == {ENCODING: "log"}), 0.001)
+
+    card = next(technique for technique in techniques() if technique.name == LOG[0])
+    failed = replace(failed, technique=card.name)
+    refuted = replace(failed, outcome="refuted", effect=-0.001, se=0.001)
+    assert score_of(failed) <= 1.01 * score_of()
+    assert score_of(refuted) <= 1.5 * score_of()
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.4, 0.5, 1.0])

@@ -1,5 +1,6 @@
 """One ranked list out of many proposals."""
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
@@ -67,6 +68,22 @@ def test_a_second_of_a_mechanism_is_worth_less(draft):
     ordered = rank([twin, other, lead], NOISE)
     assert [draft.treatment.overrides for draft, _ in ordered] == [{"a": 1}, {"b": 1}, {"a": 2}]
     assert ordered[2][1] == DIVERSITY * score(twin, NOISE)
+
+
+def test_hypotheses_are_tried_in_the_order_that_was_signed():
+    base = HypothesisDraft("t", "b", Treatment({"a": 0}), Belief(0.01, 0.001), mechanism="m")
+    means = {1: 0.010, 2: 0.009, 3: 0.007, 4: 0.006}
+    waiting = {
+        n: replace(base, treatment=Treatment({"a": n}), effect=Belief(mean, 0.001), mechanism="m" if n != 3 else "n")
+        for n, mean in means.items()
+    }
+    signed = [draft.treatment.overrides["a"] for draft, _ in rank(list(waiting.values()), NOISE)]
+    tried: list[int] = []
+    while waiting:
+        seen = Counter("m" if n != 3 else "n" for n in tried)
+        tried.append(rank(list(waiting.values()), NOISE, seen)[0][0].treatment.overrides["a"])
+        del waiting[tried[-1]]
+    assert tried == signed == [1, 3, 2, 4]
 
 
 def test_cheap_and_heavily_weighted_come_first():

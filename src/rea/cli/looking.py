@@ -56,12 +56,11 @@ def logs(
 
 def report(
     ref: Ref,
-    markdown: Annotated[bool, typer.Option("--md", help="Markdown for a pull request, on stdout.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the HTML file here.")] = None,
+    markdown: Annotated[bool, typer.Option("--md", help="Markdown for a pull request, on stdout without -o.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """The launch proposal: a self-contained HTML file, or Markdown for a pull request."""
-    from rea.domain.errors import UsageError
     from rea.workspace import proposal
 
     workspace = open_workspace()
@@ -70,19 +69,28 @@ def report(
         from rea.report.markdown import render
 
         text = render(seen)
-        output.data({"campaign": seen.campaign.title, "markdown": text}, text, as_json)
+        if out is None:
+            output.data({"campaign": seen.campaign.title, "markdown": text}, text, as_json)
+        else:
+            _write(out, text.encode())
+            output.data({"campaign": seen.campaign.title, "report": str(out)}, str(out), as_json)
         return
     proposal.publish(workspace, seen.campaign.id)
     path = proposal.report_path(workspace, seen.campaign.id)
     if out is not None:
-        page = path.read_bytes()
-        try:
-            out.write_bytes(page)
-        except OSError as error:
-            hint = "give -o a file in a folder that is there and may be written to"
-            raise UsageError(f"{out} cannot be written: {error.strerror}", hint=hint) from error
+        _write(out, path.read_bytes())
         path = out
     output.data({"campaign": seen.campaign.title, "report": str(path)}, str(path), as_json)
+
+
+def _write(path: Path, page: bytes) -> None:
+    from rea.domain.errors import UsageError
+
+    try:
+        path.write_bytes(page)
+    except OSError as error:
+        hint = "give -o a file in a folder that is there and may be written to"
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
 
 
 def budget(ref: Ref, as_json: Json = False) -> None:

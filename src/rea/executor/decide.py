@@ -12,7 +12,7 @@ from dataclasses import replace
 from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
 from rea.domain.errors import ReaError
-from rea.domain.hypothesis import Hypothesis
+from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
@@ -251,8 +251,15 @@ def _validation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[A
 def _combination(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
     answer = combination(situation)
     if answer.done:
-        return (_enter(Phase.EXPLOITATION, situation, "the winners were tried together"),)
+        return (_enter(Phase.EXPLOITATION, situation, _of_the_sets(situation)),)
     return _grow(answer)
+
+
+def _of_the_sets(situation: Situation) -> str:
+    tried = sum(h.belief is not None for h in situation.of_kind(HypothesisKind.COMBINATION))
+    if not tried:
+        return "there was no set of winners that is worth a run"
+    return f"{tried} {'set' if tried == 1 else 'sets'} of winners {'was' if tried == 1 else 'were'} tried"
 
 
 def _exploitation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
@@ -310,7 +317,7 @@ def _claim_visible(snapshot: Snapshot, plan: Plan, evidence: Evidence, finalist:
     claim = make_claim(objective.split, objective, plan.baseline, lines(Treatment()), lines(finalist.draft.full))
     if claim is None or len(claim.seeds) < FEWEST_PAIRS:
         return None
-    return with_belief(claim, evidence.total(finalist.draft.full))
+    return with_belief(claim, evidence.total(finalist.draft.full), plan.baseline)
 
 
 def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
@@ -353,7 +360,7 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
     if claim is None:
         why = f"the sealed evaluation has no pair of runs to compare; {_only_stop(snapshot)}"
         return (Pause(PauseReason.GUARDRAIL, why),)
-    claim = with_belief(claim, situation.evidence.total(finalist.draft.full))
+    claim = with_belief(claim, situation.evidence.total(finalist.draft.full), plan.baseline)
     gains = _gains(finalist, claim)
     if worth_launching(claim, plan.rules.minimum_gain):
         return (Finish(Verdict.LAUNCH, claim, gains),)

@@ -70,13 +70,16 @@ def experiment(
     own = {run.id for run in runs}
     full = [r.result.wall_s for r in runs if r.state is RunState.SUCCEEDED and r.result is not None]
     parents = {h.id: h for h in evidence.hypotheses}
-    together: dict[str, tuple[float, float]] = {}
+    together: tuple[str, ...] = ()
+    beliefs: dict[str, tuple[float, float]] = {}
     if draft.kind is HypothesisKind.COMBINATION:
         members = [parents[p] for p in draft.parents if p in parents]
-        named = {evidence.technique(member): evidence.alone(member) for member in members}
+        names = [evidence.technique(member) for member in members]
         # What a member without a card adds cannot be told from what the others gain together.
-        if None not in named and len(named) == len(members):
-            together = {str(name): (belief.mean, belief.sd) for name, belief in named.items()}
+        together = tuple(name for name in names if name) if all(names) else ()
+        if effect is not None and len(set(together)) == len(members):
+            alone = [evidence.alone(member) for member in members]
+            beliefs = {name: (one.mean, one.sd) for name, one in zip(together, alone, strict=True)}
     return ExperimentRecord(
         id=None,
         codebase=campaign.codebase.name,
@@ -95,8 +98,8 @@ def experiment(
         cost_ratio=(sum(full) / len(full)) / plan.baseline.run_s if full else None,
         outcome=outcome.value,
         failure=failures[-1].runbook if failures else None,
-        interaction_of=tuple(together),
-        parts=together if effect is not None else {},
+        interaction_of=together,
+        parts=beliefs,
         at=now,
         kind=draft.kind.value,
         note=f"{draft.title}: {judgement.reason}",

@@ -46,8 +46,8 @@ def combination(situation: Situation) -> Advance:
     if Part.COMBINATION in situation.evidence.plan.rules.without:
         return Advance(done=True)
     if situation.budget_open and len(arms) < most_sets(situation):
-        draft = next_set(situation, len(arms))
-        if draft is not None and situation.affords(draft, allowance) and not outbid(situation, draft):
+        draft = next_set(situation, len(arms), allowance)
+        if draft is not None and not outbid(situation, draft):
             return Advance(hypotheses=(draft,))
     if open_runs:
         return Advance()
@@ -64,8 +64,11 @@ def most_sets(situation: Situation) -> int:
     return max(1, math.floor(SETS_SHARE * granted / situation.evidence.plan.baseline.device_s))
 
 
-def next_set(situation: Situation, count: int) -> HypothesisDraft | None:
-    """The next combination worth a run, or None where every set that offers itself is known."""
+def next_set(situation: Situation, count: int, allowance: float = math.inf) -> HypothesisDraft | None:
+    """The next combination that the allowance pays a run of, or None where every set that offers itself is known.
+
+    Of a set that is too dear the dearest part stays out, and so on.
+    """
     evidence = situation.evidence
     candidates = [h for h in situation.of_kind(HypothesisKind.SINGLE) if _joins(situation, h)]
     if len(candidates) < 2:
@@ -81,11 +84,14 @@ def next_set(situation: Situation, count: int) -> HypothesisDraft | None:
         if not greedy:
             sample = evidence.posterior.draw(names, seed=1000 * count + attempt + situation.round)
             drawn = {name: sum(w * sample[part] for part, w in terms.items()) for name, terms in own.items()}
-        members = best_set(candidates, drawn, evidence.plan.additivity)
-        if len(members) < 2:
-            continue
-        draft = combine(members, evidence)
-        if draft.full.key() not in known:
+        offered = list(candidates)
+        while len(members := best_set(offered, drawn, evidence.plan.additivity)) >= 2:
+            draft = combine(members, evidence)
+            if situation.affords(draft, allowance):
+                break
+            dearest = max(members, key=lambda h: (h.draft.cost_factor, h.id))
+            offered = [h for h in offered if h is not dearest]
+        if len(members) >= 2 and draft.full.key() not in known:
             return draft
     return None
 

@@ -11,7 +11,7 @@ from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.plan import Additivity, Baseline, Finding, LeftOut, Part
 from rea.domain.run import Run, RunResult
 from rea.domain.states import HypothesisState, Phase, RunState
-from rea.domain.technique import Technique
+from rea.domain.technique import Symptom, Technique
 from rea.domain.treatment import Treatment
 from rea.insights.interaction import additivity
 from rea.insights.snapshot import Insights
@@ -75,7 +75,7 @@ def context_of(
     """
     context: dict[str, Scalar | tuple[str, ...]] = {
         "codebase": codebase.name,
-        "symptoms": tuple(s.name for s in symptoms),
+        "symptoms": tuple(s.name for s in symptoms if s.name != Symptom.SLOW),  # which is of the budget
     }
     family = codebase.by_role("interaction")
     if family is not None and values.get(family.name) is not None:

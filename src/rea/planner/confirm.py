@@ -10,7 +10,7 @@ from rea.domain.claim import Claim
 from rea.domain.codebase import Objective
 from rea.domain.hypothesis import Belief
 from rea.domain.plan import Baseline
-from rea.planner.profile import mean_metrics
+from rea.planner.profile import mean_metrics, noise_df
 from rea.planner.rows import ROW_LOSS_METRICS, row_error
 
 
@@ -72,12 +72,17 @@ def make_claim(
     )
 
 
-def with_belief(claim: Claim, before: Belief) -> Claim:
+def with_belief(claim: Claim, before: Belief, baseline: Baseline) -> Claim:
     """The claim with what is expected by it and by what was believed before, of other runs.
 
-    A normal update. Whether the claim was heard at all hung on its runs' luck; what was believed before did not.
+    A normal update. Whether the claim was heard at all hung on its runs' luck; what was believed before did not. For
+    the same reason their noise is what was believed of it (`profile.paired_noise`) joined with what they showed: a
+    claim is heard sooner where its few seeds agree by chance.
     """
-    error = math.hypot(claim.se_seeds, claim.se_rows or 0.0)
+    count, df = len(claim.gains), noise_df(baseline)
+    squares = sum((gain - claim.gain) ** 2 for gain in claim.gains)
+    noise = math.sqrt((df * baseline.noise**2 + squares) / (df + count - 1))
+    error = math.hypot(noise / math.sqrt(count), claim.se_rows or 0.0)
     expected = before.widened(claim.gain, error).updated(claim.gain, error) if error > 0 else None
     return replace(claim, expected=expected)
 

@@ -13,6 +13,7 @@ from rea.domain.codebase import Objective
 from rea.domain.data import DataField, DataProfile
 from rea.domain.plan import Finding
 from rea.domain.run import RunResult
+from rea.domain.technique import Symptom
 from rea.knowledge.units import worth_of_calibration
 from rea.planner.profile import mean_metrics, series
 from rea.planner.rows import split_noise
@@ -229,13 +230,25 @@ def _slow(
 ) -> list[Finding]:
     if run_share <= SLOW_FROM:
         return []
-    words = f"one run takes {run_share:.0%} of what the validation may spend"
-    numbers = {"run_share": run_share}
     after = [_after_best(curve, objective, noise) for curve in curves if len(curve) >= FEWEST_READINGS]
-    if after and _mean(after) > 0.5:
-        words += f", and {_mean(after):.0%} of it comes after the curve is within the noise of its best"
-        numbers["after_best"] = _mean(after)
-    return [Finding("slow", _strength(run_share, SLOW_FROM, 1.0), words, numbers)]
+    return [_dear(run_share, _mean(after) if after and _mean(after) > 0.5 else None)]
+
+
+def priced_anew(symptoms: Sequence[Finding], run_share: float | None) -> tuple[Finding, ...]:
+    """The findings where a run takes another share of what the validation may spend; None where that is not known."""
+    kept = tuple(one for one in symptoms if one.name != Symptom.SLOW)
+    if run_share is None or run_share <= SLOW_FROM:
+        return kept
+    before = next((one for one in symptoms if one.name == Symptom.SLOW), None)
+    return (*kept, _dear(run_share, before.numbers.get("after_best") if before is not None else None))
+
+
+def _dear(run_share: float, after_best: float | None) -> Finding:
+    words, numbers = f"one run takes {run_share:.0%} of what the validation may spend", {"run_share": run_share}
+    if after_best is not None:
+        words += f", and {after_best:.0%} of it comes after the curve is within the noise of its best"
+        numbers["after_best"] = after_best
+    return Finding(Symptom.SLOW.value, _strength(run_share, SLOW_FROM, 1.0), words, numbers)
 
 
 def _after_best(curve: list[tuple[float, float]], objective: Objective, noise: float) -> float:

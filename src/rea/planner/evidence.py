@@ -254,8 +254,10 @@ class Evidence(Measurements):
             stopped = counted[-1].result
             share = f" after {stopped.fidelity:.0%} of the curve" if stopped else ""
             return HypothesisState.REFUTED, belief, f"stopped early{share}: {words}"
-        measured = f"measured {sum(observed) / len(observed):+.2%}" if observed else "trained"
-        words += f"; {measured} on {seeds} seed{'s' if seeds > 1 else ''}"
+        count, measured = seeds, "trained"
+        if observed:
+            count, measured = len(observed), f"measured {mean_of(list(observed)):+.2%}"
+        words += f"; {measured} on {count} seed{'s' if count > 1 else ''}"
         broken = self._outside(hypothesis)
         if broken:
             return HypothesisState.REFUTED, belief, f"outside a guardrail: {broken}; {words}"

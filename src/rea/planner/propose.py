@@ -10,7 +10,7 @@ from rea.domain.codebase import Codebase, Scalar, same
 from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
 from rea.domain.insight import Context, Effect, setting_key
 from rea.domain.plan import Finding, LeftOut
-from rea.domain.technique import Level, Technique
+from rea.domain.technique import Level, Symptom, Technique
 from rea.domain.treatment import Treatment
 from rea.insights.estimate import Asked, effects
 from rea.insights.features import unit
@@ -126,7 +126,8 @@ def _from_technique(
     matched = [shown[name] for name in technique.treats if name in shown]
     aim = 1.0
     if matched:
-        aim = 1.0 + MATCHED * max(symptom.strength for symptom in matched)
+        # That runs are dear makes no gain larger: what is cheaper has its price for it.
+        aim = 1.0 + MATCHED * max((one.strength for one in matched if one.name != Symptom.SLOW), default=0.0)
     elif technique.treats:
         aim = UNMATCHED
     aim *= 1.0 - max((shown[name].strength for name in technique.avoid_when if name in shown), default=0.0)
@@ -147,8 +148,9 @@ def _from_technique(
     worth = 0.0
     if mends_calibration(treatment, codebase) and not _tested(offer.asked, insights):
         worth = MENDED * max((symptom.numbers.get(WORTH, 0.0) for symptom in matched), default=0.0)
-    if worth > mean:
-        mean, sd = worth, max(sd, worth / 2)
+    if worth > max(mean, 0.0):
+        # That of the mean alone: what else calibration mends comes on top, so the doubt is as large.
+        mean, sd = worth, max(sd, worth)
     basis = technique.effect.basis.rstrip(". ")
     sources = [Source(SourceKind.RESEARCH, f"{basis}; treats {_list(technique.treats)}")]
     if known.n:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from rea.domain.claim import Claim
+from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import say
 from rea.report import text
 from rea.report.facts import Facts, facts, metric_rows, run_counts, seed_rows
@@ -156,7 +157,9 @@ def _hypotheses(view: View, found: Facts) -> list[str]:
     if not found.evidence:
         return []
     rows = []
-    for item in found.evidence:
+    # Tables of a pull request are cut off: what was tried comes first, what is believed best of that before the rest.
+    tried = sorted(found.evidence, key=lambda item: (item.hypothesis.belief is None, -_believed(item.hypothesis)))
+    for item in tried:
         hypothesis, draft = item.hypothesis, item.hypothesis.draft
         now = text.spread(hypothesis.belief.mean, hypothesis.belief.sd) if hypothesis.belief else text.NOTHING
         seen = f"{text.percent(item.mean)} ({text.plural(len(item.gains), 'seed')})" if item.gains else text.NOTHING
@@ -167,8 +170,12 @@ def _hypotheses(view: View, found: Facts) -> list[str]:
         expected = text.spread(draft.effect.mean, draft.effect.sd)
         what = f"{plain(draft.title)}" + (f" ({plain(text.shorten(sources, 120))})" if sources else "")
         rows.append((hypothesis.name, what, expected, now, seen, plain(text.shorten(fate, 120))))
-    head = ("", "Hypothesis (sources)", "Expected", "Believed now", "Mean gain over the baseline", "Fate")
+    head = ("", "Hypothesis (sources)", "Expected", "Believed when judged", "Mean gain over the baseline", "Fate")
     return ["## Hypotheses", "", *table(head, "llrrrl", rows)]
+
+
+def _believed(hypothesis: Hypothesis) -> float:
+    return hypothesis.belief.mean if hypothesis.belief is not None else 0.0
 
 
 def _symptoms(view: View, found: Facts) -> list[str]:

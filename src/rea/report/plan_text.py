@@ -14,6 +14,7 @@ from rea.domain.states import Phase
 from rea.knowledge.roles import CALIBRATION, mends_calibration
 from rea.planner.diagnose import OUTSIDE
 from rea.planner.draft import funded
+from rea.planner.layout import SEARCH
 from rea.planner.profile import noise_range
 from rea.planner.rows import Lasting
 from rea.report import text
@@ -84,7 +85,7 @@ def _what_is_wrong(plan: Plan) -> list[str]:
         return ["The baseline's curves look healthy, so gains have to come from what its tuning did not touch.", ""]
     told = [f"- **{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
     left = len(plan.symptoms) - len(told)
-    more = f" ({left} weaker {'sign is' if left == 1 else 'signs are'} below)" if left else ""
+    more = f" ({left} more {'is' if left == 1 else 'are'} below)" if left else ""
     return [f"What stands out of the baseline{more}:", "", *told, ""]
 
 
@@ -100,15 +101,17 @@ def _how_it_is_mended(plan: Plan) -> str:
 
 
 def _what_can_be_told(plan: Plan) -> str:
-    noise, pairs = plan.baseline.noise, len(plan.rules.confirm_seeds)
-    said = f"Of one run, only a gain beyond {text.percent(2 * noise, sign=False)} can be told from luck"
+    between, pairs = plan.baseline.split_noise or 0.0, len(plan.rules.confirm_seeds)
+    rows = ", the luck of the split's rows included" if between else ""
+
+    def told_by(count: int) -> str:
+        variance = plan.baseline.noise**2 / count + Lasting.of(between, ()).paired_variance(count)
+        return f"{text.percent(2 * math.sqrt(variance), sign=False)}"
+
+    said = f"Of one run, only a gain beyond about {told_by(1)} can be told from luck"
     if not pairs:
-        return f"{said}; nothing is claimed in the end, as the plan does without a confirmation."
-    between = plan.baseline.split_noise or 0.0
-    rows = Lasting.of(between, ()).paired_variance(pairs)
-    end = 2 * math.sqrt(noise**2 / pairs + rows)
-    told = f"{said}; the {pairs} fresh pairs of the confirmation tell one of about {text.percent(end, sign=False)}"
-    return f"{told}, the luck of the split's rows included." if between else f"{told}."
+        return f"{said}{rows}; nothing is claimed in the end, as the plan does without a confirmation."
+    return f"{said}; the {pairs} fresh pairs of the confirmation tell one of about {told_by(pairs)}{rows}."
 
 
 def _what_comes_first(plan: Plan, chosen: Sequence[PlannedHypothesis]) -> str:
@@ -118,7 +121,7 @@ def _what_comes_first(plan: Plan, chosen: Sequence[PlannedHypothesis]) -> str:
         for item in chosen[:_TOLD]
     ]
     aimed = {s.name for s in plan.symptoms for item in chosen if s.name in item.draft.because}
-    why = f", most of them aimed at {text.listing(sorted(n.replace('_', ' ') for n in aimed))}" if aimed else ""
+    why = f", aimed at {text.listing(sorted(n.replace('_', ' ') for n in aimed))}" if aimed else ""
     mechanisms = len({item.draft.mechanism for item in chosen})
     return (
         f"First come {text.listing(lead)}: of {text.plural(len(plan.hypotheses), 'hypothesis', 'hypotheses')} those "
@@ -134,10 +137,11 @@ def _what_comes_later(plan: Plan, alone: int) -> str:
         if known
         else "No earlier experiment speaks of any of them: what is expected is the literature's word alone."
     )
-    sets = sum(round(phase.runs) for phase in plan.phases if phase.phase is Phase.COMBINATION)
-    tuned = sum(round(phase.runs) for phase in plan.phases if phase.phase is Phase.EXPLOITATION)
-    later = [f"about {sets} runs of what goes together"] if sets else []
+    runs = {kind: round(sum(p.runs for p in plan.phases if p.phase is kind)) for kind in SEARCH}
+    sets, tuned, singly = runs[Phase.COMBINATION], runs[Phase.EXPLOITATION], runs[Phase.VALIDATION] - alone
+    later = [f"about {text.plural(sets, 'run')} of what goes together"] if sets else []
     later += [f"{tuned} of tuning the best"] if tuned else []
+    later += [f"{singly} of hypotheses alone in later rounds"] if plan.rounds > 1 and singly > 0 else []
     return " ".join(filter(None, [f"Then come {text.listing(later)}." if later else "", sources, _how_gains_add(plan)]))
 
 
@@ -157,7 +161,9 @@ def _what_is_not_tried(plan: Plan) -> str:
     if plan.left_out:
         reasons = Counter(item.reason.split(":")[0].replace("_", " ") for item in plan.left_out).most_common(2)
         told = text.listing([f"{plain(reason)} ({count})" for reason, count in reasons])
-        out.append(f"{text.capital(text.plural(len(plan.left_out), 'technique'))} stay out, mostly because {told}.")
+        count = len(plan.left_out)
+        stays = "stays" if count == 1 else "stay"
+        out.append(f"{text.capital(text.plural(count, 'idea'))} of the cards {stays} out, mostly because {told}.")
     if plan.needs_code:
         names = text.listing([plain(item.title) for item in plan.needs_code[:_TOLD]])
         out.append(f"{len(plan.needs_code)} more need code that is not there, {names} among them.")
@@ -171,6 +177,7 @@ def _price(plan: Plan) -> list[str]:
     low, high = estimate.interval
     error = text.device_amount(estimate.sd_s, text.device_unit(estimate.device_s, codebase)[0])
     slots = text.plural(codebase.launcher.slots, "slot")
+    kept_s = max(0.0, plan.budget_s - plan.profile_s - plan.contingency_s - sum(p.budget_s for p in plan.phases))
     out = [
         "## Price",
         "",
@@ -178,10 +185,11 @@ def _price(plan: Plan) -> list[str]:
         f"{text.device_range(low, high, codebase)}), about {text.duration(estimate.wall_s)} of wall time on {slots}. "
         f"The signature approves **{text.device_time(plan.budget_s, codebase)}**; of these "
         f"{text.device_time(plan.contingency_s, codebase)} are for retries after infrastructure failures only, and "
-        f"{text.device_time(plan.profile_s, codebase)} are already spent on the profile.",
+        f"{text.device_time(plan.profile_s, codebase)} are already spent on the profile. What no phase is granted, "
+        f"{text.device_time(kept_s, codebase)}, stays free for the wall-time limit of the last run.",
     ]
     if high > plan.budget_s:
-        out += ["", "The estimate may exceed the budget: where it does, the last hypotheses are not tried."]
+        out += ["", "Where it would come to more than is approved, the last hypotheses are not tried."]
     return out
 
 

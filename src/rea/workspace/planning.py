@@ -30,7 +30,8 @@ from rea.guard.signing import principal as this_person
 from rea.guard.signing import read_signers
 from rea.knowledge.cards import runbooks_of, techniques_of
 from rea.launchers import open_launcher
-from rea.planner.draft import parse_budget, write_plan
+from rea.planner.diagnose import priced_anew
+from rea.planner.draft import first_validation_s, parse_budget, write_plan
 from rea.planner.layout import SEARCH, SHARES
 from rea.planner.profile import reading_noise
 from rea.planner.synthesise import rank
@@ -185,6 +186,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
                 f"--weight H-{id_}={weight:g} is below zero", hint="0 puts it last, 2 makes it twice as wanted"
             )
     options = {**campaign.options, **_options(campaign, change)}
+    granted_s = first_validation_s(replace(campaign, options=options), old.baseline, old.profile_s)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     dropped = f"dropped by {who}" + (f": {change.why}" if change.why else "")
     left_out = list(old.left_out)
@@ -206,7 +208,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             signers_digest=digest(read_signers(Path(campaign.codebase.root))),
             baseline=old.baseline,
             baseline_values=old.baseline_values,
-            symptoms=old.symptoms,
+            symptoms=priced_anew(old.symptoms, old.baseline.device_s / granted_s if granted_s else None),
             hypotheses=_planned(rows, reading_noise(old.baseline)),
             left_out=left_out,
             needs_code=old.needs_code,
