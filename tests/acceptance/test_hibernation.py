@@ -2,7 +2,8 @@
 
 import time
 
-from rea.domain.states import CampaignState
+from rea.domain.states import CampaignState, Phase
+from rea.workspace import steering, waking
 from support.desk import agents, trainers, within_limit, wrappers
 
 FEW_SEEDS = {"minimum_gain = 0.0005": "minimum_gain = 0.004"}
@@ -32,4 +33,28 @@ def test_between_jobs_nothing_of_the_agent_lives_and_the_campaign_finishes_by_it
     # Every training of about a second was looked at several times with nobody else there.
     assert asleep >= 5
     within_limit(workspace, campaign.id)
+    assert not wrappers(desk.home) and not trainers(desk.home)
+
+
+def test_a_campaign_that_found_every_slot_taken_goes_on_when_another_s_job_frees_one(desks):
+    desk = desks(config=SLOW, toml=FEW_SEEDS)
+    workspace = desk.workspace()
+    campaigns = []
+    for name in ("one", "other"):
+        campaign = desk.plan(workspace, budget="40s", rounds=1, profile_runs=2, name=name)
+        desk.keep(workspace, campaign, "optim.schedule=cosine")
+        desk.approve(workspace, campaign)
+        campaigns.append(campaign)
+    for campaign in campaigns:
+        steering.start(workspace, campaign.title)
+        waking.wake(workspace, campaign.id)
+    second = campaigns[1]
+    begun = [run.id for run in workspace.store.runs(second.id) if run.draft.phase is not Phase.PROFILE]
+    attempts = {a.run for a in workspace.store.attempts(second.id)}
+    assert not attempts & set(begun), "the first has the only slot"
+    deadline = time.monotonic() + 150
+    while any(workspace.store.campaign(c.id).state is CampaignState.RUNNING for c in campaigns):
+        assert time.monotonic() < deadline, [workspace.store.events(c.id)[-2:] for c in campaigns]
+        time.sleep(0.2)
+    assert all(workspace.store.campaign(c.id).state is CampaignState.FINISHED for c in campaigns)
     assert not wrappers(desk.home) and not trainers(desk.home)

@@ -42,6 +42,12 @@ WHERE (next_wake_at IS NULL OR next_wake_at <= :now)
 ORDER BY coalesce(next_wake_at, 0), id
 """
 
+_WAITING: Final = """
+SELECT DISTINCT runs.campaign FROM runs JOIN campaigns ON campaigns.id = runs.campaign
+WHERE runs.state = 'planned' AND campaigns.state IN ('profiling', 'running')
+ORDER BY runs.campaign
+"""
+
 
 def open_store(url: str | None = None) -> Store:
     """The store at `url`, REA_STORE, or the user's data directory; made, or brought to this schema, where needed.
@@ -308,6 +314,11 @@ class Store:
         """
         with explained(self._address.where):
             return [id_ for (id_,) in self._ask(_DUE, {"now": now})]
+
+    def waiting(self) -> list[int]:
+        """Ids of campaigns with runs that are still to be started, oldest first."""
+        with explained(self._address.where):
+            return [id_ for (id_,) in self._ask(_WAITING)]
 
     # the lease
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -20,7 +21,19 @@ if TYPE_CHECKING:
 
 
 def wake(workspace: Workspace, campaign: int) -> Woken:
-    """One pass over one campaign."""
+    """One pass over one campaign; where a job of it has ended, then over those that may have waited for its slot."""
+    freed = campaign in workspace.wakefiles.waiting()
+    done = _wake(workspace, campaign)
+    if freed and not done.busy:
+        for other in workspace.store.waiting():
+            if other != campaign:
+                # What stands in its way is told to whoever looks at that campaign.
+                with contextlib.suppress(ReaError):
+                    _wake(workspace, other)
+    return done
+
+
+def _wake(workspace: Workspace, campaign: int) -> Woken:
     from rea.executor.wake import wake as wake_campaign
 
     try:
