@@ -90,6 +90,9 @@ def test_the_printed_command_trains_the_proposal_again_and_the_claim_is_the_visi
         subject = desk.git("log", "-1", "--format=%s", f"rea/{campaign.name}")
         assert subject == f"{campaign.name}: H-{campaign.incumbent} gains {gain}"
         page = desk.call("report", campaign.title, "--md").stdout
+        kept = tmp_path / "kept.md"
+        desk.call("report", campaign.title, "--md", "-o", str(kept))
+        assert kept.read_text().strip() == page.strip()
         assert "on the visible split" in page and "Sealed split" not in page and page.count("Visible split") == 1
 
         shown = view(workspace, campaign.id)

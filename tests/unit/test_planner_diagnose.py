@@ -17,7 +17,7 @@ from rea.domain.codebase import Guardrail, Objective
 from rea.domain.data import DataField, DataProfile, FieldPair
 from rea.domain.run import Reading, RunResult
 from rea.planner.compose import context_of
-from rea.planner.diagnose import diagnose
+from rea.planner.diagnose import diagnose, priced_anew
 from support.world import tiny_codebase
 
 LESS = Objective("ne", "minimize", "valid", "test", 0.001)
@@ -237,6 +237,19 @@ def test_a_slow_run_tells_how_much_of_it_comes_after_its_best():
     found = {s.name: s for s in diagnose([result(flat, [v * 0.97 for v in flat])] * 3, LESS, NOISE, run_share=0.5)}
     assert "one run takes 50% of what the validation may spend, and 75% of it comes after" in found["slow"].words
     assert found["slow"].numbers == {"run_share": 0.5, "after_best": 0.75}
+
+
+def test_with_another_budget_what_a_run_takes_of_it_is_told_anew():
+    flat = [0.86, 0.82, 0.8199, 0.8199, 0.8199, 0.8199, 0.8199, 0.8199]
+    found = {s.name: s for s in diagnose([result(flat, [v * 0.97 for v in flat])] * 3, LESS, NOISE, run_share=0.5)}
+    again = {one.name: one for one in priced_anew(tuple(found.values()), 0.8)}
+    assert "one run takes 80%" in again["slow"].words and again["slow"].strength > found["slow"].strength
+    assert again["slow"].numbers.get("after_best") == found["slow"].numbers.get("after_best")
+    assert {name: one for name, one in again.items() if name != "slow"} == {
+        name: one for name, one in found.items() if name != "slow"
+    }
+    assert "slow" not in {one.name for one in priced_anew(tuple(found.values()), 0.1)}
+    assert priced_anew(priced_anew(tuple(found.values()), 0.1), 0.5)[-1].name == "slow"
 
 
 def test_the_generated_log_drifts_by_its_ads_and_has_ids_that_train_knows_well(ads_ranker_profile):

@@ -77,6 +77,13 @@ def test_what_won_elsewhere_is_one_observation_however_large() -> None:
     assert 0 < found[0].effect.mean < 0.001 and found[0].effect.sd < 0.01
 
 
+def test_what_was_measured_as_a_loss_is_expected_to_be_one() -> None:
+    before = drafts()[LOG]
+    lost = drafts(record(LOG[0], -0.05, se=0.0005))[LOG]
+    assert lost.effect.mean < -0.01 < before.effect.mean
+    assert score(lost, 0.001) < score(before, 0.001)
+
+
 def test_a_step_away_from_a_value_that_a_tuner_chose_is_expected_to_gain_less() -> None:
     tuned = replace(CODEBASE, knobs=tuple(replace(knob, tuned=knob.name == ENCODING) for knob in CODEBASE.knobs))
     known = learn((), techniques(), CODEBASE.name)

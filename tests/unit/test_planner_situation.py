@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from rea.domain.hypothesis import Belief
-from rea.domain.states import Phase
+from rea.domain.codebase import Scalar
+from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
+from rea.domain.run import Run, RunDraft, RunResult
+from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.treatment import Treatment
+from rea.planner.combination import next_set
+from rea.planner.evidence import Evidence
 from rea.planner.situation import Situation, nothing, outbid, worth_of_waiting
 from support.world import World
 
@@ -46,6 +50,37 @@ def test_what_the_contingency_has_paid_is_not_taken_from_the_search(situation: S
 def test_a_seed_that_would_change_little_leaves_its_price_to_the_hypotheses_that_wait(situation: Situation) -> None:
     assert worth_of_waiting(situation) > situation.evidence.plan.rules.least_gain_per_run
     assert worth_of_waiting(replace(situation, round=2)) == 0.0
+
+
+def test_a_set_that_is_too_dear_is_tried_without_its_dearest_part() -> None:
+    """Two winners and a third, dear one: where the allowance holds no run of all three, two go together."""
+    world = World(3, lambda _: 0.0, rounds=1).profile().sign()
+    plan = world.plan
+    assert plan is not None
+    level, names = plan.baseline.mean, ("optim.lr", "model.dropout", "model.embedding_dim")
+    settings: tuple[Scalar, ...] = (0.01, 0.2, 16)
+    hypotheses, runs = [], list(world.runs)
+    for n, (name, value) in enumerate(zip(names, settings, strict=True), 1):
+        claim = HypothesisDraft(
+            f"H{n}",
+            "",
+            Treatment({name: value}),
+            Belief(0.01, 0.01),
+            technique=name,
+            mechanism=name,
+            cost_factor=4.0 if n == 3 else 1.0,
+        )
+        hypotheses.append(Hypothesis(n, 1, 1, claim, HypothesisState.SUPPORTED))
+        for seed in plan.rules.search_seeds:
+            run = RunDraft(f"H-{n}/{seed}", n, 1, Phase.VALIDATION, claim.full, seed, 1.0, 60.0, 60.0)
+            result = RunResult({"ne": level * 0.99, "calibration": 1.0}, (), "epoch", 60.0, 60.0, 0)
+            runs.append(Run(100 * n + seed, 1, run, RunState.SUCCEEDED, result=result))
+    seen = Situation(Evidence(plan, tuple(runs), tuple(hypotheses)), 1, {}, 1)
+    whole = next_set(seen, 0)
+    cheap = next_set(seen, 0, 3 * plan.baseline.device_s)
+    assert whole is not None and set(whole.treatment.overrides) == set(names)
+    assert cheap is not None and set(cheap.treatment.overrides) == set(names[:2])
+    assert next_set(seen, 0, 0.0) is None
 
 
 def test_in_the_last_round_nothing_waits_for_another(situation: Situation) -> None:

@@ -10,6 +10,7 @@ import typer.core
 
 from rea.cli import output
 from rea.cli.common import Json, open_workspace
+from rea.report import text
 
 
 class _Questions(typer.core.TyperGroup):
@@ -66,7 +67,7 @@ def insights_export(
     from rea.insights.exchange import export_file
 
     count = export_file(open_workspace().store.each_experiment(), file)
-    output.data({"file": str(file), "experiments": count}, f"{file}: {count} experiments", as_json)
+    output.data({"file": str(file), "experiments": count}, f"{file}: {text.plural(count, 'experiment')}", as_json)
 
 
 @insights_app.command("import")
@@ -83,7 +84,11 @@ def insights_import(
     for line in done.skipped:
         output.note(f"rea: skipped {line}")
     skipped = f", {len(done.skipped)} lines skipped" if done.skipped else ""
-    output.data(done, f"{done.file}: {done.added} experiments added, {done.known} known already{skipped}", as_json)
+    output.data(
+        done,
+        f"{done.file}: {text.plural(done.added, 'experiment')} added, {done.known} known already{skipped}",
+        as_json,
+    )
     if done.known and trust != 1.0:
         import shlex
 
@@ -100,4 +105,4 @@ def insights_forget(
 ) -> None:
     """Take back what an import brought. What campaigns of this store showed is never forgotten."""
     count = open_workspace().store.forget_imports(file)
-    output.data({"file": file, "experiments": count}, f"{file}: {count} experiments forgotten", as_json)
+    output.data({"file": file, "experiments": count}, f"{file}: {text.plural(count, 'experiment')} forgotten", as_json)

@@ -463,6 +463,9 @@ def _knob_type(table: KnobTable) -> KnobType | None:
 
 
 def _choice_problems(key: str, kind: KnobType, choices: tuple[Scalar, ...]) -> list[_Problem]:
+    twice = next((value for at, value in enumerate(choices) if value in choices[:at]), None)
+    if twice is not None and len(set(map(type, choices))) == 1:
+        return [_Problem(f"{key} choices", f"found {_show(twice)} twice, expected each value once", None)]
     fitting = {KnobType.BOOL: (bool,), KnobType.INT: (int,), KnobType.FLOAT: (int, float), KnobType.STR: (str,)}[kind]
     return [
         _Problem(f"{key} choices", f"found {_show(value)}, expected only {kind.value} values", "or correct type")

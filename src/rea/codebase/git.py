@@ -115,8 +115,7 @@ class Repository:
             hint = "runs start from a commit: `git commit` them, or put them aside with `git stash -u`"
             if self._untracked() == dirty:
                 shown = f"{shown} (untracked)"
-                hint = "commit them, ignore them, or move them away: a command's output is best written outside, as in"
-                hint += f" `rea plan > /tmp/{Path(dirty[0]).name}`"
+                hint = "commit them, or let git ignore them; what a command printed is best kept outside the repository"
             raise GitError(f"{self.root} has changes that are in no commit: {shown}", hint=hint)
 
     def worktree(self, commit: str, path: Path) -> Path:

@@ -360,9 +360,8 @@ def _line(
             return _Line(name, f"{start}choices = {_toml(options)}", None if role else "no role was recognised")
         return None
     if isinstance(value, bool):
-        if wanted is KnobType.BOOL or role is None:
-            return _Line(name, f'{start}type = "bool"', None if role else "no role was recognised")
-        return None
+        known = role is not None and wanted is KnobType.BOOL
+        return _Line(name, f'{start if known else ""}type = "bool"', None if known else "no role was recognised")
     if isinstance(value, int | float):
         if not math.isfinite(value):
             return None

@@ -171,7 +171,8 @@ def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
         line = f" — {report.failure.line.strip()[:200]}" if report.failure.line else ""
         return "failure", f"{name}: {report.failure.message}{line}; {after}"
     if state is RunState.PRUNED and report.result is not None:
-        return "pruned", f"{name} was stopped after {report.result.fidelity:.0%} of the curve: worse than the baseline"
+        seen = f"{report.result.fidelity:.0%} of the curve" if report.result.fidelity < 0.995 else "its last reading"
+        return "pruned", f"{name} was stopped after {seen}: worse than the baseline"
     return "ended", f"{name} {state.value}"
 
 

@@ -252,7 +252,8 @@ class Evidence(Measurements):
         words = f"{belief.mean:+.2%} ± {belief.sd:.2%} over its base, P(better) = {chance:.0%}"
         if not seeds:
             stopped = counted[-1].result
-            share = f" after {stopped.fidelity:.0%} of the curve" if stopped else ""
+            seen = stopped is not None and stopped.fidelity < 0.995
+            share = f" after {stopped.fidelity:.0%} of the curve" if stopped is not None and seen else ""
             return HypothesisState.REFUTED, belief, f"stopped early{share}: {words}"
         count, measured = seeds, "trained"
         if observed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Cost:
     balance: Balance
     runs: Mapping[RunState, int]
     attempts: int
-    wall_s: float
+    wall_s: float  # with jobs in flight
     phases: tuple[PhaseUse, ...]
 
 
@@ -189,10 +190,17 @@ def _cost(view: View) -> Cost:
         plan = planned.get(key)
         budget, runs = (plan.budget_s, plan.runs) if plan else (None, None)
         phases.append(PhaseUse(key[0], key[1], budget, runs, used[key], count[key]))
-    end = view.campaign.ended_at if view.campaign.ended_at is not None else view.now
     states = Counter(run.state for run in view.runs)
-    wall = max(0.0, end - view.campaign.created_at)
-    return Cost(balance(view.entries), states, len(view.attempts), wall, tuple(phases))
+    return Cost(balance(view.entries), states, len(view.attempts), _in_flight(view), tuple(phases))
+
+
+def _in_flight(view: View) -> float:
+    """Seconds in which some job was submitted and had not ended: without the time that a plan waits for a signature."""
+    whole, until = 0.0, -math.inf
+    for begun, ended in sorted((a.intended_at, view.now if a.ended_at is None else a.ended_at) for a in view.attempts):
+        whole += max(0.0, ended - max(begun, until))
+        until = max(until, ended)
+    return whole
 
 
 def _burn(view: View) -> tuple[Burn, ...]:

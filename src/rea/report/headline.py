@@ -139,6 +139,10 @@ def _claim_words(view: View) -> tuple[str, ...]:
     if claim.expected is not None:
         believed = text.spread(claim.expected.mean, claim.expected.sd)
         words.append(f"Taken together with what the search believed before, expect {believed}.")
+    before, after = (metrics.get("auc") for metrics in (claim.baseline_metrics, claim.treated_metrics))
+    if claim.gain > 0 and objective.metric != "auc" and before is not None and after is not None and after < before:
+        rank = f"{text.number(before)} to {text.number(after)}"
+        words.append(f"Its AUC is lower, {rank}: what is gained is calibration, and not ranking.")
     for opened, other in found[1:]:
         where = f"On the {opened} split “{text.clean(other.split)}” it is"
         words.append(f"{where} {text.percent(other.gain)} ({interval(other)}).")

@@ -97,10 +97,7 @@ def _tiles(view: View, found: Facts) -> str:
     tiles = [
         (text.device_time(balance.spent, codebase), share),
         (str(done), "run" if done == 1 else "runs"),
-        (
-            text.duration(found.cost.wall_s),
-            "from start to now" if view.campaign.ended_at is None else "from start to end",
-        ),
+        (text.duration(found.cost.wall_s), "with jobs in flight"),
         (f"{tested} of {len(found.evidence)}", "hypotheses tested"),
     ]
     if claim and codebase.objective.guardrails:
@@ -142,7 +139,7 @@ def _cost(view: View, found: Facts) -> str:
     reserved = f", {text.device_time(balance.reserved, codebase)} reserved" if balance.reserved > 0 else ""
     words = [
         f"<b>{text.device_time(balance.spent, codebase)}</b> spent of {text.device_time(balance.approved, codebase)} "
-        f"approved{reserved}; {text.duration(cost.wall_s)} of wall time.",
+        f"approved{reserved}; {text.duration(cost.wall_s)} with jobs in flight.",
         f"{text.capital(run_counts(cost))}; {text.plural(cost.attempts, 'attempt')}.",
     ]
     if balance.contingency_spent > 0:

@@ -109,7 +109,9 @@ def _cost(view: View, found: Facts) -> list[str]:
     spent, approved = (text.device_time(amount, codebase) for amount in (cost.balance.spent, cost.balance.approved))
     reserved = f", {text.device_time(cost.balance.reserved, codebase)} reserved" if cost.balance.reserved > 0 else ""
     wall = text.duration(cost.wall_s)
-    words = f"{spent} spent of {approved} approved{reserved}; {wall} of wall time. {text.capital(run_counts(cost))}."
+    words = (
+        f"{spent} spent of {approved} approved{reserved}; {wall} with jobs in flight. {text.capital(run_counts(cost))}."
+    )
     out = ["## Cost", "", words]
     most = max((max(use.budget_s or 0.0, use.used_s) for use in cost.phases), default=0.0)
     divisor, unit = text.device_unit(most, codebase)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
-from rea.domain.plan import Part, Plan, PlannedHypothesis
+from rea.domain.plan import Finding, Part, Plan, PlannedHypothesis
 from rea.domain.states import Phase
 from rea.knowledge.roles import CALIBRATION, mends_calibration
 from rea.planner.diagnose import OUTSIDE
@@ -81,12 +81,21 @@ def _what_is_wrong(plan: Plan) -> list[str]:
     strong = [s for s in plan.symptoms if s.strength >= _PLAIN] or list(plan.symptoms[:1])
     if Part.DIAGNOSIS in plan.rules.without:
         return ["The baseline was not diagnosed.", ""]
+    if plan.baseline.epochs == 0:
+        metric, split = plan.codebase.objective.metric, plan.codebase.objective.split
+        silent = f"The trainer prints no reading of {code(metric)} on {code(split)} along the way"
+        out = [f"{silent}: its curves tell nothing, and no run can be stopped early.", ""]
+        return out + (["What stands out otherwise:", "", *_listed(strong[:_TOLD]), ""] if strong else [])
     if not strong:
         return ["The baseline's curves look healthy, so gains have to come from what its tuning did not touch.", ""]
-    told = [f"- **{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in strong[:_TOLD]]
+    told = _listed(strong[:_TOLD])
     left = len(plan.symptoms) - len(told)
     more = f" ({left} more {'is' if left == 1 else 'are'} below)" if left else ""
     return [f"What stands out of the baseline{more}:", "", *told, ""]
+
+
+def _listed(findings: Sequence[Finding]) -> list[str]:
+    return [f"- **{plain(s.name.replace('_', ' '))}**: {plain(s.words)}" for s in findings]
 
 
 def _how_it_is_mended(plan: Plan) -> str:
