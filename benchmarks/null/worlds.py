@@ -117,10 +117,17 @@ def _predictions(world: World, evidence: Evidence) -> list[dict[str, Any]]:
     return found
 
 
-def _claim(claim: Claim | None) -> dict[str, float] | None:
+def _claim(claim: Claim | None) -> dict[str, Any] | None:
     if claim is None:
         return None
-    return {"gain": claim.gain, "low": claim.ci_low, "high": claim.ci_high, "seeds": len(claim.seeds)}
+    expected = asdict(claim.expected) if claim.expected is not None else None
+    return {
+        "gain": claim.gain,
+        "low": claim.ci_low,
+        "high": claim.ci_high,
+        "seeds": len(claim.seeds),
+        "expected": expected,
+    }
 
 
 def _between(chance: random.Random, low: float, high: float) -> float:
