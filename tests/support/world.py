@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from rea.codebase.config import parse
 from rea.domain.codebase import Codebase, Scalar
+from rea.domain.insight import ExperimentRecord
 from rea.domain.run import Run
 from rea.domain.technique import Technique
 from rea.executor.snapshot import Report
@@ -61,10 +62,19 @@ class World(Simulated):
         budget: str = "40r",
         rounds: int | None = None,
         options: dict[str, Any] | None = None,
+        records: Sequence[ExperimentRecord] = (),
         breaks: Callable[[Run, int], Report | None] | None = None,
         **nature: Any,
     ) -> None:
         true = Nature(response, noise=noise, rows=rows, run_s=run_s, **nature)
         trainer = Trainer(true, tiny_codebase(slots), VALUES, seed)
-        more = {"options": options or {}, "breaks": breaks}
-        super().__init__(trainer, techniques(), slots=slots, budget=budget, rounds=rounds, **more)
+        super().__init__(
+            trainer,
+            techniques(),
+            slots=slots,
+            budget=budget,
+            rounds=rounds,
+            options=options or {},
+            records=records,
+            breaks=breaks,
+        )

@@ -21,8 +21,10 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
+from rea.executor.act import Wake, apply
 from rea.executor.decide import decide, evaluator_is_down, held, next_state
 from rea.executor.snapshot import Report
+from rea.simulation.bench import SimulatedBench
 from support.world import World
 
 
@@ -40,6 +42,10 @@ def strong(treatment: Treatment) -> float:
 def mixed(treatment: Treatment) -> float:
     """A response of its own for every setting, small and as often bad as good."""
     return sum(random.Random(f"{k}={v}").gauss(0, 0.003) for k, v in treatment.overrides.items())
+
+
+def run_of(world: World, id_: int) -> Run:
+    return next(run for run in world.runs if run.id == id_)
 
 
 def ended_well(world: World) -> None:
@@ -76,7 +82,7 @@ class Dear(World):
     """Treatments of some knobs train up to three times as long as the baseline, which their cards do not say."""
 
     def _cost(self, hypothesis):
-        knobs = hypothesis.draft.full.overrides
+        knobs = next(h for h in self.hypotheses if h.id == hypothesis).draft.full.overrides
         return 1.0 + 1.0 * ("model.normalization" in knobs) + 1.0 * ("model.embedding_dim" in knobs)
 
 
@@ -87,13 +93,16 @@ def test_no_engineer_is_woken_because_the_best_is_too_dear_to_confirm(seed):
     assert world.balance.spent <= world.balance.approved
 
 
-class Slower(World):
+class Slowing(SimulatedBench):
     """The baseline trains longer on the confirmation's seeds than on those that it was measured on."""
 
-    def duration(self, attempt):
-        run = self._run(attempt.run)
+    def _seconds(self, run, number, limit_s, cost):
         longer = 1.45 if run.draft.phase is Phase.CONFIRMATION and run.draft.treatment.empty else 1.0
-        return min(longer * super().duration(attempt), attempt.reserved_s / self.codebase.resources.devices)
+        return min(longer * super()._seconds(run, number, limit_s, cost), limit_s)
+
+
+class Slower(World):
+    bench_type = Slowing
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -144,7 +153,8 @@ def test_the_claim_rests_on_seeds_the_search_never_saw():
 
 def test_nothing_is_submitted_without_a_signature():
     world = World(0, strong).profile()
-    world.campaign = replace(world.campaign, state=CampaignState.RUNNING, phase=Phase.VALIDATION)
+    with world.store.transaction(1) as tx:  # as if somebody had edited the row
+        tx._page.campaign = replace(world.campaign, state=CampaignState.RUNNING, phase=Phase.VALIDATION)
     before = len(world.attempts)
     world.finish()
     assert world.campaign.state is CampaignState.PAUSED and world.campaign.pause_reason is PauseReason.GUARDRAIL
@@ -155,7 +165,7 @@ def test_a_signature_that_is_lost_half_way_stops_the_spending():
     world = World(0, strong).profile().sign().start()
     for _ in range(20):
         world.step()
-    world.signed = False
+    world.bench.signed = False
     submitted = len(world.attempts)
     world.finish()
     assert world.campaign.state is CampaignState.PAUSED and len(world.attempts) == submitted
@@ -165,13 +175,13 @@ def test_a_paused_campaign_starts_nothing_and_records_what_ends():
     world = World(0, strong, slots=2).profile().sign().start()
     while not any(x.state is not AttemptState.ENDED for x in world.attempts):
         world.step()
-    world._campaign(state=CampaignState.PAUSED)
+    world.change(state=CampaignState.PAUSED)
     submitted = len(world.attempts)
     for _ in range(30):
         world.step()
     assert len(world.attempts) == submitted
     assert all(x.state is AttemptState.ENDED for x in world.attempts)
-    world._campaign(state=CampaignState.RUNNING)
+    world.change(state=CampaignState.RUNNING)
     ended_well(world.finish())
 
 
@@ -271,7 +281,7 @@ def test_the_end_of_the_search_is_told_of_the_budget_only_while_there_is_one():
     while world.campaign.phase is not Phase.CONFIRMATION:
         world.step()
     spent = replace(world.snapshot().balance, spent=0.95 * world.snapshot().balance.approved)
-    snapshot = replace(world.snapshot(), balance=spent, warned=False)
+    snapshot = replace(world.snapshot(), balance=spent, warned=False, reports={})
     assert not any(isinstance(action, a.Warn) for action in decide(snapshot, 0.0))
     searching = replace(snapshot, campaign=replace(snapshot.campaign, phase=Phase.VALIDATION))
     assert [action.kind for action in decide(searching, 0.0)] == ["budget"]
@@ -281,7 +291,7 @@ def test_a_launch_without_a_sealed_split_names_the_finalist_and_its_gain():
     world = World(0, strong)
     codebase = world.campaign.codebase
     bare = replace(codebase, objective=replace(codebase.objective, sealed=None))
-    world.campaign = replace(world.campaign, codebase=bare)
+    world.change(codebase=bare)
     world.whole()
     assert world.campaign.verdict is Verdict.LAUNCH and world.campaign.claim == world.campaign.visible
     reason = world.campaign.reason
@@ -319,12 +329,12 @@ def test_what_a_runbook_changes_becomes_a_hypothesis_of_its_own_once():
 def test_a_veto_cancels_what_runs_and_nothing_builds_on_it():
     world = World(0, strong).profile().sign().start()
     while not any(x.state is AttemptState.SUBMITTED for x in world.attempts):
-        world.step()
-    running = world._run(next(x for x in world.attempts if x.state is AttemptState.SUBMITTED).run)
+        world.wake()
+    running = run_of(world, next(x for x in world.attempts if x.state is AttemptState.SUBMITTED).run)
     world.veto(running.draft.hypothesis)
     world.finish()
     ended_well(world)
-    assert world._run(running.id).state is RunState.CANCELLED
+    assert run_of(world, running.id).state is RunState.CANCELLED
     assert all(running.draft.hypothesis not in h.draft.parents for h in world.hypotheses)
     assert world.campaign.incumbent != running.draft.hypothesis
 
@@ -346,7 +356,7 @@ def test_a_stopped_campaign_cancels_its_jobs_and_withdraws_what_waits():
     world = World(0, strong, slots=3).profile().sign().start()
     while sum(x.state is not AttemptState.ENDED for x in world.attempts) < 2:
         world.step()
-    world._campaign(state=CampaignState.STOPPED)
+    world.change(state=CampaignState.STOPPED)
     for _ in range(20):
         world.step()
     assert all(x.state is AttemptState.ENDED for x in world.attempts)
@@ -363,15 +373,17 @@ def test_deciding_is_pure_and_a_lost_action_is_decided_again():
     whole = World(9, strong, slots=2).whole()
     world = World(9, strong, slots=2).profile().sign().start()
     while world.campaign.state is CampaignState.RUNNING:
-        snapshot = world.snapshot()
+        fence = world.store.acquire(1, "simulated", 60.0, world.now)
+        assert fence is not None
+        this, snapshot = Wake(world.tools, 1, fence), world.snapshot()
         taken = decide(snapshot, world.now)
         assert decide(snapshot, world.now) == taken
         cut = chance.randint(0, len(taken)) if chance.random() < 0.3 else len(taken)
         for action in taken[:cut]:  # the wake dies after `cut` actions
+            apply(this, action)
             if isinstance(action, a.Sleep):
-                world._sleep(action)
+                world.jump(action.until)
                 break
-            world.apply(action)
             if isinstance(action, a.Pause):
                 break
     assert {r.draft.key: r.state for r in world.runs} == {r.draft.key: r.state for r in whole.runs}

@@ -115,10 +115,8 @@ def test_a_budget_that_holds_no_plan_pauses_the_profile_and_says_so():
 def test_a_campaign_teaches_the_next_one():
     first = World(3, sparse(techniques(), CODE, VALUES, 3, 1.0)).whole()
     assert first.experiments
-    told = [replace(r, campaign=7) for r in first.experiments.values()]
-    fresh, second = World(3, null).profile(), World(3, null)
-    second.experiments = {(r.campaign, r.hypothesis, r.round): r for r in told}
-    second.profile()
+    told = [replace(record, campaign=7) for record in first.experiments]
+    fresh, second = World(3, null).profile(), World(3, null, records=told).profile()
     assert [h.draft.effect for h in second.hypotheses] != [h.draft.effect for h in fresh.hypotheses]
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from rea.domain.campaign import PlanRecord
 from rea.domain.codebase import Codebase, Scalar
@@ -192,8 +193,12 @@ def _unreadable(error: Exception) -> str:
     return f"{place} {wrong}{more}"
 
 
+@lru_cache(maxsize=16)
 def read_plan(record: PlanRecord) -> Plan:
-    """The plan that a stored version holds. Raises ReaError, naming plan and campaign, where its text is none."""
+    """The plan that a stored version holds. Raises ReaError, naming plan and campaign, where its text is none.
+
+    A wake asks for the same plan at every step of it; the last few are kept.
+    """
     try:
         return loads(Plan, record.text)
     except (ValueError, TypeError, RecursionError) as error:

@@ -34,7 +34,6 @@ from rea.executor.decide import held, hopeless, next_state
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
-from rea.insights.snapshot import recall
 from rea.planner.compose import data_facts, first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, write_plan
 from rea.planner.evidence import Evidence
@@ -245,7 +244,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
         values,
         profile,
         baseline,
-        recall(tools.store, techniques, codebase.name, data_facts(profile, data)),
+        tools.recall(techniques, codebase.name, data_facts(profile, data)),
         without=[Part(name) for name in campaign.options.get("without") or ()],
         data=data,
         validation_s=first_validation_s(campaign, baseline, rows.balance.spent),
@@ -303,7 +302,7 @@ def _begin_round(wake: Wake, action: a.BeginRound) -> None:
     incumbent = evidence.incumbent()
     techniques = tools.techniques()
     facts = data_facts(evidence.of(Treatment()), evidence.plan.baseline.data)
-    known = recall(tools.store, techniques, rows.campaign.codebase.name, facts)
+    known = tools.recall(techniques, rows.campaign.codebase.name, facts)
     agenda = next_agenda(evidence, incumbent, techniques, known)
     now = tools.clock()
     with wake.transaction() as tx:

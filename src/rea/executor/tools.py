@@ -12,7 +12,7 @@ from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
 from rea.domain.codebase import Scalar
 from rea.domain.data import DataProfile
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
-from rea.domain.insight import ExperimentRecord
+from rea.domain.insight import Context, ExperimentRecord
 from rea.domain.jobs import JobSpec, Launcher, Observation
 from rea.domain.ledger import Balance, Purse
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
@@ -20,7 +20,7 @@ from rea.domain.states import HypothesisState, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
-from rea.insights.snapshot import Source
+from rea.insights.snapshot import Insights
 
 
 class RowsPort(Protocol):
@@ -90,7 +90,7 @@ class TransactionPort(Protocol):
     def add_experiment(self, record: ExperimentRecord) -> int: ...
 
 
-class StorePort(Source, Protocol):
+class StorePort(Protocol):
     @property
     def uid(self) -> str: ...
     def snapshot_rows(self, campaign: int) -> RowsPort: ...
@@ -145,7 +145,10 @@ class WorkbenchPort(Protocol):
 
 @dataclass(frozen=True)
 class Tools:
-    """`publish` is called when a campaign has ended, with its id; what it does must be safe to do twice."""
+    """`recall` says what is known of techniques, for planning in a codebase of this name on data with these facts.
+
+    `publish` is called when a campaign has ended, with its id; what it does must be safe to do twice.
+    """
 
     store: StorePort
     launcher: Launcher
@@ -153,4 +156,5 @@ class Tools:
     wakefiles: WakeFilesPort
     clock: Callable[[], float]
     techniques: Callable[[], tuple[Technique, ...]]
+    recall: Callable[[Sequence[Technique], str, Context], Insights]
     publish: Callable[[int], None]

@@ -49,6 +49,7 @@ class Workspace:
         """What a wake of this campaign works with."""
         from rea.executor.jobs import Site
         from rea.executor.workbench import Workbench
+        from rea.insights.snapshot import recall
         from rea.knowledge.cards import runbooks_of, techniques_of
         from rea.workspace.proposal import publish
 
@@ -69,6 +70,7 @@ class Workspace:
             wakefiles=self.wakefiles,
             clock=self.clock,
             techniques=lambda: techniques_of(root),
+            recall=lambda techniques, codebase, facts: recall(self.store, techniques, codebase, facts),
             publish=lambda id_: publish(self, id_),
         )
 
