@@ -67,7 +67,7 @@ class World(Simulated):
         **nature: Any,
     ) -> None:
         true = Nature(response, noise=noise, rows=rows, run_s=run_s, **nature)
-        trainer = Trainer(true, tiny_codebase(slots), VALUES, seed)
+        trainer = Trainer(true, tiny_codebase(slots, max(1200.0, 10 * run_s)), VALUES, seed)
         super().__init__(
             trainer,
             techniques(),

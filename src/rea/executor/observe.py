@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rea.domain.errors import ApprovalNeededError, LauncherUnreachableError
-from rea.domain.jobs import Capacity, Handle, JobState, Observation
+from rea.domain.jobs import Capacity, Handle, JobState, Observation, Outcome
 from rea.domain.plan import Plan, read_plan
+from rea.domain.run import Attempt
 from rea.domain.states import AttemptState, CampaignState
 from rea.executor.snapshot import Report, Snapshot
 from rea.executor.tools import RowsPort, Tools
+
+# A scheduler may take a while to show a job that it has taken. This long after, one that it does not know is lost.
+FORGOTTEN_S = 120.0
+
+
+def _vanished(attempt: Attempt) -> Observation:
+    """A job that was submitted and that the launcher does not know any more. How long it ran nobody can say."""
+    words = f"the launcher does not know {attempt.job} any more"
+    return Observation(JobState.ENDED, Outcome.LOST, message=words, started_at=attempt.intended_at)
 
 
 class Observer:
@@ -47,17 +57,20 @@ class Observer:
     def _ask(self, rows: RowsPort) -> tuple[dict[str, Observation], Capacity | None]:
         """The launcher's word on open attempts. Where it does not answer nothing is known, and nothing is lost."""
         launcher = self._tools.launcher
+        open_ = [attempt for attempt in rows.attempts if attempt.state is not AttemptState.ENDED]
         try:
-            for attempt in rows.attempts:
-                if attempt.state is not AttemptState.ENDED and attempt.job not in self._handles:
+            for attempt in open_:
+                if attempt.job not in self._handles:
                     handle = launcher.find(attempt.job)
                     if handle is not None:
                         self._handles[attempt.job] = handle
-            open_jobs = {a.job for a in rows.attempts if a.state is not AttemptState.ENDED}
-            handles = [handle for job, handle in self._handles.items() if job in open_jobs]
-            return launcher.observe(handles), launcher.capacity()
+            handles = [self._handles[attempt.job] for attempt in open_ if attempt.job in self._handles]
+            seen, capacity = launcher.observe(handles), launcher.capacity()
         except LauncherUnreachableError:
             return {}, None
+        now = self._tools.clock()
+        gone = [a for a in open_ if a.state is AttemptState.SUBMITTED and a.job not in seen]
+        return {**{a.job: _vanished(a) for a in gone if now - a.intended_at >= FORGOTTEN_S}, **seen}, capacity
 
     def _reports(self, rows: RowsPort, observed: Mapping[str, Observation]) -> dict[int, Report]:
         reports: dict[int, Report] = {}

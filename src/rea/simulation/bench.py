@@ -12,14 +12,14 @@ from rea.domain.data import DataProfile
 from rea.domain.errors import ApprovalNeededError
 from rea.domain.jobs import JobSpec, Observation, Outcome
 from rea.domain.run import Attempt, Failure, Run, RunResult
-from rea.domain.runbook import TIME_LIMIT
+from rea.domain.runbook import TIME_LIMIT, Charge
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
 from rea.launchers.simulated import Play
-from rea.simulation.trainer import Trainer
+from rea.simulation.trainer import MOST_LOST, Trainer
 
 NOWHERE = Path("/simulated")
 
@@ -84,8 +84,29 @@ class SimulatedBench:
         seconds = self._seconds(known.run, known.attempt.number, spec.walltime_s, known.cost)
         return Play(seconds, Outcome(known.report.outcome))
 
+    def nothing_of(self, job: str) -> None:
+        """Have a job say that it succeeded and leave nothing."""
+        known = self._jobs[job]
+        failure = Failure("missing-final", "S", "The trainer ended well and left no result")
+        silent = Report("succeeded", failure=failure, action=RunbookAction.RETRY, retry=known.attempt.number < 2)
+        self._jobs[job] = replace(known, report=silent)
+
     def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
-        known, started, ended = self._jobs[attempt.job], seen.started_at or 0.0, seen.ended_at or 0.0
+        known, started = self._jobs[attempt.job], seen.started_at or 0.0
+        if seen.outcome is Outcome.LOST and seen.ended_at is None:
+            failure = Failure("node-lost", "T", seen.message)
+            again = attempt.number < MOST_LOST
+            return Report(
+                "lost",
+                failure=failure,
+                action=RunbookAction.RETRY,
+                retry=again,
+                wait_s=60.0,
+                charge=Charge.CONTINGENCY,
+                device_s=attempt.reserved_s,
+                started_at=started,
+            )
+        ended = seen.ended_at or started
         report = Report("cancelled") if seen.outcome is Outcome.CANCELLED else known.report
         if report.result is not None and known.run.draft.phase is not Phase.REVEAL:
             report = replace(report, result=replace(report.result, wall_s=ended - started, cpu_s=ended - started))

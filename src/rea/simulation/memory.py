@@ -1,7 +1,8 @@
 """The store's promises kept by values in memory: what a simulated campaign is written into.
 
 Every transaction is all or nothing and refuses what `rea.store` refuses: a state that does not follow, a reservation
-beyond the approval, a second attempt beside an open one, the fence of a lease that is over.
+beyond the approval, a second attempt beside an open one, the fence of a lease that is over. It has one writer at a
+time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
-from rea.domain.errors import GuardrailError, LeaseLostError, NotFoundError, TransitionError
+from rea.domain.errors import GuardrailError, LeaseLostError, NotFoundError, ReaError, TransitionError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
@@ -93,6 +94,7 @@ class MemoryStore:
         self._leases: dict[int, _Lease] = {}
         self._committed = committed
         self._ids = itertools.count(1)
+        self._writing = False
 
     def create(self, campaign: Campaign) -> None:
         self._pages[campaign.id] = Page(campaign)
@@ -136,11 +138,17 @@ class MemoryStore:
 
     @contextmanager
     def transaction(self, campaign: int, fence: int | None = None) -> Iterator[Transaction]:
+        if self._writing:
+            raise ReaError("the store is locked by another process that does not let go")
         held = self._leases[campaign].fence
         if fence is not None and fence != held:
             raise LeaseLostError(f"{say('C', campaign)} was taken over by another wake (fence {held}, not {fence})")
         page = self.page(campaign).copy()
-        yield Transaction(page, self._ids)
+        self._writing = True
+        try:
+            yield Transaction(page, self._ids)
+        finally:
+            self._writing = False
         self._pages[campaign] = page
         self._committed()
 

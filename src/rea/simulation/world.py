@@ -116,7 +116,8 @@ class World:
 
     # ------------------------------------------------------------ the course of a campaign
 
-    def profile(self) -> World:
+    def begin(self) -> World:
+        """What `rea plan` does: the profile's runs, and the allowance for them."""
         limit = self.codebase.resources.walltime_s
         drafts = [
             RunDraft(f"baseline/seed-{s}", None, 0, Phase.PROFILE, Treatment(), s, 1.0, limit, limit)
@@ -125,7 +126,10 @@ class World:
         with self.store.transaction(ONLY) as tx:
             tx.set_limit(ONLY, (self.profile_runs + 1) * limit * self.codebase.resources.devices, self.now, "profile")
             tx.add_runs(ONLY, drafts)
-        self._until(lambda: self.campaign.state is not CampaignState.PROFILING)
+        return self
+
+    def profile(self) -> World:
+        self.begin()._until(lambda: self.campaign.state is not CampaignState.PROFILING)
         return self
 
     def sign(self) -> World:
