@@ -112,9 +112,8 @@ def show(nothing: Mapping[str, Any], gains: Mapping[str, Any], cost: Mapping[str
         ("true gain inside the visible claim's 95 %", *(told(x["coverage"]["visible"]) for x in (nothing, gains))),
         ("true gain inside the sealed claim's 95 %", *(told(x["coverage"]["sealed"]) for x in (nothing, gains))),
     ]
-    lines.append(("true gain inside what is expected", *(told(x["coverage"]["expected"]) for x in (nothing, gains))))
     both = (nothing, gains)
-    splits = ("search", "visible", "sealed", "expected")
+    splits = ("search", "visible", "sealed")
     lines += [(f"{split} minus truth", *(within(x["winners_curse"][split]) for x in both)) for split in splits]
     lines.append(("budget used", *(f"{x['used']:.0%}" for x in (nothing, gains))))
     print("| | nothing matters | a few matter |\n| :-- | --: | --: |")

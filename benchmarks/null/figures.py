@@ -135,26 +135,22 @@ def _claims(rows: Sequence[Row], split: str) -> list[tuple[Row, Row]]:
 
 
 def _coverages(rows: Sequence[Row]) -> dict[str, Any]:
-    """The share of claims whose 95 % interval holds the true gain, and of what is expected beside the sealed ones."""
+    """The share of claims whose 95 % interval holds the true gain."""
     found = {}
     for split in ("visible", "sealed"):
         claims = _claims(rows, split)
         found[split] = _share(sum(c["low"] <= row["truth"] <= c["high"] for row, c in claims), len(claims))
         found[f"{split}_above"] = _share(sum(row["truth"] < c["low"] for row, c in claims), len(claims))
-    known = [(row["truth"], c["expected"]) for row, c in _claims(rows, "sealed") if c["expected"] is not None]
-    held = sum(abs(truth - e["mean"]) <= 1.96 * e["sd"] for truth, e in known)
-    return found | {"expected": _share(held, len(known))}
+    return found
 
 
 def _curses(rows: Sequence[Row]) -> dict[str, Any]:
-    """Claim minus truth: of what the search believed, of the visible claim, of the sealed one, and of what is expected
-    beside it."""
+    """Claim minus truth: of what the search believed, of the visible claim, and of the sealed one."""
     searched = [row["searched"]["mean"] - row["truth"] for row in rows if row.get("searched")]
     found = {"search": _mean_and_error(searched)}
     for split in ("visible", "sealed"):
         found[split] = _mean_and_error([claim["gain"] - row["truth"] for row, claim in _claims(rows, split)])
-    known = [claim["expected"]["mean"] - row["truth"] for row, claim in _claims(rows, "sealed") if claim["expected"]]
-    return found | {"expected": _mean_and_error(known)}
+    return found
 
 
 def _why_not(row: Row) -> str:

@@ -117,17 +117,10 @@ def _predictions(world: World, evidence: Evidence) -> list[dict[str, Any]]:
     return found
 
 
-def _claim(claim: Claim | None) -> dict[str, Any] | None:
+def _claim(claim: Claim | None) -> dict[str, float] | None:
     if claim is None:
         return None
-    expected = asdict(claim.expected) if claim.expected is not None else None
-    return {
-        "gain": claim.gain,
-        "low": claim.ci_low,
-        "high": claim.ci_high,
-        "seeds": len(claim.seeds),
-        "expected": expected,
-    }
+    return {"gain": claim.gain, "low": claim.ci_low, "high": claim.ci_high, "seeds": len(claim.seeds)}
 
 
 def _between(chance: random.Random, low: float, high: float) -> float:

@@ -93,7 +93,7 @@ def test_a_submission_before_its_intent_is_found(monkeypatch: pytest.MonkeyPatch
 
 def test_a_lost_wake_that_nobody_sweeps_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rea.executor.decide._sweep", lambda snapshot, now: None)
-    with pytest.raises(Exception, match="sleeps for ever|nothing will ever wake it|it is still"):
+    with pytest.raises(Exception, match=r"sleeps for ever|nothing will ever wake it|it is still"):
         for seed in range(40):
             stormy(seed)
 

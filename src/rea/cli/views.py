@@ -37,8 +37,6 @@ def brief(campaign: Campaign) -> dict[str, Any]:
         "gain": claim.gain if claim else None,
         "ci_low": claim.ci_low if claim else None,
         "ci_high": claim.ci_high if claim else None,
-        "expected": claim.expected.mean if claim and claim.expected else None,
-        "expected_sd": claim.expected.sd if claim and claim.expected else None,
         "split": claim.split if claim else None,
     }
 
@@ -151,10 +149,7 @@ def status_text(whole: dict[str, Any]) -> str:
     lines = [state, f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
     if whole["gain"] is not None:
         interval = f"{whole['ci_low']:+.2%} to {whole['ci_high']:+.2%}"
-        expected = ""
-        if whole["expected"] is not None:
-            expected = f"; with what the search believed, expect {whole['expected']:+.2%} ± {whole['expected_sd']:.2%}"
-        lines.append(f"gain on {whole['split']}: {whole['gain']:+.2%} (95 %: {interval}){expected}")
+        lines.append(f"gain on {whole['split']}: {whole['gain']:+.2%} (95 %: {interval})")
     lines += [
         f"  {job['run']} {job['of']} {job['what']}: {job['for_s']} s of about {job['predicted_s']} s"
         for job in whole["running"]

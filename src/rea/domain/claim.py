@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rea.domain.hypothesis import Belief
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -15,9 +13,6 @@ class Claim:
     The interval is the two-sided 95 % one. `se_seeds` is the part of its standard error that comes from training
     noise, `se_rows` the part from the finite split (None where the evaluator prints no blocks). `floor` is the
     irreducible value of the metric where the data's evaluator knows it, `gap_closed` the share of the way to it.
-
-    `expected` is what to reckon with: the claim, and what the search believed before it. A claim of its own is of runs
-    that had to look good to be heard, and where they only just did, it says too much.
     """
 
     split: str
@@ -37,4 +32,3 @@ class Claim:
     guardrails_hold: bool
     floor: float | None = None
     gap_closed: float | None = None
-    expected: Belief | None = None

@@ -51,7 +51,7 @@ from rea.executor.actions import (
 )
 from rea.executor.snapshot import Report, Snapshot
 from rea.planner.combination import combination
-from rea.planner.confirm import make_claim, with_belief, worth_launching, worth_revealing
+from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.confirmation import confirmation, idle_work
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
@@ -315,9 +315,7 @@ def _claim_visible(snapshot: Snapshot, plan: Plan, evidence: Evidence, finalist:
 
     objective = plan.codebase.objective
     claim = make_claim(objective.split, objective, plan.baseline, lines(Treatment()), lines(finalist.draft.full))
-    if claim is None or len(claim.seeds) < FEWEST_PAIRS:
-        return None
-    return with_belief(claim, evidence.total(finalist.draft.full), plan.baseline)
+    return claim if claim is not None and len(claim.seeds) >= FEWEST_PAIRS else None
 
 
 def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
@@ -360,7 +358,6 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
     if claim is None:
         why = f"the sealed evaluation has no pair of runs to compare; {_only_stop(snapshot)}"
         return (Pause(PauseReason.GUARDRAIL, why),)
-    claim = with_belief(claim, situation.evidence.total(finalist.draft.full), plan.baseline)
     gains = _gains(finalist, claim)
     if worth_launching(claim, plan.rules.minimum_gain):
         return (Finish(Verdict.LAUNCH, claim, gains),)

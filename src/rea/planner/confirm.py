@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from rea.domain.claim import Claim
 from rea.domain.codebase import Objective
-from rea.domain.hypothesis import Belief
 from rea.domain.plan import Baseline
-from rea.planner.profile import mean_metrics, noise_df
+from rea.planner.profile import mean_metrics
 from rea.planner.rows import ROW_LOSS_METRICS, row_error
 
 
@@ -70,21 +68,6 @@ def make_claim(
         floor=floor,
         gap_closed=closed,
     )
-
-
-def with_belief(claim: Claim, before: Belief, baseline: Baseline) -> Claim:
-    """The claim with what is expected by it and by what was believed before, of other runs.
-
-    A normal update. Whether the claim was heard at all hung on its runs' luck; what was believed before did not. For
-    the same reason their noise is what was believed of it (`profile.paired_noise`) joined with what they showed: a
-    claim is heard sooner where its few seeds agree by chance.
-    """
-    count, df = len(claim.gains), noise_df(baseline)
-    squares = sum((gain - claim.gain) ** 2 for gain in claim.gains)
-    noise = math.sqrt((df * baseline.noise**2 + squares) / (df + count - 1))
-    error = math.hypot(noise / math.sqrt(count), claim.se_rows or 0.0)
-    expected = before.widened(claim.gain, error).updated(claim.gain, error) if error > 0 else None
-    return replace(claim, expected=expected)
 
 
 def worth_revealing(claim: Claim, minimum_gain: float) -> bool:

@@ -136,9 +136,6 @@ def _claim_words(view: View) -> tuple[str, ...]:
     if claim.gap_closed is not None and claim.floor is not None:
         share = text.percent(claim.gap_closed, sign=False, digits=1)
         words.append(f"That is {share} of the way to the data's irreducible value, {text.number(claim.floor)}.")
-    if claim.expected is not None:
-        believed = text.spread(claim.expected.mean, claim.expected.sd)
-        words.append(f"Taken together with what the search believed before, expect {believed}.")
     before, after = (metrics.get("auc") for metrics in (claim.baseline_metrics, claim.treated_metrics))
     if claim.gain > 0 and objective.metric != "auc" and before is not None and after is not None and after < before:
         rank = f"{text.number(before)} to {text.number(after)}"
