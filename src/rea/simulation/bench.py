@@ -18,7 +18,7 @@ from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
-from rea.launchers.simulated import Play
+from rea.simulation.launcher import Play
 from rea.simulation.trainer import MOST_LOST, Trainer
 
 NOWHERE = Path("/simulated")

@@ -24,7 +24,7 @@ from rea.domain.treatment import Treatment
 from rea.executor.invariants import Record, violations
 from rea.executor.tools import Tools
 from rea.executor.wake import LEASE_S, wake
-from rea.launchers.simulated import Play
+from rea.simulation.launcher import Play
 from rea.simulation.memory import MemoryStore, Transaction
 from rea.simulation.world import ONLY, World
 

@@ -27,9 +27,9 @@ from rea.executor.snapshot import Report, Snapshot
 from rea.executor.tools import Tools
 from rea.executor.wake import wake
 from rea.insights.snapshot import Insights, learn
-from rea.launchers.simulated import Play, SimulatedLauncher
 from rea.planner.evidence import Evidence
 from rea.simulation.bench import SimulatedBench
+from rea.simulation.launcher import Play, SimulatedLauncher
 from rea.simulation.memory import MemoryStore
 from rea.simulation.trainer import Trainer
 
