@@ -48,9 +48,29 @@ def headline(found: dict[str, Any]) -> str:
         f"and with all of it {one['cold']:+.2%} ({len(one['tasks'])} models)."
         for one in summary["warm_for_less"].values()
     ]
+    told.append(_elsewhere(summary, tasks, arms))
+    mine = [one for one in found["verdicts"] if one["arm"].startswith("rea-")]
+    idle = sum(one["launched"] is False for one in mine)
+    told.append(
+        f"An arm that keeps the baseline counts as 0. {idle} of REA's {len(mine)} searches proposed no launch; the pick "
+        "that they would have made counts all the same."
+    )
     if summary["missing"]:
         told.append(f"Incomplete: {len(tasks)} models so far, few searches each, and not every arm on all of them.")
     return "\n".join([*lines, "", *told])
+
+
+def _elsewhere(summary: dict[str, Any], tasks: list[str], arms: list[str]) -> str:
+    """The means without the models on Frappe, which make most of the others."""
+    rest = [task for task in tasks if not task.startswith("frappe")]
+    means = {
+        arm: sum(summary["by_task"][arm][task]["gain"] for task in rest) / len(rest)
+        for arm in arms
+        if all(task in summary["by_task"][arm] for task in rest)
+    }
+    best = max((arm for arm in means if not arm.startswith("rea-")), key=lambda arm: means[arm])
+    told = ", ".join(f"{arm} {mean:+.2%}" for arm, mean in means.items() if arm.startswith("rea-") or arm == best)
+    return f"Without the models on Frappe: {told}."
 
 
 def campaigns(found: dict[str, Any]) -> str:
