@@ -52,8 +52,8 @@ def headline(found: dict[str, Any]) -> str:
     mine = [one for one in found["verdicts"] if one["arm"].startswith("rea-")]
     idle = sum(one["launched"] is False for one in mine)
     told.append(
-        f"An arm that keeps the baseline counts as 0. {idle} of REA's {len(mine)} searches proposed no launch; what they "
-        "would have picked counts all the same."
+        f"An arm that keeps the baseline counts as 0. {idle} of REA's {len(mine)} searches proposed no launch; what "
+        "they would have picked counts all the same."
     )
     if summary["missing"]:
         told.append(f"Incomplete: {len(tasks)} models so far, few searches each, and not every arm on all of them.")
