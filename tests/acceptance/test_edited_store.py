@@ -66,6 +66,20 @@ PLANS = {
 }
 
 
+def test_what_must_hold_of_a_campaign_is_checked_from_outside(signed):
+    assert "C-1: all holds" in signed.call("check", "C-1").stdout
+    edit(
+        signed,
+        "UPDATE entries SET device_s = 0.001 WHERE kind = 'approve'",
+        "UPDATE runs SET state = 'active' WHERE id = 1",
+        RUNNING.replace("NULL", "NULL, name = 'renamed'"),
+    )
+    done = signed.call("check", "C-1")
+    assert done.returncode == 1
+    for words in ("spent or reserved of 0.001 approved", "R-1 is active without an open attempt", "it runs, and"):
+        assert words in done.stdout, done.stdout
+
+
 def test_a_plan_whose_text_was_changed_is_shown_with_a_warning(signed):
     assert "warning" not in signed.call("status", "C-1").stdout + signed.call("plan", "show", "C-1").stderr
     edit(signed, "UPDATE plans SET text = replace(text, '\"retry_cap\":3', '\"retry_cap\":9')")

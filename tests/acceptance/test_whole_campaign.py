@@ -154,6 +154,8 @@ READING = [
     ("insights",),
     ("insights", "embedding-l2"),
     ("budget", "C-1"),
+    ("check",),
+    ("check", "C-1"),
     ("hypothesis", "list", "C-1"),
     ("doctor",),
     ("wake",),

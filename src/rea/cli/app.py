@@ -57,6 +57,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     looking.logs,
     looking.report,
     looking.budget,
+    looking.check,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -100,3 +100,19 @@ def budget(ref: Ref, as_json: Json = False) -> None:
     workspace = open_workspace()
     value, text = views.budget(workspace, workspace.store.campaign(ref))
     output.data(value, text, as_json)
+
+
+def check(
+    ref: Annotated[str | None, typer.Argument(help="A campaign; all of them without.", metavar="CAMPAIGN")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether everything that must always hold of a campaign holds now."""
+    from rea.workspace import checking
+
+    workspace = open_workspace()
+    campaigns = [workspace.store.campaign(ref)] if ref is not None else workspace.store.campaigns()
+    found = {campaign.title: checking.check(workspace, campaign) for campaign in campaigns}
+    lines = [f"{name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.items()]
+    output.data(found, "\n".join(lines) or "no campaigns yet", as_json)
+    if any(found.values()):
+        raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,8 @@ ROUNDING_S = 1e-6  # device-seconds; sums of floats are not exact
 _ALIVE = (CampaignState.PROFILING, CampaignState.RUNNING)
 
 
-def violations(rows: RowsPort, *, due: bool) -> list[str]:
-    """What does not hold of a campaign's rows now, in words; empty where all is well.
-
-    `due`: whether a wake would find the campaign by the clock now, or at the time it has set.
-    """
+def violations(rows: RowsPort) -> list[str]:
+    """What does not hold of a campaign's rows now, in words; empty where all is well."""
     found = []
     held, campaign = rows.balance, rows.campaign
     if held.spent + held.reserved > held.approved + ROUNDING_S:
@@ -45,7 +43,8 @@ def violations(rows: RowsPort, *, due: bool) -> list[str]:
     superseded = rows.plan is not None and rows.plan.state is PlanState.DRAFT
     if not signed and not superseded and any(run.id in begun for run in searching):
         found.append("runs of the search were started without a signature")
-    if campaign.state in _ALIVE and not due:
+    at = campaign.next_wake_at  # None: due at once
+    if campaign.state in _ALIVE and at is not None and not math.isfinite(at):
         found.append(f"it is {campaign.state.value} and nothing will ever wake it")
     if campaign.state is CampaignState.PAUSED and campaign.pause_reason is None:
         found.append("it is paused and asks nobody for anything")

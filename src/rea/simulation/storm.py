@@ -350,8 +350,7 @@ class Storm:
     def _look(self, _: World) -> None:
         store: MemoryStore = self.world.store
         rows = store.snapshot_rows(ONLY)
-        at = rows.campaign.next_wake_at
-        found = violations(rows, due=at is None or at < float("inf"))
+        found = violations(rows)
         found += self._record.changed(rows)
         known = {attempt.job for attempt in rows.attempts}
         found += [f"{name} was submitted and is written down nowhere" for name in self._started - known]
