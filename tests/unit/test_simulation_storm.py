@@ -35,14 +35,14 @@ def outcome(world: World) -> object:
     return world.campaign.state, world.campaign.verdict, world.campaign.claim, runs
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 def test_in_any_weather_every_invariant_holds_and_the_campaign_comes_to_an_end(seed: int) -> None:
     world, storm = stormy(seed)
     assert ended_well(world), (world.campaign, world.events[-4:])
     assert storm.happened
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_however_often_the_agent_is_killed_it_finds_what_it_would_have_found(seed: int) -> None:
     # One slot keeps the runs in a row: with more, what is tried next depends on which of two ended first.
     calm, _ = stormy(seed, Faults.none(), slots=1)
