@@ -40,8 +40,8 @@ def violations(rows: RowsPort) -> list[str]:
     searching = [run for run in rows.runs if run.draft.phase is not Phase.PROFILE]
     begun = {attempt.run for attempt in rows.attempts}
     signed = rows.approval is not None and rows.plan is not None and rows.plan.digest == rows.approval.digest
-    superseded = rows.plan is not None and rows.plan.state is PlanState.DRAFT
-    if not signed and not superseded and any(run.id in begun for run in searching):
+    redrafted = rows.plan is not None and rows.plan.state is PlanState.DRAFT
+    if not signed and not redrafted and any(run.id in begun for run in searching):
         found.append("runs of the search were started without a signature")
     at = campaign.next_wake_at  # None: due at once
     if campaign.state in _ALIVE and at is not None and not math.isfinite(at):

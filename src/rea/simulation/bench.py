@@ -12,14 +12,14 @@ from rea.domain.data import DataProfile
 from rea.domain.errors import ApprovalNeededError
 from rea.domain.jobs import JobSpec, Observation, Outcome
 from rea.domain.run import Attempt, Failure, Run, RunResult
-from rea.domain.runbook import TIME_LIMIT, Charge
+from rea.domain.runbook import TIME_LIMIT
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
 from rea.simulation.launcher import Play
-from rea.simulation.trainer import MOST_LOST, Trainer
+from rea.simulation.trainer import Trainer, lost
 
 NOWHERE = Path("/simulated")
 
@@ -94,18 +94,8 @@ class SimulatedBench:
     def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
         known, started = self._jobs[attempt.job], seen.started_at or 0.0
         if seen.outcome is Outcome.LOST and seen.ended_at is None:
-            failure = Failure("node-lost", "T", seen.message)
-            again = attempt.number < MOST_LOST
-            return Report(
-                "lost",
-                failure=failure,
-                action=RunbookAction.RETRY,
-                retry=again,
-                wait_s=60.0,
-                charge=Charge.CONTINGENCY,
-                device_s=attempt.reserved_s,
-                started_at=started,
-            )
+            gone = lost(seen.message, attempt.number)
+            return replace(gone, device_s=attempt.reserved_s, started_at=started)
         ended = seen.ended_at or started
         report = Report("cancelled") if seen.outcome is Outcome.CANCELLED else known.report
         if report.result is not None and known.run.draft.phase is not Phase.REVEAL:

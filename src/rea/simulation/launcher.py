@@ -40,12 +40,12 @@ class SimulatedLauncher:
     kind = "simulated"
 
     def __init__(self, clock: Callable[[], float], slots: int, plays: Callable[[JobSpec], Play]) -> None:
-        self._clock, self._slots, self._plays = clock, slots, plays
+        self._clock, self._slots, self.plays = clock, slots, plays
         self.jobs: dict[str, Job] = {}
 
     def submit(self, spec: JobSpec, name: str) -> Handle:
         if name not in self.jobs:
-            play, now = self._plays(spec), self._clock()
+            play, now = self.plays(spec), self._clock()
             self.jobs[name] = Job(spec, play, now, now + play.seconds)
         return Handle(self.kind, name, name)
 

@@ -20,6 +20,7 @@ from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse, balance
+from rea.domain.rows import Rows
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -32,19 +33,6 @@ from rea.domain.states import (
 
 SLACK_S = 1e-6  # device-seconds; sums of floats are not exact
 _SPENDING = (CampaignState.PROFILING, CampaignState.RUNNING)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A campaign as of one instant."""
-
-    campaign: Campaign
-    hypotheses: tuple[Hypothesis, ...]
-    runs: tuple[Run, ...]
-    attempts: tuple[Attempt, ...]
-    balance: Balance
-    plan: PlanRecord | None
-    approval: Approval | None
 
 
 @dataclass

@@ -228,7 +228,7 @@ class Storm:
         self._started: set[str] = set()
         self._record = Record()
         self._tools = replace(world.tools, clock=lambda: world.now + self._skew)
-        world.launcher._plays = self._plays
+        world.launcher.plays = self._plays
         world.watch = self._look
 
     # ------------------------------------------------------------ the course
@@ -295,7 +295,8 @@ class Storm:
         if len(lost) < len(ended):
             self._called.add(ONLY)
         else:
-            self._count("lost calls") if lost else None
+            if lost:
+                self._count("lost calls")
             world.now += self._chance.uniform(1.0, 60.0)
 
     # ------------------------------------------------------------ what happens
@@ -332,7 +333,7 @@ class Storm:
             # The scheduler had forgotten it. Whatever became of the first, its start fence ends the second.
             return Play(1.0, Outcome.LOST)
         self._started.add(spec.name)
-        play, chance, faults = self.world._plays(spec), self._chance, self.faults
+        play, chance, faults = self.world.plays(spec), self._chance, self.faults
         if chance.random() < faults.liar and play.outcome is Outcome.SUCCEEDED:
             self._count("liars")
             self.world.bench.nothing_of(spec.name)

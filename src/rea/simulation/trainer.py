@@ -35,6 +35,13 @@ CALIBRATION_SPREAD = 0.002  # its standard deviation over seeds
 MOST_LOST = 5  # attempts of one run that infrastructure may end before its runbook gives it up
 
 
+def lost(why: str, number: int) -> Report:
+    """What becomes of the attempt with this number of a run when infrastructure ends it."""
+    failure, again = Failure("node-lost", "T", why), number < MOST_LOST
+    repeated = {"action": RunbookAction.RETRY, "retry": again, "wait_s": 60.0, "charge": Charge.CONTINGENCY}
+    return Report("lost", failure=failure, **repeated)  # type: ignore[arg-type]
+
+
 class Course(StrEnum):
     """How the baseline's curve runs, which is what a diagnosis reads."""
 
@@ -240,14 +247,5 @@ class Trainer:
             failure = Failure("shape-mismatch", "C", "Shapes do not fit")
             return Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
         if run.draft.phase is not Phase.REVEAL and self._uniform("lost", run.id, number) < self.nature.lost:
-            failure = Failure("node-lost", "T", "The node was lost")
-            again = number < MOST_LOST
-            return Report(
-                "lost",
-                failure=failure,
-                action=RunbookAction.RETRY,
-                retry=again,
-                wait_s=60.0,
-                charge=Charge.CONTINGENCY,
-            )
+            return lost("The node was lost", number)
         return None

@@ -101,7 +101,7 @@ class World:
             )
         )
         self.bench = self.bench_type(self.trainer, self._cost, self.breaks)
-        self.launcher = SimulatedLauncher(lambda: self.now, self.slots, self._plays)
+        self.launcher = SimulatedLauncher(lambda: self.now, self.slots, self.plays)
         self.submitted_unsigned = 0
         self.tools = Tools(
             store=self.store,
@@ -195,7 +195,7 @@ class World:
 
     # ------------------------------------------------------------ what the executor asks
 
-    def _plays(self, spec: JobSpec) -> Play:
+    def plays(self, spec: JobSpec) -> Play:
         running = self.campaign.state is CampaignState.RUNNING
         self.submitted_unsigned += running and not self.bench.signed
         return self.bench.play(spec)

@@ -18,6 +18,7 @@ from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import UNKNOWN_SE, Cell, Context, ExperimentOutcome, ExperimentRecord, Pair
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse
+from rea.domain.rows import Rows
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -32,7 +33,7 @@ from rea.domain.states import (
 from rea.store import tables as t
 from rea.store.decode import MEND, decode, read_context
 from rea.store.errors import StoreError
-from rea.store.values import Grant, Rows
+from rea.store.values import Grant
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

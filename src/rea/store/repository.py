@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rea.domain.errors import NotFoundError, UsageError
 from rea.domain.ids import say
+from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
 from rea.store.address import Address, check_path, default_url, parse
 from rea.store.engine import make_engine, reading, straight, writing
 from rea.store.errors import explained
 from rea.store.migrate import current_uid, migrate
-from rea.store.values import Grant, Rows
+from rea.store.values import Grant
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
