@@ -264,7 +264,8 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
     new = coverage(world, store, [place(chance, f"fresh-{i}") for i in range(60)])
     sisters = coverage(world, store, [place(chance, f"sister-{i}", chance.choice(data)) for i in range(60)])
     own = coverage(world, store, chance.sample(places, min(60, len(places))), tested)
-    cells = len(store.cells())
+    with store.instant() as read:
+        cells = len(read.cells())
     store.close()
     return {
         "experiments": count,

@@ -74,6 +74,11 @@ def put(store: Store, records: list[ExperimentRecord], trust: float = 1.0) -> in
     return store.import_experiments(records, file="b.jsonl", by="ann", at=5.0, trust=trust)
 
 
+def asked(store: Store, question: str, *values: Any, **named: Any) -> Any:  # noqa: F811
+    with store.instant() as read:
+        return getattr(read, question)(*values, **named)
+
+
 def plain(cells: list[Cell]) -> list[tuple[Any, ...]]:
     rows = [
         (c.technique, c.setting, c.codebase, sorted(c.context.items()), c.n, c.failed, c.pruned, c.weight, c.moment)
@@ -84,11 +89,11 @@ def plain(cells: list[Cell]) -> list[tuple[Any, ...]]:
 
 def test_cells_are_the_sums_of_the_experiments_that_count(store: Store) -> None:  # noqa: F811
     put(store, many(60))
-    found, expected = plain(store.cells()), plain(list(gather(store.experiments())))
+    found, expected = plain(asked(store, "cells")), plain(list(gather(store.experiments())))
     assert [row[:7] for row in found] == [row[:7] for row in expected] and found
     for mine, theirs in zip(found, expected, strict=True):
         assert mine[7:] == pytest.approx(theirs[7:])
-    assert plain(store.cells(codebases=["feed"])) == [row for row in found if row[2] == "feed"]
+    assert plain(asked(store, "cells", codebases=["feed"])) == [row for row in found if row[2] == "feed"]
     assert any(r.superseded_by for r in store.experiments())
     assert sum(store.counts().values()) == sum(row[4] + row[5] + row[6] for row in found)
 
@@ -125,10 +130,10 @@ def test_a_judgement_that_changes_leaves_no_trace_of_the_one_before(store: Store
         first = tx.add_experiment(record(campaign=c, hypothesis=h, technique="mlp-dropout", effect=0.5))
     with store.transaction(c) as tx:
         assert tx.add_experiment(record(campaign=c, hypothesis=h, effect=0.002)) == first
-    (cell,) = store.cells()
+    (cell,) = asked(store, "cells")
     assert (cell.technique, cell.n) == ("lr-decay", 1)
     assert cell.gain == pytest.approx(0.002)
-    assert store.revisions(["mlp-dropout", "lr-decay"]) == {"mlp-dropout": 2, "lr-decay": 1}
+    assert asked(store, "revisions", ["mlp-dropout", "lr-decay"]) == {"mlp-dropout": 2, "lr-decay": 1}
     assert store.find_experiments(["decay"], 5) and not store.find_experiments(["dropout"], 5)
 
 
@@ -143,7 +148,7 @@ def test_a_later_better_powered_test_of_the_same_thing_supersedes_in_its_codebas
     by = {r.hypothesis: r.superseded_by for r in store.experiments()}
     (id_,) = [r.id for r in store.experiments() if r.hypothesis == 3]
     assert by == {1: id_, 2: id_, 3: None, 4: None, 5: None}
-    (cell,) = [c for c in store.cells(codebases=["ads"]) if c.start == {"lr_schedule": "constant"}]
+    (cell,) = [c for c in asked(store, "cells", codebases=["ads"]) if c.start == {"lr_schedule": "constant"}]
     assert (cell.n, cell.gain) == (1, pytest.approx(0.001))
 
 
@@ -154,16 +159,21 @@ def test_an_import_that_is_taken_back_leaves_no_trace(store: Store) -> None:  # 
 
     def seen() -> tuple[Any, ...]:
         rows = [(r.hypothesis, r.superseded_by) for r in store.experiments()]
-        return rows, plain(store.cells()), store.pairs(NAMES), learn(store.experiments(), TECHNIQUES, "").winners
+        return (
+            rows,
+            plain(asked(store, "cells")),
+            asked(store, "pairs", NAMES),
+            learn(store.experiments(), TECHNIQUES, "").winners,
+        )
 
-    before, revisions = seen(), store.revisions(NAMES)
+    before, revisions = seen(), asked(store, "revisions", NAMES)
     better = record(hypothesis=3, se=0.0005, at=3.0, effect=0.05)
     together = record(hypothesis=4, technique=None, kind="combination", interaction_of=NAMES[:2], effect=0.005)
     store.import_experiments([better, together], file="bad.jsonl", by="bob", at=6.0, trust=0.5)
     assert seen() != before
     assert store.forget_imports("bad.jsonl") == 2
     assert seen() == before
-    assert store.revisions(NAMES)["lr-decay"] > revisions["lr-decay"], "its fit is made anew"
+    assert asked(store, "revisions", NAMES)["lr-decay"] > revisions["lr-decay"], "its fit is made anew"
     with pytest.raises(NotFoundError, match=r"nothing was imported from bad\.jsonl") as caught:
         store.forget_imports("bad.jsonl")
     assert "b.jsonl" in str(caught.value.hint)
@@ -177,9 +187,9 @@ def test_a_pair_is_no_longer_held_against_what_was_taken_back(store: Store) -> N
     roles = {"lr_schedule": "cosine", "dropout": 0.1}
     known = {"technique": None, "kind": "combination", "interaction_of": NAMES[:2], "roles": roles}
     put(store, [record(hypothesis=4, effect=0.006, **known)])
-    assert store.pairs(NAMES)[0].excess < -0.01
+    assert asked(store, "pairs", NAMES)[0].excess < -0.01
     store.forget_imports("bad.jsonl")
-    (pair,) = store.pairs(NAMES)
+    (pair,) = asked(store, "pairs", NAMES)
     assert pair.excess == pytest.approx(0.0, abs=1e-9)
 
 
@@ -199,9 +209,9 @@ def test_what_was_measured_of_a_pair_is_kept_and_only_with_both_alone(store: Sto
     one, two = record(), record(hypothesis=2, technique="mlp-dropout", roles={"dropout": 0.1}, effect=0.002)
     together = record(hypothesis=3, technique=None, kind="combination", interaction_of=NAMES[:2], effect=0.005)
     put(store, [one, together])
-    assert store.pairs(NAMES) == []
+    assert asked(store, "pairs", NAMES) == []
     put(store, [two, replace(together, hypothesis=4)])
-    (pair,) = store.pairs(NAMES)
+    (pair,) = asked(store, "pairs", NAMES)
     assert (pair.a, pair.b, pair.n) == ("lr-decay", "mlp-dropout", 1)
     assert pair.excess == pytest.approx(-0.001) and pair.smaller == pytest.approx(0.002)
     assert store.pairs_with("mlp-dropout") == [pair]
@@ -230,7 +240,9 @@ def test_what_is_exported_and_imported_is_the_same_and_is_imported_once(
         json.dumps(content(r)) for r in store.experiments()
     ]
     assert {(r.trust, r.origin) for r in other.experiments()} == {(0.5, f"all.{ending}, imported by bob")}
-    assert sum(c.weight for c in other.cells()) == pytest.approx(0.5 * sum(c.weight for c in store.cells()))
+    assert sum(c.weight for c in asked(other, "cells")) == pytest.approx(
+        0.5 * sum(c.weight for c in asked(store, "cells"))
+    )
     again = import_file(other, file, by="bob", at=9.0)
     assert (again.added, again.known) == (0, 21)
     assert import_file(store, file, by="bob", at=9.0).added == 0, "its own come back as what they are"
@@ -343,10 +355,10 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_experiments(
     store = open_store(f"sqlite:///{path}")  # noqa: F811
     (found,) = store.experiments()
     assert found == replace(whole, id=7)
-    assert [cell.gain for cell in store.cells()] == pytest.approx([0.004])
+    assert [cell.gain for cell in asked(store, "cells")] == pytest.approx([0.004])
     assert [r.id for r in store.find_experiments(["cosine"], 3)] == [7]
     assert put(store, [whole]) == 0, "an export of it is known"
-    ((codebase, context, count),) = store.places((9e5, 1.1e6), (0.19, 0.21))
+    ((codebase, context, count),) = asked(store, "places", (9e5, 1.1e6), (0.19, 0.21))
     assert (codebase, context, count) == ("ads", whole.context, 1)
     assert path.with_name("old.db.0001_first.bak").exists()
     store.close()

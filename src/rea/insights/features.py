@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from rea.domain.insight import Context, ContextValue, number
 from rea.domain.technique import Symptom
 from rea.knowledge.units import QUOTED, relative_size
+
+T = TypeVar("T")
 
 
 def _log10(value: float) -> float | None:
@@ -48,6 +51,29 @@ FURTHEST = 2.0  # spreads; beyond them nothing is extrapolated
 WIDTH = len(FACTS) + len(FAMILIES) + len(SYMPTOMS)
 
 
+HELD = 8192  # contexts that are remembered
+
+
+def remembered(read: Callable[[Context], T]) -> Callable[[Context], T]:
+    """A reading of contexts that is made once for each value: thousands of cells share a few hundred contexts.
+
+    Contexts are told apart by identity, which holds as long as they are held here, and are never changed.
+    """
+    known: dict[int, tuple[Context, T]] = {}
+
+    @wraps(read)
+    def reading(context: Context) -> T:
+        found = known.get(id(context))
+        if found is None:
+            if len(known) >= HELD:
+                known.clear()
+            found = known[id(context)] = context, read(context)
+        return found[1]
+
+    return reading
+
+
+@remembered
 def unit(context: Context) -> float:
     """The relative gain here that is worth one of those that cards are quoted in; 1 where AUC is not known."""
     auc, rate = context.get("auc"), context.get("positive_rate")
@@ -56,6 +82,7 @@ def unit(context: Context) -> float:
     return relative_size(float(auc), float(rate) if isinstance(rate, int | float) else QUOTED[1])
 
 
+@remembered
 def features(context: Context) -> tuple[float, ...]:
     """φ(context), WIDTH numbers: facts in spreads from the usual, one-hot family, symptoms, each scaled by its share.
 

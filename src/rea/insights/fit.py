@@ -182,7 +182,7 @@ def _features(cells: Sequence[Cell]) -> tuple[Array, list[int]]:
     """The different φ that cells have, as rows, and which of them each cell has."""
     import numpy as np
 
-    known: dict[int, int] = {}  # cells of one context share the value itself where they came from a store
+    known: dict[int, int] = {}  # by identity: hashing φ would cost as much as making it
     found: dict[tuple[float, ...], int] = {}
     numbers = []
     for cell in cells:

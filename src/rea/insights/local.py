@@ -238,9 +238,10 @@ class _Effects:
 
     def tested(self, told: Sequence[_Told]) -> None:
         """Learn the gains of cells of the very move that is asked about; they widen what they contradict."""
-        self._widen([(one, one.cell.gain, one.cell.variance) for one in told])
-        for one in told:
-            self._learn(one.place, self.belief(one.place).updated(one.cell.gain, math.sqrt(one.cell.variance)))
+        seen = [(one, one.cell.gain, one.cell.variance) for one in told]
+        self._widen(seen)
+        for one, gain, variance in seen:
+            self._learn(one.place, self.belief(one.place).updated(gain, math.sqrt(variance)))
 
     def bounded(self, told: Sequence[_Told], of_this: bool = False) -> None:
         """Learn the bounds of cells, lowest first; one from another model `of_this` move widens what it contradicts."""
@@ -269,10 +270,8 @@ class _Effects:
         moved = (after.mean - self.mean[place]) / variance
         shrunk = (variance - after.sd**2) / variance**2
         self.mean = [mean + one * moved for mean, one in zip(self.mean, row, strict=True)]
-        self.cov = [
-            [value - one * other * shrunk for value, other in zip(line, row, strict=True)]
-            for line, one in zip(self.cov, row, strict=True)
-        ]
+        for i, share in enumerate([one * shrunk for one in row]):
+            self.cov[i] = [value - share * other for value, other in zip(self.cov[i], row, strict=True)]
 
 
 def _numbered(names: Sequence[Hashable]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -70,16 +71,22 @@ Place = tuple[str, Context, int]  # a codebase in one of its contexts, and how m
 Groups = Mapping[str, tuple[Cell, ...]]  # by technique
 
 
-class Source(Protocol):
-    """What a store offers to make a snapshot from."""
+class Instant(Protocol):
+    """What a store knows at one instant."""
 
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]: ...
     def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]: ...
-    def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None: ...
     def cells(self, techniques: Sequence[str] | None = None, codebases: Sequence[str] | None = None) -> list[Cell]: ...
     def places(self, rows: Span, positive_rate: Span) -> list[Place]: ...
     def pairs(self, techniques: Sequence[str]) -> list[Pair]: ...
     def winners(self, limit: int) -> list[ExperimentRecord]: ...
+
+
+class Source(Protocol):
+    """What a store offers to make a snapshot from."""
+
+    def instant(self) -> AbstractContextManager[Instant]: ...
+    def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None: ...
 
 
 def recall(source: Source, techniques: Sequence[Technique], codebase: str, data: Context | None = None) -> Insights:
@@ -90,40 +97,56 @@ def recall(source: Source, techniques: Sequence[Technique], codebase: str, data:
     question is answered from the kept fits.
     """
     names = [technique.name for technique in techniques]
-    fitted = refresh(source, techniques)
     near = data_range(data or {})
-    kin = _kin(source.places(*near), codebase, data or {}) if near else []
-    cells = source.cells(codebases=[codebase, *kin])
-    known = _view(fitted, cells, codebase)
-    return Insights(codebase, known, tuple(source.pairs(names)), tuple(source.winners(WINNERS)), alike(techniques))
+    with source.instant() as read:
+        found = _found(read, techniques)
+        kin = _kin(read.places(*near), codebase, data or {}) if near else []
+        cells = read.cells(codebases=[codebase, *kin])
+        pairs, winners = tuple(read.pairs(names)), tuple(read.winners(WINNERS))
+    return Insights(codebase, _view(_fitted(source, found), cells, codebase), pairs, winners, alike(techniques))
 
 
 def refresh(source: Source, techniques: Sequence[Technique]) -> dict[str, Fit]:
     """The fits of every technique that was ever tried, by name, made anew where their evidence or card has changed."""
-    names = [technique.name for technique in techniques]
-    revisions = source.revisions(names)
-    if not revisions:
-        return {}
-    kept = source.fits(list(revisions))
-    fitted: dict[str, Fit] = {}
-    stale = []
+    with source.instant() as read:
+        found = _found(read, techniques)
+    return _fitted(source, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Kept fits by technique, and those that have to be made anew, each with the revision and the cells it is of."""
+
+    kept: Mapping[str, Fit]
+    stale: Sequence[tuple[Technique, int]]
+    cells: Sequence[Cell]
+
+
+def _found(read: Instant, techniques: Sequence[Technique]) -> _Found:
+    revisions = read.revisions([technique.name for technique in techniques])
+    fits = read.fits(list(revisions)) if revisions else {}
+    kept, stale = {}, []
     for technique in techniques:
-        if technique.name not in revisions:
+        revision = revisions.get(technique.name)
+        if revision is None:
             continue
-        revision, card, data = kept.get(technique.name, (-1, "", b""))
-        fresh = revision == revisions[technique.name] and card == card_key(technique)
-        found = Fit.from_bytes(data) if fresh else None
-        if found is None:
-            stale.append(technique)
+        of, card, data = fits.get(technique.name, (-1, "", b""))
+        fresh = of == revision and card == card_key(technique)
+        fitted = Fit.from_bytes(data) if fresh else None
+        if fitted is None:
+            stale.append((technique, revision))
         else:
-            fitted[technique.name] = found
-    if stale:
-        cells = _grouped(source.cells([technique.name for technique in stale]))
-        made = {t.name: fit(t, cells.get(t.name, ())) for t in stale}
-        # The cells were read after the revisions: a fit may be newer than it says, and is then made once more.
-        source.keep_fits({t.name: (revisions[t.name], card_key(t), made[t.name].to_bytes()) for t in stale})
-        fitted |= made
-    return fitted
+            kept[technique.name] = fitted
+    return _Found(kept, stale, read.cells([technique.name for technique, _ in stale]) if stale else ())
+
+
+def _fitted(source: Source, found: _Found) -> dict[str, Fit]:
+    if not found.stale:
+        return dict(found.kept)
+    cells = _grouped(found.cells)
+    made = {t.name: fit(t, cells.get(t.name, ())) for t, _ in found.stale}
+    source.keep_fits({t.name: (of, card_key(t), made[t.name].to_bytes()) for t, of in found.stale})
+    return {**found.kept, **made}
 
 
 def learn(
@@ -183,12 +206,8 @@ def _kin(places: Iterable[Place], codebase: str, data: Context) -> list[str]:
 def _grouped(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
     """By technique, with gains in the unit of technique cards, in which they can be compared between data sets."""
     groups: dict[str, list[Cell]] = {}
-    units: dict[int, tuple[Context, float]] = {}  # by identity, which holds as long as the context is held
     for cell in cells:
-        known = units.get(id(cell.context))
-        if known is None:
-            known = units[id(cell.context)] = cell.context, unit(cell.context)
-        groups.setdefault(cell.technique, []).append(cell.over(known[1]))
+        groups.setdefault(cell.technique, []).append(cell.over(unit(cell.context)))
     return {name: tuple(group) for name, group in groups.items()}
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from rea.domain.insight import Cell, Context, ContextValue
-from rea.insights.features import FAMILIES
+from rea.insights.features import FAMILIES, remembered
 
 
+@remembered
 def place(context: Context) -> tuple[str, int]:
     """The coarse context that trainability is counted by: family, decade of training rows (−1: unknown)."""
     return _place(context.get("model_family"), context.get("rows"))
@@ -39,16 +40,9 @@ def counts_without(counts: Counts, cells: Sequence[Cell]) -> Counts:
 
 def by_place(cells: Sequence[Cell]) -> dict[tuple[str, int], tuple[float, float]]:
     """Experiments that could be trained and that could not, by `place`."""
-    seen: dict[int, list[float]] = {}  # cells of one context share the value itself where they came from a store
-    for cell in cells:
-        sums = seen.get(id(cell.context))
-        if sums is None:
-            sums = seen[id(cell.context)] = [0.0, 0.0]
-        sums[0] += cell.n + cell.pruned
-        sums[1] += cell.failed
     counted: dict[tuple[str, int], tuple[float, float]] = {}
-    for key, context in {id(cell.context): cell.context for cell in cells}.items():
-        where = place(context)
+    for cell in cells:
+        where = place(cell.context)
         good, bad = counted.get(where, (0.0, 0.0))
-        counted[where] = (good + seen[key][0], bad + seen[key][1])
+        counted[where] = (good + cell.n + cell.pruned, bad + cell.failed)
     return counted

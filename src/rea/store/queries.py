@@ -153,6 +153,7 @@ class Queries:
         return None
 
     def winners(self, limit: int) -> list[ExperimentRecord]:
+        """Settings that gained and belong to no card, best first among them, at most `limit`."""
         table = t.experiments
         best = (
             select(table.c.id)
@@ -191,14 +192,17 @@ class Queries:
         return {name: int(count) for name, count in self._connection.execute(wanted.group_by(t.cells.c.technique))}
 
     def cells(self, techniques: Sequence[str] | None = None, codebases: Sequence[str] | None = None) -> list[Cell]:
+        """Sufficient statistics of these techniques (of all with None), in no order; of some codebases where they are
+        named, and then always in the same one."""
         table = t.cells
         wanted = select(*table.c[1:])
         if techniques is not None:
             wanted = wanted.where(table.c.technique.in_(_any_of(techniques)))
         if codebases is not None:
-            wanted = wanted.where(table.c.codebase.in_(_any_of(codebases))).order_by(table.c.key)
-        # One context is that of many cells and one start of many more: each text is read once.
+            wanted = wanted.where(table.c.codebase.in_(_any_of(codebases)))
+            wanted = wanted.order_by(table.c.codebase, table.c.technique, table.c.key)  # mostly the order of an index
         rows = self._connection.execute(wanted).all()
+        # One context is that of many cells and one start of many more: each text is read once.
         keys = sorted({row[4] for row in rows})
         contexts: dict[str, Context] = {}
         for first in range(0, len(keys), 500):
@@ -211,6 +215,8 @@ class Queries:
         ]
 
     def places(self, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[tuple[str, Context, int]]:
+        """Contexts with that many rows and such a positive rate (both from lowest to highest): in which codebase, and
+        how many cells there are of it."""
         cell, extract, context = t.cells, t.extracts, t.contexts
         near = (extract.c.rows.between(*rows), extract.c.positive_rate.between(*positive_rate))
         # Counted in an index alone, without a look at the cells.
@@ -221,16 +227,19 @@ class Queries:
         return [(codebase, read_context(text_), int(count)) for codebase, text_, count in found]
 
     def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
+        """How often the evidence on each of these techniques has changed; one nobody tried is not in it."""
         wanted = select(t.evidence).where(t.evidence.c.technique.in_(_any_of(techniques)))
         return {row.technique: row.revision for row in self._connection.execute(wanted).all()}
 
     def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]:
+        """The kept fits: by technique the revision of its evidence, the digest of its card's part, the fit."""
         wanted = select(t.fits).where(t.fits.c.technique.in_(_any_of(techniques)))
         return {name: (revision, card, fit) for name, revision, card, fit in self._connection.execute(wanted).all()}
 
     def pairs(self, techniques: Sequence[str]) -> list[Pair]:
         """Of experiments that are not superseded, both techniques among those named."""
-        return self._pairs(t.pairs.c.a.in_(_any_of(techniques)), t.pairs.c.b.in_(_any_of(techniques)))
+        known = set(techniques)
+        return [pair for pair in self._pairs(t.pairs.c.a.in_(_any_of(techniques))) if pair.b in known]
 
     def pairs_with(self, technique: str) -> list[Pair]:
         return self._pairs(or_(t.pairs.c.a == technique, t.pairs.c.b == technique))

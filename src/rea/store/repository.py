@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
     from rea.domain.codebase import Codebase
     from rea.domain.hypothesis import Hypothesis
-    from rea.domain.insight import Cell, Context, ExperimentRecord, Pair
+    from rea.domain.insight import Context, ExperimentRecord, Pair
     from rea.domain.ledger import Balance, Entry
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
@@ -97,80 +97,88 @@ class Store:
 
     # reading
 
+    @contextmanager
+    def instant(self) -> Iterator[Queries]:
+        """Questions that are answered together, as of one instant, in one short transaction."""
+        from rea.store.queries import Queries
+
+        with explained(self._address.where), reading(self._engine) as connection:
+            yield Queries(connection)
+
     def campaigns(self) -> list[Campaign]:
         """All of them, oldest first."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.campaigns()
 
     def campaign(self, ref: int | str) -> Campaign:
         """By id (3), spoken id ("C-3") or name. Raises NotFoundError, which lists what exists."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.campaign(ref)
 
     def hypotheses(self, campaign: int) -> list[Hypothesis]:
-        with self._read() as read:
+        with self.instant() as read:
             return read.hypotheses(campaign)
 
     def hypothesis(self, id_: int) -> Hypothesis:
-        with self._read() as read:
+        with self.instant() as read:
             return read.hypothesis(id_)
 
     def runs(self, campaign: int) -> list[Run]:
-        with self._read() as read:
+        with self.instant() as read:
             return read.runs(campaign)
 
     def run(self, id_: int) -> Run:
-        with self._read() as read:
+        with self.instant() as read:
             return read.run(id_)
 
     def attempts(self, campaign: int) -> list[Attempt]:
-        with self._read() as read:
+        with self.instant() as read:
             return read.attempts(campaign)
 
     def attempt(self, id_: int) -> Attempt:
-        with self._read() as read:
+        with self.instant() as read:
             return read.attempt(id_)
 
     def entries(self, campaign: int) -> list[Entry]:
         """The ledger, in the order it was written."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.entries(campaign)
 
     def balance(self, campaign: int) -> Balance:
-        with self._read() as read:
+        with self.instant() as read:
             return read.balance(campaign)
 
     def events(self, campaign: int, after_id: int = 0, limit: int | None = None) -> list[Event]:
         """The record, oldest first; at most `limit` of those after an id already seen."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.events(campaign, after_id, limit)
 
     def plans(self, campaign: int) -> list[PlanRecord]:
-        with self._read() as read:
+        with self.instant() as read:
             return read.plans(campaign)
 
     def plan(self, id_: int) -> PlanRecord:
-        with self._read() as read:
+        with self.instant() as read:
             return read.plan(id_)
 
     def latest_plan(self, campaign: int) -> PlanRecord | None:
-        with self._read() as read:
+        with self.instant() as read:
             return read.latest_plan(campaign)
 
     def approval(self, plan: int) -> Approval | None:
-        with self._read() as read:
+        with self.instant() as read:
             return read.approval(plan)
 
     def experiments(self) -> list[ExperimentRecord]:
         """Of all campaigns, oldest first."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.experiments()
 
     def each_experiment(self, page: int = 2000) -> Iterator[ExperimentRecord]:
         """Of all campaigns and imports, oldest first, `page` at a time; what is added meanwhile may come, too."""
         last = 0
         while True:
-            with self._read() as read:
+            with self.instant() as read:
                 records = read.experiment_page(last, page)
             yield from records
             if len(records) < page:
@@ -179,69 +187,37 @@ class Store:
 
     def experiments_of(self, technique: str, limit: int, codebase: str | None = None) -> list[ExperimentRecord]:
         """At most `limit` experiments on one technique, newest first."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.experiments_of(technique, limit, codebase)
 
     def extremes(self, technique: str) -> list[ExperimentRecord]:
         """The experiment that says most for a technique and the one that says most against it, two errors allowed."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.extremes(technique)
 
     def last_context(self, codebase: str, family: str | None) -> Context | None:
         """Where the newest own experiment on this codebase (with this model family) took place; None without one."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.last_context(codebase, family)
-
-    def winners(self, limit: int) -> list[ExperimentRecord]:
-        """Settings that gained and belong to no card, best first among them, at most `limit`."""
-        with self._read() as read:
-            return read.winners(limit)
 
     def find_experiments(self, words: Sequence[str], limit: int) -> list[ExperimentRecord]:
         """Experiments whose texts hold some of the words (letters and digits), best match first."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.find_experiments(words, limit)
 
     def counts(self) -> dict[str, int]:
         """How many experiments there are on each technique, superseded ones left out."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.counts()
-
-    def cells(self, techniques: Sequence[str] | None = None, codebases: Sequence[str] | None = None) -> list[Cell]:
-        """Sufficient statistics of these techniques (of all with None), in no order; of some codebases where they are
-        named, and then always in the same one."""
-        with self._read() as read:
-            return read.cells(techniques, codebases)
-
-    def places(self, rows: tuple[float, float], positive_rate: tuple[float, float]) -> list[tuple[str, Context, int]]:
-        """Contexts with that many rows and such a positive rate (both from lowest to highest): in which codebase, and
-        how many cells there are of it."""
-        with self._read() as read:
-            return read.places(rows, positive_rate)
-
-    def revisions(self, techniques: Sequence[str]) -> dict[str, int]:
-        """How often the evidence on each of these techniques has changed; one nobody tried is not in it."""
-        with self._read() as read:
-            return read.revisions(techniques)
-
-    def fits(self, techniques: Sequence[str]) -> dict[str, tuple[int, str, bytes]]:
-        """The kept fits: by technique the revision of its evidence, the digest of its card's part, the fit."""
-        with self._read() as read:
-            return read.fits(techniques)
-
-    def pairs(self, techniques: Sequence[str]) -> list[Pair]:
-        """What combinations showed of pairs of these techniques."""
-        with self._read() as read:
-            return read.pairs(techniques)
 
     def pairs_with(self, technique: str) -> list[Pair]:
         """What combinations showed of one technique beside any other."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.pairs_with(technique)
 
     def setters(self, role: str, limit: int) -> list[ExperimentRecord]:
         """Experiments that set a role and were measured, best first."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.setters(role, limit)
 
     def keep_fits(self, fits: Mapping[str, tuple[int, str, bytes]]) -> None:
@@ -300,12 +276,12 @@ class Store:
             return forget(connection, origins)
 
     def grants(self, campaign: int) -> list[Grant]:
-        with self._read() as read:
+        with self.instant() as read:
             return read.grants(campaign)
 
     def snapshot_rows(self, campaign: int) -> Rows:
         """Everything `decide` looks at, as of one instant."""
-        with self._read() as read:
+        with self.instant() as read:
             return read.rows(campaign)
 
     def due(self, now: float) -> list[int]:
@@ -432,10 +408,3 @@ class Store:
 
         with reading(self._engine) as connection:
             return [tuple(row) for row in connection.execute(text(sql), values)]
-
-    @contextmanager
-    def _read(self) -> Iterator[Queries]:
-        from rea.store.queries import Queries
-
-        with explained(self._address.where), reading(self._engine) as connection:
-            yield Queries(connection)
