@@ -223,7 +223,7 @@ def test_the_share_of_settings_that_matter_is_as_asked_and_nothing_where_none_do
 @pytest.mark.parametrize(("forgotten", "ends"), [(3, CampaignState.DRAFTED), (9, CampaignState.FAILED)])
 def test_a_profile_whose_allowance_is_used_up_makes_do_or_fails(forgotten: int, ends: CampaignState) -> None:
     # What became of a job that the launcher forgot nobody knows, so the whole of its limit is charged.
-    world = World(1, null, run_s=600.0).begin()
+    world = World(1, null, run_s=600.0, budget="100r").begin()
     for _ in range(200):
         if world.campaign.state is not CampaignState.PROFILING:
             break
