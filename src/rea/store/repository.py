@@ -17,6 +17,7 @@ from rea.domain.errors import NotFoundError, UsageError
 from rea.domain.ids import say
 from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
+from rea.idle import DUE
 from rea.store.address import Address, check_path, default_url, parse
 from rea.store.engine import make_engine, reading, straight, writing
 from rea.store.errors import explained
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
     from rea.store.transaction import Transaction
-
-_DUE: Final = """
-SELECT id FROM campaigns
-WHERE (next_wake_at IS NULL OR next_wake_at <= :now)
-  AND (state IN ('profiling', 'running')
-       OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
-ORDER BY coalesce(next_wake_at, 0), id
-"""
 
 _WAITING: Final = """
 SELECT DISTINCT runs.campaign FROM runs JOIN campaigns ON campaigns.id = runs.campaign
@@ -290,7 +283,7 @@ class Store:
         That is: measuring or running, or with jobs in flight (paused, stopped, …), and no later wake set.
         """
         with explained(self._address.where):
-            return [id_ for (id_,) in self._ask(_DUE, {"now": now})]
+            return [id_ for (id_,) in self._ask(DUE, {"now": now})]
 
     def waiting(self) -> list[int]:
         """Ids of campaigns with runs that are still to be started, oldest first."""
