@@ -51,7 +51,6 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     running.resume,
     running.stop,
     running.wake,
-    running.daemon,
     looking.status,
     looking.show,
     looking.logs,
@@ -63,4 +62,5 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(planning.plan_app, name="plan", rich_help_panel=None)
 app.add_typer(running.hypothesis_app, name="hypothesis")
+app.add_typer(running.daemon_app, name="daemon")
 app.add_typer(insights.insights_app, name="insights", rich_help_panel=None)

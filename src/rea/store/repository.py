@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from rea.store.queries import Queries
     from rea.store.transaction import Transaction
 
-_DUE: Final = """
-SELECT id FROM campaigns
-WHERE (next_wake_at IS NULL OR next_wake_at <= :now)
-  AND (state IN ('profiling', 'running')
-       OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
+_MOVING: Final = """
+(state IN ('profiling', 'running')
+ OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
 ORDER BY coalesce(next_wake_at, 0), id
 """
+_DUE: Final = f"SELECT id FROM campaigns WHERE (next_wake_at IS NULL OR next_wake_at <= :now) AND {_MOVING}"
+_UPCOMING: Final = f"SELECT id, next_wake_at FROM campaigns WHERE {_MOVING}"
 
 _WAITING: Final = """
 SELECT DISTINCT runs.campaign FROM runs JOIN campaigns ON campaigns.id = runs.campaign
@@ -291,6 +291,11 @@ class Store:
         """
         with explained(self._address.where):
             return [id_ for (id_,) in self._ask(_DUE, {"now": now})]
+
+    def upcoming(self) -> list[tuple[int, float | None]]:
+        """Ids of campaigns that a wake will have something to look at, and when (None: at once), first due first."""
+        with explained(self._address.where):
+            return [(id_, at) for id_, at in self._ask(_UPCOMING)]
 
     def waiting(self) -> list[int]:
         """Ids of campaigns with runs that are still to be started, oldest first."""
