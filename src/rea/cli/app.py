@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rea.cli import insights, looking, planning, running, setting_up
+from rea.cli import insights, keeping, looking, planning, running, setting_up
 
 app = typer.Typer(
     name="rea",
@@ -63,4 +63,5 @@ for command in COMMANDS:
 app.add_typer(planning.plan_app, name="plan", rich_help_panel=None)
 app.add_typer(running.hypothesis_app, name="hypothesis")
 app.add_typer(running.daemon_app, name="daemon")
+app.add_typer(keeping.service_app, name="service")
 app.add_typer(insights.insights_app, name="insights", rich_help_panel=None)

@@ -113,7 +113,7 @@ def daemon(
     workspace = open_workspace()
     environment = {**os.environ, "REA_STORE": workspace.store.url, "REA_RUNS": str(workspace.runs)}
     # A fresh interpreter without this one's imports: what waits for weeks should weigh nothing.
-    command = [sys.executable, "-m", "rea.daemon", str(workspace.wakefiles.folder), str(sweep)]
+    command = [sys.executable, "-P", "-m", "rea.daemon", str(workspace.wakefiles.folder), str(sweep)]
     os.execve(sys.executable, command + ([str(log.absolute())] if log is not None else []), environment)
 
 

@@ -137,4 +137,4 @@ if __name__ == "__main__":
         _log = Log(Path(sys.argv[3]) if len(sys.argv) > 3 else None)
     except OSError as _error:
         sys.exit(f"rea: the log {sys.argv[3]} cannot be written: {_error.strerror}")
-    sys.exit(main(_folder, _sweep_s, _log, (sys.executable, "-m", "rea", "wake")))
+    sys.exit(main(_folder, _sweep_s, _log, (sys.executable, "-P", "-m", "rea", "wake")))

@@ -1,0 +1,44 @@
+"""Commands that keep a system going for weeks: services, backups, cleaning."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rea.cli import output
+from rea.cli.common import Json, open_workspace
+
+service_app = typer.Typer(no_args_is_help=True, help="What wakes campaigns after a reboot, by systemd or cron.")
+
+
+@service_app.command("install")
+def service_install(
+    systemd: Annotated[bool, typer.Option("--systemd", help="A user service that keeps `rea daemon` running.")] = False,
+    cron: Annotated[bool, typer.Option("--cron", help="A line of crontab that runs `rea wake`.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put it in place (default: print it).")] = False,
+    every: Annotated[int, typer.Option(help="Minutes between wakes by cron.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Print or install what wakes campaigns when no daemon was started by hand. A second install replaces the first."""
+    from rea.domain.errors import UsageError
+    from rea.workspace import service
+
+    if systemd == cron:
+        raise UsageError(
+            "say which: --systemd or --cron", hint="`rea service install --systemd` where there is systemd"
+        )
+    workspace = open_workspace()
+    made = service.install_systemd(workspace, write) if systemd else service.install_cron(workspace, write, every)
+    output.data(made, f"{made.place}: installed" if made.written else made.text, as_json)
+    for note in made.notes:
+        output.note(f"rea: {note}")
+
+
+@service_app.command("remove")
+def service_remove(as_json: Json = False) -> None:
+    """Take away what `rea service install --write` put in place for this store."""
+    from rea.workspace import service
+
+    gone = service.remove(open_workspace())
+    output.data(gone, "\n".join(f"{place}: removed" for place in gone) or "nothing was installed", as_json)
