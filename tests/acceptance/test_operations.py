@@ -3,12 +3,16 @@
 import fcntl
 import json
 import os
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from rea.domain.jobs import ATTENDED
+from rea.workspace import steering
+from support.desk import settle
 
 
 def test_the_status_of_the_daemon_is_told_without_starting_anything(desk):
@@ -106,3 +110,65 @@ def test_where_neither_systemd_nor_cron_is_there_it_is_said_what_to_do(desk, mon
         assert desk.call("service", "install", kind).returncode == 0
     for words in (("install",), ("install", "--cron", "--systemd"), ("install", "--cron", "--every", "90")):
         assert desk.call("service", *words).returncode == 2
+
+
+def test_a_store_is_backed_up_and_checked_from_the_command_line(desk):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    made = desk.json("db", "backup")
+    file = Path(made["file"])
+    assert file.parent == desk.home and file.stat().st_size == made["bytes"]
+    assert desk.call("db", "backup", str(file)).returncode == 2
+    assert desk.call("db", "backup", str(file), "--force").returncode == 0
+    sound = desk.call("db", "check")
+    assert sound.returncode == 0 and "C-1: all holds" in sound.stdout and "database: sound" in sound.stdout
+
+    (attempt, *_) = workspace.store.attempts(campaign.id)
+    Path(attempt.run_dir).rename(desk.home / "away")
+    gone = desk.call("db", "check", "--json")
+    assert gone.returncode == 1
+    (line,) = json.loads(gone.stdout)["runs"]
+    assert attempt.run_dir in line and line.startswith("C-1: 1 run directory is gone")
+    desk.call("stop", "C-1")
+    ended = desk.call("db", "check")
+    assert ended.returncode == 0 and f"by the way, {line}" in ended.stdout, "nobody needs it any more"
+
+    with closing(sqlite3.connect(workspace.store.path)) as connection:
+        connection.execute("UPDATE runs SET draft = '{' WHERE id = 1")
+        connection.commit()
+    for words in (("db", "check"), ("check",)):
+        broken = desk.call(*words)
+        assert broken.returncode == 1 and "R-1" in broken.stdout and "Traceback" not in broken.stderr
+
+
+@pytest.mark.slow
+def test_a_restored_store_takes_no_job_for_its_own_that_was_submitted_after_the_backup(desk):
+    def searched(workspace):
+        """Jobs of the search, once two of them have ended; the campaign is stopped then."""
+        steering.start(workspace, "C-1")
+        desk.follow(workspace, 1, lambda _: sum(a.device_s is not None for a in begun(workspace)) >= 2)
+        steering.stop(workspace, "C-1")
+        settle(desk.home)
+        workspace.store.close()
+        return begun(workspace)
+
+    def begun(workspace):
+        return [attempt for attempt in workspace.store.attempts(1) if attempt.job not in profiled]
+
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    profiled = {attempt.job for attempt in workspace.store.attempts(campaign.id)}
+    desk.approve(workspace, campaign)
+    backup, path = desk.home / "backup.db", workspace.store.path
+    workspace.store.backup(backup)
+    lost = searched(workspace)
+    workspace.store.close()
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    backup.replace(path)
+
+    found = searched(desk.workspace())
+    assert {attempt.run for attempt in lost} & {attempt.run for attempt in found}, "numbers come again"
+    assert not {attempt.job for attempt in lost} & {attempt.job for attempt in found}
+    assert not {attempt.run_dir for attempt in lost} & {attempt.run_dir for attempt in found}
+    assert desk.call("db", "check").returncode == 0

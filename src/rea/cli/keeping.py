@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +12,9 @@ from rea.cli import output
 from rea.cli.common import Json, open_workspace
 
 service_app = typer.Typer(no_args_is_help=True, help="What wakes campaigns after a reboot, by systemd or cron.")
+
+
+db_app = typer.Typer(no_args_is_help=True, help="The store: a backup while campaigns go on, and whether it is sound.")
 
 
 @service_app.command("install")
@@ -42,3 +47,41 @@ def service_remove(as_json: Json = False) -> None:
 
     gone = service.remove(open_workspace())
     output.data(gone, "\n".join(f"{place}: removed" for place in gone) or "nothing was installed", as_json)
+
+
+@db_app.command("backup")
+def db_backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to (default: beside the store, named by the time).", metavar="FILE")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the store as of now, checked, while campaigns go on."""
+    import time
+
+    from rea.report.text import disk
+
+    store = open_workspace().store
+    if file is None:
+        from rea.store import data_home
+
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        file = (
+            store.path.with_name(f"{store.path.stem}-{stamp}.db") if store.path else data_home() / f"rea-{stamp}.dump"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+    size = store.backup(file, force)
+    output.data({"file": str(file), "bytes": size}, f"{file}: {disk(size)}, checked", as_json)
+
+
+@db_app.command("check")
+def db_check(as_json: Json = False) -> None:
+    """Whether the database, every campaign in it and the run directories are sound; 1 where something is wrong."""
+    from rea.cli import views
+    from rea.workspace import checking
+
+    found = checking.health(open_workspace())
+    output.data({**asdict(found), "sound": found.sound}, views.health_text(found), as_json)
+    if not found.sound:
+        raise typer.Exit(1)

@@ -18,6 +18,7 @@ from rea.domain.run import Attempt, Run
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState
 from rea.report.text import device_time, duration, shorten
 from rea.workspace import Workspace
+from rea.workspace.checking import Health
 from rea.workspace.waking import Attendance
 
 WATCH_S = 1.0
@@ -218,6 +219,14 @@ def attendance_text(found: Attendance, now: float) -> str:
         for name, at in found.due.items()
     ]
     return "\n".join([*lines, f"due: {', '.join(dues) or 'no campaign has anything under way'}"])
+
+
+def health_text(found: Health) -> str:
+    lines = [f"{found.store}: schema {found.revision}"]
+    lines += [f"  database: {line}" for line in found.database] or ["  database: sound"]
+    lines += [f"  {name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.campaigns.items()]
+    lines += [f"  {line}" for line in found.runs] or ["  run directories: all that are needed are there"]
+    return "\n".join([*lines, *(f"  by the way, {line}" for line in found.asides)])
 
 
 def _ago(at: object, now: float) -> str:

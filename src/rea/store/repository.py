@@ -90,6 +90,26 @@ class Store:
     def _engine(self) -> Engine:
         return make_engine(self._address)
 
+    @property
+    def where(self) -> str:
+        """The file or the URL without its password."""
+        return self._address.where
+
+    def backup(self, target: Path, force: bool = False) -> int:
+        """Write the whole store as of now to a file while others go on writing; gives its size in bytes.
+
+        Raises UsageError where the file is there and `force` is not given, StoreError where no sound copy can be made.
+        """
+        from rea.store.upkeep import backup
+
+        return backup(self._address, target, force)
+
+    def faults(self) -> list[str]:
+        """What is wrong with the database as such, in words; empty where all is well."""
+        from rea.store.upkeep import faults
+
+        return faults(self._address)
+
     def close(self) -> None:
         """Give the connections back. The store opens new ones when it is used again."""
         if "_engine" in self.__dict__:
@@ -296,6 +316,11 @@ class Store:
         """Ids of campaigns that a wake will have something to look at, and when (None: at once), first due first."""
         with explained(self._address.where):
             return [(id_, at) for id_, at in self._ask(_UPCOMING)]
+
+    def campaign_ids(self) -> list[int]:
+        """Of all campaigns, also of those whose row makes no sense, oldest first."""
+        with explained(self._address.where):
+            return [id_ for (id_,) in self._ask("SELECT id FROM campaigns ORDER BY id")]
 
     def waiting(self) -> list[int]:
         """Ids of campaigns with runs that are still to be started, oldest first."""
