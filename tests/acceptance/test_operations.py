@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rea.domain.jobs import ATTENDED
+from rea.store import address
 from rea.workspace import steering
 from support.desk import settle
 
@@ -172,3 +173,21 @@ def test_a_restored_store_takes_no_job_for_its_own_that_was_submitted_after_the_
     assert not {attempt.job for attempt in lost} & {attempt.job for attempt in found}
     assert not {attempt.run_dir for attempt in lost} & {attempt.run_dir for attempt in found}
     assert desk.call("db", "check").returncode == 0
+
+
+def test_the_doctor_says_where_the_store_is_and_makes_none(desk, monkeypatch):
+    def told(done):
+        return "\n".join(done.stdout.partition(" store: ")[2].splitlines()[:2])
+
+    home = desk.home / "data"
+    monkeypatch.setenv("REA_HOME", str(home))
+    monkeypatch.delenv("REA_STORE")
+    assert told(desk.call("doctor")).startswith(str(home / "rea.db")) and not home.exists()
+    monkeypatch.setenv("REA_STORE", f"sqlite:///{desk.home}/none/rea.db")
+    assert told(desk.call("doctor")).startswith("there is no folder")
+    monkeypatch.delenv("REA_STORE")
+    monkeypatch.setattr(address, "_mounts", lambda: f"server:/home {desk.home} nfs4 rw 0 0\n")
+    refused = desk.call("doctor")
+    assert refused.returncode == 1 and "(nfs4)" in told(refused) and "postgresql://" in told(refused)
+    done = desk.call("status")
+    assert done.returncode == 1 and "network file system (nfs4)" in done.stderr and not (home / "rea.db").exists()
