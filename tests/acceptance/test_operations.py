@@ -191,3 +191,22 @@ def test_the_doctor_says_where_the_store_is_and_makes_none(desk, monkeypatch):
     assert refused.returncode == 1 and "(nfs4)" in told(refused) and "postgresql://" in told(refused)
     done = desk.call("status")
     assert done.returncode == 1 and "network file system (nfs4)" in done.stderr and not (home / "rea.db").exists()
+
+
+def test_what_is_alive_is_never_cleaned_and_an_ended_campaign_without_a_proposal_is_all_the_same(desk):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    outputs = [path for attempt in workspace.store.attempts(1) for path in Path(attempt.run_dir).glob("*.npy")]
+    assert outputs and desk.json("clean", "--yes") == []
+    for words in (("C-1", "--yes"), ("C-1", "--dry-run"), ("C-1", "--older-than", "soon")):
+        assert desk.call("clean", *words).returncode == 2
+    assert all(path.exists() for path in outputs)
+    desk.call("stop", campaign.title)
+    with workspace.wakefiles.lock(campaign.id):
+        busy = desk.call("clean", "C-1", "--yes")
+    assert busy.returncode == 2 and "a wake has C-1" in busy.stderr and all(path.exists() for path in outputs)
+    desk.root.rename(desk.home / "moved")  # the checkout is gone
+    done = desk.rea("clean", "--yes", cwd=desk.home)
+    assert done.returncode == 0 and "were freed" in done.stdout, done.stderr
+    assert not any(path.exists() for path in outputs)
+    assert "C-1" in desk.rea("logs", "R-1", cwd=desk.home).stdout + desk.rea("show", "C-1", cwd=desk.home).stdout

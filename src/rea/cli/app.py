@@ -57,6 +57,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     looking.report,
     looking.budget,
     looking.check,
+    keeping.clean,
 )
 for command in COMMANDS:
     app.command()(command)

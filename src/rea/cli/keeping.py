@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -85,3 +86,38 @@ def db_check(as_json: Json = False) -> None:
     output.data({**asdict(found), "sound": found.sound}, views.health_text(found), as_json)
     if not found.sound:
         raise typer.Exit(1)
+
+
+def clean(
+    ref: Annotated[
+        str | None, typer.Argument(help="A campaign; all that have ended without.", metavar="CAMPAIGN")
+    ] = None,
+    older_than: Annotated[str | None, typer.Option(help="Only those that ended so long ago, such as 30d.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make room: predictions, checkpoints and worktrees of campaigns that have ended; records and reports stay."""
+    from rea.cli import views
+    from rea.codebase.units import parse_duration
+    from rea.domain.errors import UsageError
+    from rea.workspace import cleaning
+
+    try:
+        age_s = 0.0 if older_than is None else parse_duration(older_than)
+    except ValueError as error:
+        raise UsageError(f"--older-than {older_than}: {error}", hint="such as 30d or 12h") from error
+    workspace = open_workspace()
+    campaigns = cleaning.cleanable(workspace, ref, age_s)
+    found = [one for one in (cleaning.look(workspace, campaign) for campaign in campaigns) if one.files or one.freed]
+    if dry_run or not found:
+        output.data(found, views.cleaning_text(found), as_json)
+        return
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise UsageError("nothing was removed: nobody can be asked here", hint="--yes, or --dry-run to look first")
+        output.note(views.cleaning_text(found))
+        typer.confirm("Let this go?", abort=True, err=True)
+    going = {one.campaign for one in found}
+    done = [cleaning.clean(workspace, campaign) for campaign in campaigns if campaign.title in going]
+    output.data(done, views.cleaning_text(done, done=True), as_json)

@@ -16,9 +16,10 @@ from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
 from rea.domain.run import Attempt, Run
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState
-from rea.report.text import device_time, duration, shorten
+from rea.report.text import device_time, disk, duration, shorten
 from rea.workspace import Workspace
 from rea.workspace.checking import Health
+from rea.workspace.cleaning import Cleaning
 from rea.workspace.waking import Attendance
 
 WATCH_S = 1.0
@@ -227,6 +228,16 @@ def health_text(found: Health) -> str:
     lines += [f"  {name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.campaigns.items()]
     lines += [f"  {line}" for line in found.runs] or ["  run directories: all that are needed are there"]
     return "\n".join([*lines, *(f"  by the way, {line}" for line in found.asides)])
+
+
+def cleaning_text(found: Sequence[Cleaning], done: bool = False) -> str:
+    if not found:
+        return "nothing to clean: only campaigns that have ended are, and of those what is no record"
+    rows = [
+        (one.campaign, one.name, one.files, disk(one.outputs), disk(one.worktrees), disk(one.kept)) for one in found
+    ]
+    body = table(("id", "name", "files", "outputs", "worktrees", "stays"), rows)
+    return f"{body}\n\n{disk(sum(one.freed for one in found))} {'were freed' if done else 'would go'}"
 
 
 def _ago(at: object, now: float) -> str:
