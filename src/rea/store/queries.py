@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -37,6 +37,7 @@ from rea.store.values import Grant
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
+MOST_KEPT: Final = 50_000  # rows of one kind
 SETTERS: Final = 200  # experiments whose texts hold a role, of which those that set it are told
 
 
@@ -323,6 +324,25 @@ def _shown(ref: int | str) -> str:
     return say("C", ref) if isinstance(ref, int) else repr(ref)
 
 
+def _once(read: Callable[[Row[Any]], T]) -> Callable[[Row[Any]], T]:
+    """Read a row anew only where it has changed: a wake looks at all rows of a campaign several times, and few change
+    in between. What has not is then the very same value, which others (`Evidence`) know it by."""
+    known: dict[int, tuple[tuple[Any, ...], T]] = {}
+
+    def reading(row: Row[Any]) -> T:
+        cells = tuple(row)
+        last = known.get(row.id)
+        if last is not None and last[0] == cells:
+            return last[1]
+        value = read(row)
+        if len(known) >= MOST_KEPT:
+            known.clear()
+        known[row.id] = cells, value
+        return value
+
+    return reading
+
+
 class _Cells:
     """The cells of one row as values. Raises StoreError with the row's name where one holds something else."""
 
@@ -376,6 +396,7 @@ def _campaign(row: Row[Any]) -> Campaign:
     )
 
 
+@_once
 def _hypothesis(row: Row[Any]) -> Hypothesis:
     cells = _Cells(row, f"{say('H', row.id)} of {say('C', row.campaign)}")
     return Hypothesis(
@@ -389,6 +410,7 @@ def _hypothesis(row: Row[Any]) -> Hypothesis:
     )
 
 
+@_once
 def _run(row: Row[Any]) -> Run:
     cells = _Cells(row, f"{say('R', row.id)} of {say('C', row.campaign)}")
     return Run(
@@ -402,6 +424,7 @@ def _run(row: Row[Any]) -> Run:
     )
 
 
+@_once
 def _attempt(row: Row[Any]) -> Attempt:
     cells = _Cells(row, f"{say('A', row.id)} of {say('C', row.campaign)}")
     return Attempt(
