@@ -4,7 +4,6 @@ tests/fixtures/stores/make.py says how the stores were made: each holds a campai
 search, by the code that released its schema.
 """
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -105,8 +104,11 @@ def test_there_is_a_store_of_every_schema():
 def test_two_processes_at_once_migrate_an_older_store_once_and_keep_a_copy_of_it(parked, revision):
     desk, before = parked(revision)
     was = content(before / "rea.db")
-    for (out, err), code in at_once(desk, 2, "status", "C-1"):
+    done = at_once(desk, 2, "status", "C-1")
+    for (out, err), code in done:
         assert code == 0 and "C-1" in out, err
+    told = [err for (_, err), _ in done if "was brought from schema" in err]
+    assert len(told) == 1 and revision in told[0] and f"as it was: {desk.home}/rea.db.{revision}.bak" in told[0]
     assert ask(desk.home / "rea.db", "SELECT version_num FROM alembic_version") == [(migrate.REVISIONS[-1],)]
     copies = sorted(path.name for path in desk.home.glob("rea.db.*") if path.suffix not in (".lock",))
     assert copies == [f"rea.db.{revision}.bak"]
