@@ -23,14 +23,13 @@ REVISION = "0003_same_data"  # of the schema that the questions below are put to
 # One row (revision, uid) where the store is set up. Asked first of every store, so it must stay cheap and constant.
 STATUS = "SELECT (SELECT max(version_num) FROM alembic_version), (SELECT value FROM meta WHERE key = 'uid')"
 
-# Campaigns that somebody has to look at by the clock.
-DUE = """
-SELECT id FROM campaigns
-WHERE (next_wake_at IS NULL OR next_wake_at <= :now)
-  AND (state IN ('profiling', 'running')
-       OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
+# Campaigns that somebody has to look at again, first due first; and of these, those due by the clock.
+MOVING = """
+(state IN ('profiling', 'running')
+ OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
 ORDER BY coalesce(next_wake_at, 0), id
 """
+DUE = f"SELECT id FROM campaigns WHERE (next_wake_at IS NULL OR next_wake_at <= :now) AND {MOVING}"
 
 SWEEP_S = 60.0  # as in rea.executor.decide: no campaign with work in flight falls asleep for longer
 WHOLE_S = 600.0  # a look in full, at least this often

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +158,8 @@ READING = [
     ("check",),
     ("check", "C-1"),
     ("hypothesis", "list", "C-1"),
+    ("db", "check"),
+    ("clean", "--dry-run"),
     ("doctor",),
     ("wake",),
     ("start", "C-1"),
@@ -180,3 +183,56 @@ def test_people_read_text(done, words):
     for_people = desk.call(*words)
     assert for_people.returncode == 0, for_people.stderr
     assert for_people.stdout.strip() and not for_people.stdout.lstrip().startswith(("{", "["))
+
+
+def test_cleaning_frees_what_is_no_record_and_every_command_tells_the_same_afterwards(done):
+    desk, workspace, campaign = done
+    store, home = workspace.store, desk.runs / workspace.store.uid / "C-1"
+    (home / "trees" / "pinned" / "data").symlink_to(desk.home / "data")  # as data that git ignores is linked in
+    (desk.home / "data").mkdir()
+    (desk.home / "data" / "clicks.bin").write_bytes(b"0" * 5000)
+    runs = {run.id: run for run in store.runs(campaign.id)}
+    attempts = store.attempts(campaign.id)
+    searched = next(a for a in attempts if runs[a.run].draft.phase is Phase.VALIDATION and a.outcome == "succeeded")
+    deep = Path(searched.run_dir) / "checkpoints" / "last"
+    deep.mkdir(parents=True)
+    (deep / "model.pt").write_bytes(b"0" * 70000)
+    (deep / "config.yaml").write_text("a: 1\n")
+    (deep / "clicks").symlink_to(desk.home / "data")
+
+    def records():
+        kept = [path for path in home.glob("R-*/*/*") if path.suffix in (".log", ".json", ".jsonl", ".toml")]
+        return {path: path.read_bytes() for path in kept}
+
+    def told():
+        asked = [("show", "R-1"), ("logs", "R-1"), ("show", "C-1"), ("budget", "C-1"), ("report", "C-1", "--md")]
+        texts = [desk.json(*words) for words in asked]
+        texts[2].pop("events")
+        return texts
+
+    before, said = records(), told()
+    whole = {path: path.read_bytes() for a in attempts for path in Path(a.run_dir).glob("*")
+             if runs[a.run].draft.phase is Phase.CONFIRMATION and path.is_file()}  # fmt: skip
+    assert any(path.suffix == ".npy" for path in whole)
+    (planned,) = desk.json("clean", "--dry-run")
+    assert records() == before and planned["outputs"] > 70000 and planned["worktrees"] > 0
+    refused = desk.call("clean", "C-1")
+    assert refused.returncode == 2 and "--yes" in refused.stderr and (deep / "model.pt").exists()
+    assert desk.json("clean", "--older-than", "30d", "--yes") == []
+    assert desk.call("clean", "C-1", "--older-than", "30d", "--yes").returncode == 2
+
+    (freed,) = desk.json("clean", "C-1", "--yes")
+    assert freed == planned
+    assert records() == before and {path: path.read_bytes() for path in whole} == whole
+    gone = [a for a in attempts if runs[a.run].draft.phase is not Phase.CONFIRMATION]
+    assert gone and not [path for a in gone for path in Path(a.run_dir).rglob("*.npy")]
+    assert not (deep / "model.pt").exists() and (deep / "config.yaml").exists() and (deep / "clicks").is_symlink()
+    assert (desk.home / "data" / "clicks.bin").exists(), "what links point to is not touched"
+    assert list((home / "trees").iterdir()) == [] and "trees" not in desk.git("worktree", "list")
+    assert told() == said and desk.call("report", "C-1").returncode == 0
+    assert desk.call("db", "check").returncode == 0
+    assert store.events(campaign.id)[-1].kind == "cleaned"
+    again = desk.call("clean", "--yes")
+    assert again.returncode == 0 and "nothing to clean" in again.stdout
+    for words in (("status", "C-1"), ("plan", "show", "C-1"), ("check", "C-1"), ("wake",)):
+        assert desk.call(*words).returncode == 0, words

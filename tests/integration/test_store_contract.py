@@ -855,3 +855,54 @@ def test_the_migrated_schema_is_that_of_the_tables(store: Store) -> None:
     with store._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": ours})
         assert compare_metadata(context, metadata) == []
+
+
+# a backup
+
+
+def test_a_backup_is_the_store_as_of_one_instant_while_others_write(store: Store, url: str, tmp_path: Path) -> None:
+    c = campaign(store)
+    stop, written = threading.Event(), 0
+
+    def write() -> None:
+        nonlocal written
+        own = open_store(url)
+        while not stop.is_set():
+            written += 1
+            with own.transaction(c) as tx:  # both or neither
+                tx.set_campaign(c, reason=str(written))
+                tx.event(c, "note", "x" * 200, float(written))
+        own.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while written < 20:
+            time.sleep(0.01)
+        target = tmp_path / "a copy.db"
+        for force in (False, True):
+            seen = written
+            assert store.backup(target, force) == target.stat().st_size > 0
+            with pytest.raises(UsageError, match="exists already"):
+                store.backup(target)
+    finally:
+        stop.set()
+        writer.join()
+    assert [path.name for path in tmp_path.iterdir() if "copy" in path.name] == ["a copy.db"]
+    copied = _restored(url, target)
+    assert copied.uid == store.uid and copied.faults() == store.faults() == []
+    count = len(copied.events(c))
+    assert copied.campaign(c).reason == str(count) and seen - 1 <= count <= written
+    copied.close()
+
+
+def _restored(url: str, file: Path) -> Store:
+    if url.startswith("sqlite"):
+        return open_store(f"sqlite:///{file}")
+    server, name = url.rpartition("/")[0], f"rea_{next(fresh)}"
+    import psycopg
+
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    subprocess.run(["pg_restore", "--dbname", f"{server}/{name}", str(file)], check=True)
+    return open_store(f"{server}/{name}")

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from rea.domain.codebase import Codebase, ConfigStyle, LauncherChoice, Objective, Resources
-from rea.store import Store, StoreError, engine, migrate, open_store
+from rea.domain.errors import UsageError
+from rea.store import Store, StoreError, engine, migrate, open_store, upkeep
+from rea.store.address import parse
 
 CODEBASE = Codebase(
     name="ads-ranker",
@@ -335,3 +337,66 @@ def test_a_postgresql_server_that_is_not_there_is_said() -> None:
     with pytest.raises(StoreError, match=r"me@127\.0\.0\.1") as caught:
         open_store("postgresql://me:s3cret@127.0.0.1:1/rea")
     assert "s3cret" not in str(caught.value)
+
+
+# upkeep
+
+
+def test_a_backup_never_takes_the_place_of_the_store_or_of_what_is_there(
+    store: Store, path: Path, tmp_path: Path
+) -> None:
+    create(store)
+    link, hard = tmp_path / "link.db", tmp_path / "hard.db"
+    link.symlink_to(path)
+    os.link(path, hard)
+    for own in (path, path.with_name("rea.db-wal"), path.with_name("rea.db.lock"), link, hard):
+        with pytest.raises(UsageError, match="the store itself"):
+            store.backup(own, force=True)
+    for nowhere in (tmp_path, tmp_path / "none" / "copy.db"):
+        with pytest.raises(UsageError):
+            store.backup(nowhere)
+    assert ask(path, "SELECT name FROM campaigns") == [("first",)]
+    path.chmod(0o640)
+    copy = tmp_path / "copy.db"
+    store.backup(copy)
+    assert copy.stat().st_mode & 0o777 == 0o640
+    assert ask(copy, "PRAGMA journal_mode") == [("wal",)], "it can take the place of the store as it is"
+
+
+def test_damage_is_told_and_never_copied_over_a_sound_backup(store: Store, path: Path, tmp_path: Path) -> None:
+    for number in range(200):
+        create(store, f"campaign {number} " + "x" * 200)
+    store.close()
+    copy = tmp_path / "copy.db"
+    store.backup(copy)
+    before = copy.read_bytes()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("INSERT INTO grants (campaign, name, by, at) VALUES (999, 'x', 'x', 1.0)")
+        connection.commit()
+    (wrong,) = store.faults()
+    assert "grants" in wrong and "campaigns" in wrong
+    with pytest.raises(StoreError, match="not sound"):
+        store.backup(copy, force=True)
+    page = 4096
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 20 * page)
+        file.write(b"\xa5" * 8 * page)
+    assert store.faults() and all(len(line) < 2000 for line in store.faults())
+    with pytest.raises(StoreError):
+        store.backup(copy, force=True)
+    assert copy.read_bytes() == before
+    assert {one.name for one in tmp_path.iterdir()} == {"data", "copy.db"}
+
+
+def test_without_pg_dump_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StoreError, match="no pg_dump") as caught:
+        upkeep.backup(parse("postgresql://me:s3cret@127.0.0.1:1/rea"), tmp_path / "rea.dump", False)
+    assert "client programs" in str(caught.value) and list(tmp_path.iterdir()) == []
+    fake = tmp_path / "pg_dump"
+    fake.write_text('#!/bin/sh\necho "$PGPASSWORD $*" >&2; exit 1\n')
+    fake.chmod(0o755)
+    with pytest.raises(StoreError, match="pg_dump failed: s3cret ") as caught:
+        upkeep.backup(parse("postgresql://me:s3cret@127.0.0.1:1/rea"), tmp_path / "rea.dump", False)
+    assert str(caught.value).count("s3cret") == 1, "the password is no argument"

@@ -59,3 +59,12 @@ def test_ticks_are_few_even_and_inside(low: float, span: float) -> None:
 @given(st.floats(allow_nan=False))
 def test_a_scale_never_leaves_its_frame(value: float) -> None:
     assert 10 <= Scale(-1.0, 1.0, 10, 20)(value) <= 20
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1024, "1.0 KiB"), (10137, "9.9 KiB"), (10240, "10 KiB"),
+     (1023 * 1024, "1.0 MiB"), (5 * 2**30, "5.0 GiB"), (3 * 2**40, "3.0 TiB")],
+)  # fmt: skip
+def test_sizes_of_files_read_as_people_say_them(size: float, words: str) -> None:
+    assert text.disk(size) == words

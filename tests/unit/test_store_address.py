@@ -9,7 +9,7 @@ import pytest
 from rea.domain.errors import UsageError
 from rea.store import StoreError
 from rea.store import address as place
-from rea.store.address import check_path, default_url, filesystem, parse
+from rea.store.address import NETWORK, check_disk, check_path, default_url, filesystem, parse
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,24 @@ def test_a_folder_has_the_file_system_of_the_nearest_last_mount(folder: str, kin
 
 def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "_mounts", lambda: f"server:/x {tmp_path.resolve()} nfs4 rw 0 0\n")
+    for file in (tmp_path / "rea.db", tmp_path / "not" / "yet" / "rea.db"):
+        with pytest.raises(StoreError, match="network file system") as caught:
+            check_disk(file)
+        assert "postgresql://" in str(caught.value) and "local disk" in str(caught.value)
     with pytest.raises(StoreError, match="network file system"):
         check_path(tmp_path / "rea.db")
+    monkeypatch.setenv("REA_SQLITE_ON_NETWORK", "no")
+    with pytest.raises(StoreError, match="REA_SQLITE_ON_NETWORK=yes"):
+        check_path(tmp_path / "rea.db")
+    monkeypatch.setenv("REA_SQLITE_ON_NETWORK", "yes")
+    check_path(tmp_path / "rea.db")
+    monkeypatch.delenv("REA_SQLITE_ON_NETWORK")
     monkeypatch.setattr(place, "_mounts", lambda: f"/dev/sda {tmp_path.resolve()} ext4 rw 0 0\n")
     check_path(tmp_path / "rea.db")
+
+
+def test_what_many_clusters_and_clouds_mount_is_known_and_what_is_local_is_not_refused() -> None:
+    shared = "nfs nfs4 cifs smb3 lustre gpfs beegfs ceph fuse.sshfs fuse.gcsfuse fuse.s3fs glusterfs ocfs2 wekafs"
+    assert set(shared.split()) <= NETWORK
+    local = "ext4 xfs btrfs zfs tmpfs overlay f2fs fuseblk fuse.mergerfs fuse-overlayfs fuse.fuse-overlayfs ecryptfs"
+    assert not set(local.split()) & NETWORK

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rea.cli import insights, looking, planning, running, setting_up
+from rea.cli import insights, keeping, looking, planning, running, setting_up
 
 app = typer.Typer(
     name="rea",
@@ -51,16 +51,19 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     running.resume,
     running.stop,
     running.wake,
-    running.daemon,
     looking.status,
     looking.show,
     looking.logs,
     looking.report,
     looking.budget,
     looking.check,
+    keeping.clean,
 )
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(planning.plan_app, name="plan", rich_help_panel=None)
 app.add_typer(running.hypothesis_app, name="hypothesis")
+app.add_typer(running.daemon_app, name="daemon")
+app.add_typer(keeping.service_app, name="service")
+app.add_typer(keeping.db_app, name="db")
 app.add_typer(insights.insights_app, name="insights", rich_help_panel=None)

@@ -110,8 +110,7 @@ def check(
     from rea.workspace import checking
 
     workspace = open_workspace()
-    campaigns = [workspace.store.campaign(ref)] if ref is not None else workspace.store.campaigns()
-    found = {campaign.title: checking.check(workspace, campaign) for campaign in campaigns}
+    found = checking.check_all(workspace, None if ref is None else [workspace.store.campaign(ref).id])
     lines = [f"{name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.items()]
     output.data(found, "\n".join(lines) or "no campaigns yet", as_json)
     if any(found.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ import typer
 from rea.cli import output
 from rea.cli.common import Json, Ref, brief, exit_for, follower, open_workspace, said, told_of_interrupts
 
+daemon_app = typer.Typer(
+    help="Watch for ended jobs and due timers, and start `rea wake`; `rea daemon status` tells whether one does."
+)
 hypothesis_app = typer.Typer(no_args_is_help=True, help="List hypotheses, add your own, veto.")
 
 
@@ -85,8 +89,13 @@ def _exit_for_failures(failed: Mapping[int, Exception]) -> None:
         raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
 
 
+@daemon_app.callback(invoke_without_command=True)
 def daemon(
+    context: typer.Context,
     sweep: Annotated[float, typer.Option(help="Seconds between sweeps for lost wake-ups.")] = 30.0,
+    log: Annotated[
+        Path | None, typer.Option(help="Write its log here, at most 1 MiB and as much before it (default: stderr).")
+    ] = None,
 ) -> None:
     """Watch for ended jobs and due timers, and start `rea wake`. It holds no state and may die at any time."""
     import math
@@ -95,13 +104,30 @@ def daemon(
 
     from rea.domain.errors import UsageError
 
+    if context.invoked_subcommand is not None:
+        return
     if not 1 <= sweep < math.inf:
         raise UsageError(f"--sweep {sweep:g} is no time between sweeps", hint="give seconds, 1 or more, such as 30")
+    if log is not None and not (log.absolute().parent.is_dir() and not log.is_dir()):
+        raise UsageError(f"--log {log}: no file can be there", hint="give a file in a folder that is there")
     workspace = open_workspace()
     environment = {**os.environ, "REA_STORE": workspace.store.url, "REA_RUNS": str(workspace.runs)}
     # A fresh interpreter without this one's imports: what waits for weeks should weigh nothing.
-    command = [sys.executable, "-m", "rea.daemon", str(workspace.runs / "wake"), str(sweep)]
-    os.execve(sys.executable, command, environment)
+    command = [sys.executable, "-P", "-m", "rea.daemon", str(workspace.wakefiles.folder), str(sweep)]
+    os.execve(sys.executable, command + ([str(log.absolute())] if log is not None else []), environment)
+
+
+@daemon_app.command("status")
+def daemon_status(as_json: Json = False) -> None:
+    """Whether a daemon lives, when it last swept, what waits and which campaigns are due; 1 where none lives."""
+    from rea.cli import views
+    from rea.workspace import waking
+
+    workspace = open_workspace()
+    found = waking.attendance(workspace)
+    output.data(found, views.attendance_text(found, workspace.clock()), as_json)
+    if not found.alive:
+        raise typer.Exit(1)
 
 
 @hypothesis_app.command("list")

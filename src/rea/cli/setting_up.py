@@ -27,12 +27,10 @@ def doctor(
     path: Annotated[Path, typer.Argument(help="The ranking codebase.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Say what a codebase still lacks before REA can work on it."""
-    from rea.codebase.doctor import examine
-    from rea.launchers import KINDS
-    from rea.launchers.host import look
+    """Say what a codebase and the store still lack before REA can work."""
+    from rea.workspace.setup import examine_all
 
-    checks = examine(path, launchers=KINDS, host=look())
+    checks = examine_all(path)
     output.data(checks, checklist(checks), as_json)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)

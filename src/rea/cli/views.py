@@ -16,8 +16,11 @@ from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
 from rea.domain.run import Attempt, Run
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState
-from rea.report.text import device_time, shorten
+from rea.report.text import device_time, disk, duration, shorten
 from rea.workspace import Workspace
+from rea.workspace.checking import Health
+from rea.workspace.cleaning import Cleaning
+from rea.workspace.waking import Attendance
 
 WATCH_S = 1.0
 WIDEST = 60  # characters of a cell that holds free text
@@ -193,6 +196,52 @@ class Follower:
 
 def event_line(event: Event) -> str:
     return f"{time.strftime('%m-%d %H:%M:%S', time.localtime(event.at))}  {event.message}"
+
+
+def attendance_text(found: Attendance, now: float) -> str:
+    note = found.daemon
+    swept = f"last swept {_ago(note.get('swept_at'), now)}"
+    if found.alive:
+        who = f"process {note['pid']} on {note['host']}" if {"pid", "host"} <= note.keys() else "one"
+        lines = [f"a daemon attends {found.folder}: {who}, started {_ago(note.get('started_at'), now)}, {swept}"]
+        if note.get("failures"):
+            lines.append(f"  its last {note['failures']} wakes failed, the last with exit code {note.get('exit')}")
+    else:
+        before = f"; the last one here {swept}" if note.get("swept_at") else ""
+        lines = [
+            f"no daemon attends {found.folder}{before}",
+            "  → `rea daemon`, `rea service install`, or `rea wake` now and then",
+        ]
+    files = [f"{count} of {name}" for name, count in found.waiting.items()]
+    files += [f"{found.others} of other stores"] if found.others else []
+    lines.append(f"wake files: {', '.join(files) or 'none'}")
+    dues = [
+        f"{name} now" if at is None or at <= now else f"{name} in {duration(at - now)}"
+        for name, at in found.due.items()
+    ]
+    return "\n".join([*lines, f"due: {', '.join(dues) or 'no campaign has anything under way'}"])
+
+
+def health_text(found: Health) -> str:
+    lines = [f"{found.store}: schema {found.revision}"]
+    lines += [f"  database: {line}" for line in found.database] or ["  database: sound"]
+    lines += [f"  {name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.campaigns.items()]
+    lines += [f"  {line}" for line in found.runs] or ["  run directories: all that are needed are there"]
+    return "\n".join([*lines, *(f"  by the way, {line}" for line in found.asides)])
+
+
+def cleaning_text(found: Sequence[Cleaning], done: bool = False) -> str:
+    if not found:
+        return "nothing to clean: only campaigns that have ended are, and of those what is no record"
+    rows = [
+        (one.campaign, one.name, one.files, disk(one.outputs), disk(one.worktrees), disk(one.kept)) for one in found
+    ]
+    body = table(("id", "name", "files", "outputs", "worktrees", "stays"), rows)
+    return f"{body}\n\n{disk(sum(one.freed for one in found))} {'were freed' if done else 'would go'}"
+
+
+def _ago(at: object, now: float) -> str:
+    return f"{duration(max(0.0, now - at))} ago" if isinstance(at, int | float) else "at a time unknown"
 
 
 def hypothesis_table(hypotheses: Iterable[Hypothesis]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rea.codebase.config import digest as codebase_digest
@@ -70,6 +71,8 @@ def _submit(wake: Wake, action: a.Submit) -> None:
     rows, tools = wake.rows(), wake.tools
     run = next(r for r in rows.runs if r.id == action.run)
     number = 1 + sum(1 for attempt in rows.attempts if attempt.run == run.id)
+    while Path(tools.workbench.run_dir(wake.campaign, run.id, number)).exists():
+        number += 1  # of a job that these rows do not know: the store was restored from a backup that is older than it
     now = tools.clock()
     with wake.transaction() as tx:
         attempt = tx.intend_attempt(

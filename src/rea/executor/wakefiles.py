@@ -38,9 +38,13 @@ class WakeFiles:
 
     def waiting(self) -> set[int]:
         """Campaigns for which a file lies ready."""
-        mine = re.compile(rf"(\d+)\.{re.escape(job_prefix(self.uid))}")
         names = (entry.name for entry in os.scandir(self.folder)) if self.folder.is_dir() else ()
-        return {int(found.group(1)) for name in names if (found := mine.match(name))}
+        return {id_ for name in names if (id_ := self.campaign_of(name)) is not None}
+
+    def campaign_of(self, name: str) -> int | None:
+        """The campaign that a file of this name calls; None where it is no wake file of this store."""
+        found = re.match(rf"(\d+)\.{re.escape(job_prefix(self.uid))}", name)
+        return int(found.group(1)) if found else None
 
     def take(self, campaign: int) -> None:
         """Take a campaign's files away before looking: one dropped from now on is a reason to look again."""

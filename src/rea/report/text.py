@@ -128,6 +128,15 @@ def memory(size: float) -> str:
     return f"{size / 1024**3:.1f} GiB" if size >= 1024**3 else f"{size / 1024**2:.0f} MiB"
 
 
+def disk(size: float) -> str:
+    """What files take: `12 KiB`, `3.4 GiB`."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 9.95 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 run`, `3 runs`, `2 hypotheses`."""
     return f"{count} {one if count == 1 else many or one + 's'}"

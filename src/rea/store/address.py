@@ -14,24 +14,16 @@ from rea.store.errors import StoreError
 _EXAMPLES: Final = "use sqlite:////absolute/path/rea.db or postgresql://user@host/database (REA_STORE)"
 
 # SQLite's write-ahead log shares memory between processes, which these cannot: https://www.sqlite.org/wal.html
-NETWORK: Final = frozenset(
-    {"afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.sshfs", "gfs2"}
-    | {
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "smb3",
-        "smbfs",
-        "wekafs",
-    }
+_SHARED: Final = (
+    "acfs afs beegfs ceph cephfs cifs coda curlftpfs cvmfs daos dvs fhgfs gfs2 glusterfs gpfs lizardfs lustre moosefs"
+    " ncpfs nfs nfs3 nfs4 ocfs2 orangefs panfs pvfs2 quobyte smb2 smb3 smbfs sshfs wekafs"
+    " fuse.JuiceFS fuse.beegfs fuse.blobfuse fuse.blobfuse2 fuse.ceph fuse.ceph-fuse fuse.cephfs fuse.curlftpfs"
+    " fuse.davfs fuse.gcsfuse fuse.glusterfs fuse.goofys fuse.hdfs fuse.juicefs fuse.lizardfs fuse.moosefs"
+    " fuse.mount-s3 fuse.mountpoint-s3 fuse.nfs fuse.quobyte fuse.rclone fuse.s3fs fuse.seaweedfs fuse.smbnetfs"
+    " fuse.sshfs"
 )
+NETWORK: Final = frozenset(_SHARED.split(" "))
+ANYWAY: Final = "REA_SQLITE_ON_NETWORK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +82,24 @@ def check_path(path: Path) -> None:
         raise StoreError(f"the store at {path} is not readable and writable for this user", hint=elsewhere)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise StoreError(f"the folder of the store, {path.parent}, is not writable for this user", hint=elsewhere)
-    kind = filesystem(path.parent.resolve(), _mounts())
-    if kind in NETWORK:
+    check_disk(path)
+
+
+def check_disk(path: Path) -> str:
+    """The type of the file system an SQLite file is or will be on ("" where nobody tells).
+
+    Raises StoreError for one that is shared by a network, unless REA_SQLITE_ON_NETWORK is `yes`.
+    """
+    folder = next(parent for parent in path.parents if parent.exists()).resolve()
+    kind = filesystem(folder, _mounts()) or ""
+    if kind in NETWORK and os.environ.get(ANYWAY, "").strip().lower() != "yes":
         raise StoreError(
-            f"{path} is on a network file system ({kind}), where SQLite's locks and log do not work",
-            hint="put it on a local disk with REA_STORE=sqlite:////path/to/rea.db, or use postgresql://user@host/database",
+            f"{path} is on a network file system ({kind}), where SQLite's locks and log do not work: the store could"
+            " lose what was committed",
+            hint="put it on a local disk with REA_STORE=sqlite:////path/to/rea.db, or use postgresql://user@host/database"
+            f" for several machines; {ANYWAY}=yes where only one machine ever opens it and its locks are known to hold",
         )
+    return kind
 
 
 def _mounts() -> str:
@@ -107,13 +111,17 @@ def _mounts() -> str:
 
 def filesystem(folder: Path, mounts: str) -> str | None:
     """The type of the file system a folder is on, by the text of /proc/self/mounts; None if that does not tell."""
-    found: tuple[int, str] | None = None
-    for line in mounts.splitlines():
-        parts = line.split(" ")
+    inside = f"{folder}/"
+    length, kind = 0, None
+    for line in mounts.splitlines():  # there may be thousands, and an idle wake reads them all
+        parts = line.split(" ", 3)
         if len(parts) < 3:
             continue
-        point = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), parts[1]))
+        point = parts[1]
+        if "\\" in point:
+            point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), point)
+        point = f"{point.rstrip('/')}/"
         # The last mount on a point hides the earlier ones.
-        if folder.is_relative_to(point) and (found is None or len(point.parts) >= found[0]):
-            found = (len(point.parts), parts[2])
-    return found[1] if found else None
+        if len(point) >= length and inside.startswith(point):
+            length, kind = len(point), parts[2]
+    return kind

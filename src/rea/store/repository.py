@@ -17,7 +17,7 @@ from rea.domain.errors import NotFoundError, UsageError
 from rea.domain.ids import say
 from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
-from rea.idle import DUE
+from rea.idle import DUE, MOVING
 from rea.store.address import Address, check_path, default_url, parse
 from rea.store.engine import make_engine, reading, straight, writing
 from rea.store.errors import explained
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
     from rea.store.transaction import Transaction
+
+_UPCOMING: Final = f"SELECT id, next_wake_at FROM campaigns WHERE {MOVING}"
 
 _WAITING: Final = """
 SELECT DISTINCT runs.campaign FROM runs JOIN campaigns ON campaigns.id = runs.campaign
@@ -82,6 +84,26 @@ class Store:
     @cached_property
     def _engine(self) -> Engine:
         return make_engine(self._address)
+
+    @property
+    def where(self) -> str:
+        """The file or the URL without its password."""
+        return self._address.where
+
+    def backup(self, target: Path, force: bool = False) -> int:
+        """Write the whole store as of now to a file while others go on writing; gives its size in bytes.
+
+        Raises UsageError where the file is there and `force` is not given, StoreError where no sound copy can be made.
+        """
+        from rea.store.upkeep import backup
+
+        return backup(self._address, target, force)
+
+    def faults(self) -> list[str]:
+        """What is wrong with the database as such, in words; empty where all is well."""
+        from rea.store.upkeep import faults
+
+        return faults(self._address)
 
     def close(self) -> None:
         """Give the connections back. The store opens new ones when it is used again."""
@@ -284,6 +306,16 @@ class Store:
         """
         with explained(self._address.where):
             return [id_ for (id_,) in self._ask(DUE, {"now": now})]
+
+    def upcoming(self) -> list[tuple[int, float | None]]:
+        """Ids of campaigns that a wake will have something to look at, and when (None: at once), first due first."""
+        with explained(self._address.where):
+            return [(id_, at) for id_, at in self._ask(_UPCOMING)]
+
+    def campaign_ids(self) -> list[int]:
+        """Of all campaigns, also of those whose row makes no sense, oldest first."""
+        with explained(self._address.where):
+            return [id_ for (id_,) in self._ask("SELECT id FROM campaigns ORDER BY id")]
 
     def waiting(self) -> list[int]:
         """Ids of campaigns with runs that are still to be started, oldest first."""

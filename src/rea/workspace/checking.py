@@ -2,11 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 from rea.domain.campaign import Campaign
 from rea.domain.errors import ReaError
-from rea.domain.states import AttemptState, CampaignState
+from rea.domain.ids import say
+from rea.domain.states import AttemptState, CampaignState, Phase, Verdict, is_terminal
 from rea.executor.invariants import violations
+from rea.report.text import plural
+from rea.store.migrate import REVISIONS
 from rea.workspace.compose import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Of a store: its schema's revision, what is wrong with the database, with each campaign and with run directories.
+
+    `asides` is what an engineer may want to know and nobody has to mend.
+    """
+
+    store: str
+    revision: str
+    database: tuple[str, ...]
+    campaigns: Mapping[str, Sequence[str]]
+    runs: tuple[str, ...]
+    asides: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not (self.database or self.runs or any(self.campaigns.values()))
+
+
+def health(workspace: Workspace) -> Health:
+    """Everything that can be checked of a store and its runs. Nothing is changed."""
+    database = workspace.store.faults()
+    campaigns = check_all(workspace)
+    runs: list[str] = []
+    asides: list[str] = []
+    for id_ in workspace.store.campaign_ids():
+        try:
+            wrong, aside = _gone(workspace, id_)
+        except ReaError:
+            continue  # its rows make no sense, which `check_all` has told
+        runs += wrong
+        asides += aside
+    return Health(workspace.store.where, REVISIONS[-1], tuple(database), campaigns, tuple(runs), tuple(asides))
+
+
+def _gone(workspace: Workspace, id_: int) -> tuple[list[str], list[str]]:
+    """Run directories that rows name and nobody has: those that are still needed, and those that are not."""
+    store = workspace.store
+    campaign, runs = store.campaign(id_), {run.id: run for run in store.runs(id_)}
+    needed: list[str] = []
+    other: list[str] = []
+    for attempt in store.attempts(id_):
+        begun = attempt.state is AttemptState.SUBMITTED or attempt.started_at is not None
+        if not begun or Path(attempt.run_dir).is_dir():
+            continue
+        claimed = campaign.verdict is Verdict.LAUNCH and runs[attempt.run].draft.phase is Phase.CONFIRMATION
+        (needed if claimed or not is_terminal(campaign.state) else other).append(attempt.run_dir)
+    words = [
+        f"{campaign.title}: {plural(len(found), 'run directory is', 'run directories are')} gone, such as {found[0]}"
+        for found in (needed, other)
+        if found
+    ]
+    return (words[:1], words[1:]) if needed else ([], words)
+
+
+def check_all(workspace: Workspace, ids: Sequence[int] | None = None) -> dict[str, list[str]]:
+    """`check` of each campaign, by its spoken id; rows that make no sense are a finding, too."""
+    found = {}
+    for id_ in workspace.store.campaign_ids() if ids is None else ids:
+        try:
+            found[say("C", id_)] = check(workspace, workspace.store.campaign(id_))
+        except ReaError as error:
+            found[say("C", id_)] = [error.message]
+    return found
 
 
 def check(workspace: Workspace, campaign: Campaign) -> list[str]:

@@ -16,6 +16,7 @@ from rea.executor.tools import Tools
 from rea.executor.wakefiles import WakeFiles
 from rea.launchers import open_launcher
 from rea.store import Store, data_home, open_store
+from rea.store.address import ANYWAY
 
 if TYPE_CHECKING:
     from rea.domain.technique import Technique
@@ -34,7 +35,7 @@ JOB_ENV: Final = (
     "XDG_CACHE_HOME",
 )
 # What the wake-up that a job's wrapper starts needs on top, to find the same store and the same modules.
-WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", "SSH_AUTH_SOCK")
+WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", ANYWAY, "SSH_AUTH_SOCK")
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,19 @@ class Workspace:
 def open_workspace() -> Workspace:
     """The workspace the environment names: REA_STORE (URL), REA_RUNS (folder), REA_HOME (default place of both)."""
     store = open_store()
-    given = os.environ.get("REA_RUNS")
-    runs = Path(given).expanduser() if given else (store.path.parent if store.path else data_home()) / "runs"
-    runs = runs.absolute()
+    runs = place_of_runs(store.path)
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"runs cannot be kept in {runs}: {error.strerror}", hint="set REA_RUNS to a folder") from error
     return Workspace(store, runs)
+
+
+def place_of_runs(store: Path | None) -> Path:
+    """REA_RUNS, else beside the store's file, else in REA's home."""
+    given = os.environ.get("REA_RUNS")
+    runs = Path(given).expanduser() if given else (store.parent if store else data_home()) / "runs"
+    return runs.absolute()
 
 
 def _environment(names: tuple[str, ...]) -> Mapping[str, str]:

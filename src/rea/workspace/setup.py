@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rea.codebase.doctor import Check, examine
 from rea.codebase.git import GitError, repository
 from rea.codebase.init import draft
+from rea.domain.errors import ReaError
 from rea.guard.signing import SIGNERS_FILE, allow, create_key, find_key, own_key, principal, public_key, read_signers
+from rea.store import data_home
+from rea.store.address import check_disk, check_path, default_url, parse
+from rea.workspace.compose import place_of_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +68,28 @@ def _uncommitted(root: Path, written: tuple[str, ...]) -> tuple[str, ...]:
         return repository(root).is_clean(("rea.toml", str(SIGNERS_FILE)))
     except GitError:  # in no repository yet, which `rea doctor` explains
         return written
+
+
+def examine_all(path: Path) -> tuple[Check, ...]:
+    """What a codebase still lacks, and whether the store that the environment names can be where it is.
+
+    Nothing is changed; no store is made.
+    """
+    from rea.launchers import KINDS
+    from rea.launchers.host import look
+
+    runs, store = None, Check("store", True, "")
+    try:
+        address = parse(default_url())
+        kind = "PostgreSQL" if address.path is None else _disk_of(address.path)
+        runs = place_of_runs(address.path)
+        store = Check("store", True, f"{address.where}{f', {kind}' if kind else ''}")
+    except ReaError as error:
+        store = Check("store", False, error.message, error.hint)
+    return (*examine(path, launchers=KINDS, runs=runs, host=look()), store)
+
+
+def _disk_of(store: Path) -> str:
+    if store.parent.is_dir() or store.parent != data_home().resolve():  # that one is made at the first opening
+        check_path(store)
+    return check_disk(store)

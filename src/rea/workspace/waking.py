@@ -6,11 +6,14 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rea.domain.errors import ReaError
+from rea.domain.ids import say
 from rea.domain.jobs import ATTENDED
 from rea.domain.states import AttemptState, CampaignState
 from rea.workspace.compose import Workspace
@@ -93,6 +96,40 @@ def attending(workspace: Workspace, suffix: str = "") -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Whether a daemon sees the wake files of these runs, and what is to be done.
+
+    `daemon` is what the last one wrote of itself: a hint, which is of a dead one where none is alive. `waiting` counts
+    the wake files of each campaign that are not taken yet, `others` those of other stores. `due` has the campaigns that
+    will be looked at and when (Unix seconds; None: at once), first due first.
+    """
+
+    alive: bool
+    folder: str
+    daemon: Mapping[str, Any]
+    waiting: Mapping[str, int]
+    others: int
+    due: Mapping[str, float | None]
+
+
+def attendance(workspace: Workspace) -> Attendance:
+    """Looks and starts nothing."""
+    from rea.daemon import note
+
+    files = workspace.wakefiles
+    names = [path.name for path in files.folder.iterdir()] if files.folder.is_dir() else []
+    mine = Counter(id_ for name in names if (id_ := files.campaign_of(name)) is not None)
+    return Attendance(
+        alive=note.held(files.folder),
+        folder=str(files.folder),
+        daemon=note.read(files.folder),
+        waiting={say("C", id_): count for id_, count in sorted(mine.items())},
+        others=sum(not name.startswith(".") for name in names) - mine.total(),
+        due={say("C", id_): at for id_, at in workspace.store.upcoming()},
+    )
 
 
 def goes_on(workspace: Workspace, campaign: int) -> str:
