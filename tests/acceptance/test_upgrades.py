@@ -123,7 +123,7 @@ def test_two_processes_at_once_migrate_an_older_store_once_and_keep_a_copy_of_it
 
 
 def resumed(desk, before):
-    """The campaign moved to this machine and its first wake by today's code done: (workspace, what was known before)."""
+    """The campaign moved to this machine and its first wake by today's code done: (workspace, rows as they were)."""
     workspace = desk.workspace()
     move(desk, before, workspace)
     workspace = desk.workspace()
