@@ -11,12 +11,11 @@ def main() -> None:
     stop, 6 launcher unreachable, 130 interrupted, 141 the reader of the output has gone."""
     if sys.argv[1:] in (["wake"], ["wake", "--json"]) and _asleep():
         return
-    from rea.cli.app import app
     from rea.cli.output import closed
     from rea.domain.errors import ReaError
 
     try:
-        app()
+        _run()
     except ReaError as error:
         print(f"rea: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -28,6 +27,17 @@ def main() -> None:
     except OSError as error:
         print(f"rea: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _run() -> None:
+    from rea.cli import wake
+
+    asked = wake.asked(sys.argv[2:]) if sys.argv[1:2] == ["wake"] else None
+    if asked is not None:
+        sys.exit(wake.wake(*asked))
+    from rea.cli.app import app
+
+    app()
 
 
 def _asleep() -> bool:
