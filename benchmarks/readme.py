@@ -14,7 +14,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    for name, table in (("headline", headline), ("campaigns", campaigns), ("null", null), ("speed", speed)):
+    tables = (headline, campaigns, null, footprint, speed)
+    for name, table in ((table.__name__, table) for table in tables):
         path = RESULTS / f"{name}.json"
         body = table(json.loads(path.read_text())) if path.exists() else "No figures yet."
         begin, end = f"<!-- results:begin {name}.json -->", f"<!-- results:end {name}.json -->"
@@ -105,6 +106,30 @@ def null(found: dict[str, Any]) -> str:
         ("what the search believed minus truth", *(error(side["winners_curse"]["search"]) for side in sides)),
     ]
     return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])
+
+
+def footprint(found: dict[str, Any]) -> str:
+    """Who waits, for how many campaigns, and what that takes; then what the sweeps' wakes took."""
+    head = "| while jobs train | campaigns | processes | RSS, MiB | PSS, MiB | CPU, of a core |"
+    lines = [head, "| :-- | --: | --: | --: | --: | --: |"]
+    count, watched = found["campaigns"], found["hibernation"]
+    agents = len(watched["other_agent_processes"])
+    sizes = "– | – | –" if agents else "0 | 0 | 0"
+    lines.append(f"| REA: processes of the agent | {count} | {agents} | {sizes} |")
+    for name, row in found["parties"].items():
+        who = {"rea daemon": "REA: `rea daemon`, where one is wanted"}.get(name, name)
+        cells = [who, str(row["campaigns"]), str(row["processes"]), f"{row['rss_mib']:.1f}", f"{row['pss_mib']:.1f}"]
+        lines.append("| " + " | ".join([*cells, f"{row['core_share']:.3%}"]) + " |")
+    lines += [f"| {name} | – | – | – | – | {why} |" for name, why in found["missing"].items()]
+    one, own = found["one"], found["parties"]["rea daemon"]["core_share"]
+    told = (
+        f"Over {watched['wall_s'] / 60:.0f} minutes, the jobs themselves not counted. The wakes that the daemon's "
+        f"sweeps started took {watched['wakes_core_share']:.2%} of a core beside its own {own:.2%}: one that finds "
+        f"nothing takes {one['idle_wake_cpu_s']:.3f} CPU-seconds, of which {one['python_start_cpu_s']:.3f} are Python's"
+        " start, and each campaign is looked at in full every ten minutes "
+        f"({watched['campaigns_looked_at_in_full']} such looks)."
+    )
+    return "\n".join([*lines, "", told])
 
 
 def speed(found: dict[str, Any]) -> str:

@@ -469,8 +469,8 @@ def show(found: dict[str, Any]) -> None:
         if part is not None:
             print(
                 f"{key}, {part['wall_s'] / 60:.1f} min: wakes of the sweeps {part['wakes_cpu_s']:.2f} CPU s "
-                f"({part['wakes_core_share']:.3%} of a core), {part['campaigns_looked_at_in_full']} looks in full; seen"
-                f" at {part['looks_with_a_wake_of_a_sweep']} of {part['looks']} looks; {part['wrappers']} wrappers"
+                f"({part['wakes_core_share']:.3%} of a core), {part['campaigns_looked_at_in_full']} looks in full; "
+                f"seen at {part['looks_with_a_wake_of_a_sweep']} of {part['looks']} looks; {part['wrappers']} wrappers"
             )
     for name, value in found["one"].items():
         print(f"{name:<34}{value:>10.3f}")

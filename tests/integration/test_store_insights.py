@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from itertools import product
@@ -335,11 +338,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_experiments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "old.db"
-    with monkeypatch.context() as older:
-        older.setattr(migrate, "REVISIONS", migrate.REVISIONS[:1])
-        older.setattr(migrate, "_derive", lambda _: None)
-        older.setattr("alembic.command.upgrade", _up_to("0001_first", __import__("alembic.command").command.upgrade))
-        open_store(f"sqlite:///{path}").close()
+    first_schema(monkeypatch, f"sqlite:///{path}")
     whole = record(context={"codebase": "ads", "rows": 1e6, "positive_rate": 0.2})
     kept = {name: value for name, value in content(whole).items() if name != "kind"}
     with closing(sqlite3.connect(path)) as old, old:
@@ -362,6 +361,35 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_experiments(
     assert (codebase, context, count) == ("ads", whole.context, 1)
     assert path.with_name("old.db.0001_first.bak").exists()
     store.close()
+
+
+def first_schema(monkeypatch: pytest.MonkeyPatch, url: str) -> None:  # noqa: F811
+    """A store as the first release made it, without a row."""
+    with monkeypatch.context() as older:
+        older.setattr(migrate, "REVISIONS", migrate.REVISIONS[:1])
+        older.setattr(migrate, "_derive", lambda _: None)
+        older.setattr("alembic.command.upgrade", _up_to("0001_first", __import__("alembic.command").command.upgrade))
+        open_store(url).close()
+
+
+def test_processes_that_open_an_older_store_at_once_migrate_it_once_and_one_says_what_is_kept_of_it(
+    url: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first_schema(monkeypatch, url)
+    code = "import sys; from rea.store import open_store; print(open_store(sys.argv[1]).uid)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, url]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(3)
+    ]
+    done = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], done
+    assert len({out for out, _ in done}) == 1
+    (said,) = (err for _, err in done if err)
+    assert f"was brought from schema 0001_first to {migrate.REVISIONS[-1]}" in said
+    assert ("pg_dump" if url.startswith("postgresql") else "rea.db.0001_first.bak") in said
 
 
 def _up_to(revision: str, upgrade: Any) -> Any:

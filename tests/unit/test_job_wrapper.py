@@ -21,6 +21,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 class Job:
     """A job directory, its specification, and its wrapper as a real process."""
 
+    start_command = (sys.executable, "-P", "-m", "rea.job")
+
     def __init__(self, root: Path, *scripts: str, **spec) -> None:
         self.root = root
         self.run_dir = root / "run"
@@ -47,7 +49,7 @@ class Job:
         (self.root / "job.json.new").write_text(json.dumps(self.spec))
         (self.root / "job.json.new").replace(self.root / "job.json")
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "rea.job", str(self.root / "job.json")],
+            [*self.start_command, str(self.root / "job.json")],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             start_new_session=True,
             stdout=subprocess.PIPE,
@@ -225,6 +227,27 @@ def test_the_memory_of_the_whole_tree_is_held_to_the_limit(tmp_path):
     assert record["outcome"] == "memory"
     assert 120 << 20 < record["peak_memory_bytes"] < 400 << 20
     assert "over the limit of 0.12 GiB" in record["message"]
+
+
+def test_long_after_its_start_a_step_s_new_processes_are_still_found_within_seconds(tmp_path):
+    script = """
+        import subprocess, sys, time
+        time.sleep(1)
+        child = "held = b'x' * (300 << 20); import time; time.sleep(60)"
+        subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+        time.sleep(60)
+    """
+    job = Job(tmp_path, script, memory_bytes=120 << 20)
+    job.start_command = [
+        sys.executable,
+        "-c",
+        "import sys; from rea.job import runner, wrapper; runner._SEARCH_SHARE = 100.0  # as after minutes\n"
+        "sys.exit(wrapper.main(sys.argv[1:]))",
+    ]
+    began = time.monotonic()
+    record = job.run()
+    assert record["outcome"] == "memory" and record["peak_memory_bytes"] > 120 << 20
+    assert time.monotonic() - began < 15
 
 
 def test_memory_that_workers_share_is_not_counted_once_per_worker(tmp_path):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,10 +54,26 @@ def migrate(address: Address, engine: Engine) -> str:
         with writing(engine) as connection:
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})")
-            if _revision(connection, address) != REVISIONS[-1]:
+            found = _revision(connection, address)
+            if found != REVISIONS[-1]:
                 _upgrade(connection)
                 _derive(connection)
-            return _uid(connection)
+            uid = _uid(connection)
+        if found not in (None, REVISIONS[-1]):
+            _tell(address, found)
+        return uid
+
+
+def _tell(address: Address, before: str | None) -> None:
+    """Say on standard error what became of a store that an older release wrote, and where it is as it was."""
+    kept = (
+        "REA keeps no copy of a PostgreSQL database: `pg_dump` before the next upgrade, if you want a way back"
+        if address.path is None
+        else f"as it was: {_backup_of(address.path, str(before))}"
+    )
+    words = f"rea: the store at {address.where} was brought from schema {before} to {REVISIONS[-1]}; {kept}"
+    with suppress(OSError):  # nobody may be listening any more, and the store is as it should be
+        print(words, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -85,13 +102,17 @@ def _prepare(path: Path) -> None:
             except sqlite3.OperationalError as error:
                 raise _foreign(str(path)) from error
             if revision in REVISIONS[:-1]:
-                _backup(connection, path.with_name(f"{path.name}.{revision}.bak"))
+                _backup(connection, _backup_of(path, revision))
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
     if mode != "wal":
         raise StoreError(
             f"{path}: this file system does not let SQLite keep a write-ahead log (it offers {mode!r})",
             hint="put the store on a local disk, or use postgresql://user@host/database as REA_STORE",
         )
+
+
+def _backup_of(path: Path, revision: str) -> Path:
+    return path.with_name(f"{path.name}.{revision}.bak")
 
 
 def _backup(connection: sqlite3.Connection, target: Path) -> None:
