@@ -62,8 +62,8 @@ def unit(uid: str, python: str, env: Mapping[str, str]) -> str:
         "",
         "[Service]",
         "Type=exec",
-        # The colon keeps systemd from looking for variables in the command.
-        f"ExecStart=:{program} -P -m rea daemon",
+        # A colon keeps systemd from looking for variables in the command; releases before 244 do not know it.
+        f"ExecStart={':' if '$' in python else ''}{program} -P -m rea daemon",
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(env.items())),
         "Restart=always",
         "RestartSec=10",
