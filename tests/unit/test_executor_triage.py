@@ -53,7 +53,7 @@ def judged(
     found = harvest(folder, step)
     run = Run(1, 1, draft, RunState.ACTIVE)
     kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "rows": rows}
-    return assess(run, seen, found, codebase or tiny_codebase(), VALUES, RUNBOOKS, **kinds)
+    return assess(run, seen, found, codebase or tiny_codebase(), lambda: VALUES, lambda: RUNBOOKS, **kinds)
 
 
 def failure(report: Report) -> tuple[str, str]:
@@ -207,8 +207,8 @@ def test_a_final_line_without_the_metric_says_what_it_has(tmp_path: Path) -> Non
         seen,
         harvest(tmp_path, "train"),
         codebase,
-        VALUES,
-        RUNBOOKS,
+        lambda: VALUES,
+        lambda: RUNBOOKS,
         ended_attempts=1,
         reserved_s=60.0,
         paired=None,

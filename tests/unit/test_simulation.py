@@ -218,3 +218,24 @@ def test_the_share_of_settings_that_matter_is_as_asked_and_nothing_where_none_do
             total += len(response.choices)
         assert matter / total == pytest.approx(share, abs=0.08)
     assert best_single(sparse(techniques(), CODE, VALUES, 1, 0.0), techniques(), CODE, VALUES) == 0.0
+
+
+@pytest.mark.parametrize(("forgotten", "ends"), [(3, CampaignState.DRAFTED), (9, CampaignState.FAILED)])
+def test_a_profile_whose_allowance_is_used_up_makes_do_or_fails(forgotten: int, ends: CampaignState) -> None:
+    # What became of a job that the launcher forgot nobody knows, so the whole of its limit is charged.
+    world = World(1, null, run_s=600.0, budget="100r").begin()
+    for _ in range(200):
+        if world.campaign.state is not CampaignState.PROFILING:
+            break
+        world.wake()
+        running = [name for name, job in world.launcher.jobs.items() if job.ends_at > world.now]
+        lasting = sum(run.state is RunState.SUCCEEDED for run in world.runs) >= 2
+        if running and forgotten and (lasting or ends is CampaignState.FAILED):
+            del world.launcher.jobs[running[0]]
+            forgotten -= 1
+        world.now += 300.0
+    assert world.campaign.state is ends, world.events[-3:]
+    if ends is CampaignState.FAILED:
+        assert "are spent, and R-" in world.campaign.reason
+    else:
+        assert [run.state for run in world.runs].count(RunState.CANCELLED) == 1

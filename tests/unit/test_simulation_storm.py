@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
 import pytest
 
-from rea.domain.jobs import job_name
-from rea.domain.run import Attempt
-from rea.domain.states import AttemptState, CampaignState
+from rea.domain.errors import ReaError
+from rea.domain.states import CampaignState
 from rea.domain.treatment import Treatment
-from rea.executor import act
-from rea.executor import actions as a
-from rea.simulation.memory import MemoryStore
 from rea.simulation.storm import DAY, BrokenError, Faults, Storm, ended_well
 from support.world import World
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are no installed package
+
+from benchmarks.simulation import bugs
 
 
 def gains(treatment: Treatment) -> float:
@@ -20,10 +25,12 @@ def gains(treatment: Treatment) -> float:
     return 0.004 * (set_.get("optim.schedule") == "cosine") + 0.008 * bool(set_.get("optim.embedding_l2"))
 
 
-def stormy(seed: int, faults: Faults | None = None, slots: int | None = None) -> tuple[World, Storm]:
+def stormy(
+    seed: int, faults: Faults | None = None, slots: int | None = None, most_days: float = 365.0
+) -> tuple[World, Storm]:
     """A campaign from its plan command to its end, runs of two days each."""
     world = World(seed, gains, slots=slots or 1 + seed % 3, budget="20r", run_s=2 * DAY).begin()
-    storm = Storm(world, seed, faults).weeks()
+    storm = Storm(world, seed, faults, most_days=most_days).weeks()
     if world.campaign.state is CampaignState.DRAFTED:
         world.sign().start()
         storm.weeks()
@@ -64,67 +71,32 @@ def test_the_same_seed_gives_the_same_weeks() -> None:
 _NONE = dict.fromkeys(Faults.__slots__, 0.0)
 
 
-def submitting_before_it_is_written_down(wake: act.Wake, action: a.Submit) -> None:
-    rows, tools = wake.rows(), wake.tools
-    run = next(r for r in rows.runs if r.id == action.run)
-    number, now = 1 + sum(x.run == run.id for x in rows.attempts), tools.clock()
-    job, held = job_name(tools.store.uid, run.id, number), action.walltime_s * rows.campaign.codebase.resources.devices
-    folder = str(tools.workbench.run_dir(wake.campaign, run.id, number))
-    unwritten = Attempt(0, run.id, number, job, folder, AttemptState.INTENDED, held, now)
-    tools.launcher.submit(tools.workbench.job(rows.campaign, run, unwritten, rows.runs), job)
-    with wake.transaction() as tx:
-        made = tx.intend_attempt(run.id, job=job, run_dir=folder, reserve_s=held, at=now, purse=action.purse)
-        tx.submitted(made.id)
-
-
-def found_within(seeds: int) -> int | None:
+def found_within(seeds: int, faults: Faults | None = None) -> int | None:
     for seed in range(seeds):
         try:
-            stormy(seed)
-        except BrokenError:
+            world, _ = stormy(seed, faults, most_days=60.0)
+        except (BrokenError, ReaError):
+            return seed
+        if not ended_well(world):
             return seed
     return None
 
 
-def test_a_submission_before_its_intent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(act._HANDLERS, a.Submit, submitting_before_it_is_written_down)
-    assert found_within(40) is not None
+@pytest.mark.parametrize(
+    "plant",
+    (
+        bugs.submitted_before_it_is_written_down,
+        bugs.nobody_sweeps,
+        bugs.settled_beside_its_run,
+        bugs.names_used_again,
+    ),
+)
+def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[None]]) -> None:
+    with plant():
+        assert found_within(20) is not None
 
 
-def test_a_lost_wake_that_nobody_sweeps_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rea.executor.decide._sweep", lambda snapshot, now: None)
-    with pytest.raises(Exception, match=r"sleeps for ever|nothing will ever wake it|it is still"):
-        for seed in range(40):
-            stormy(seed)
-
-
-def test_a_settlement_beside_its_run_s_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recorded in two transactions, a death between them leaves a run active that nobody tries."""
-    whole = act._record
-
-    def in_two(wake: act.Wake, action: a.Record) -> None:
-        rows = wake.rows()
-        attempt = next(x for x in rows.attempts if x.id == action.attempt)
-        if attempt.state is AttemptState.ENDED:
-            return
-        with wake.transaction() as tx:
-            tx.end_attempt(
-                attempt.id,
-                outcome=action.report.outcome,
-                failure=action.report.failure,
-                device_s=action.report.device_s,
-                started_at=None,
-                ended_at=wake.tools.clock(),
-            )
-        whole(wake, action)
-
-    monkeypatch.setitem(act._HANDLERS, a.Record, in_two)
-    assert found_within(5) is not None
-
-
-def test_a_store_that_lets_old_fences_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    guarded = MemoryStore.transaction
-    monkeypatch.setattr(MemoryStore, "transaction", lambda self, campaign, fence=None: guarded(self, campaign, None))
-    with pytest.raises(Exception, match=r"went back|cannot become|cannot be tried now"):
-        for seed in range(60):
-            stormy(seed, Faults(**{**_NONE, "stopped": 0.05}))
+def test_a_store_that_lets_old_fences_write_is_found() -> None:
+    often = Faults(**{**_NONE, "stopped": 0.15})
+    with bugs.old_fences_write():
+        assert found_within(60, often) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -62,31 +61,11 @@ def wake(
     as_json: Json = False,
 ) -> None:
     """One pass of the executor: look at what ended, decide, start what is next, exit."""
-    from rea.workspace import waking
+    from rea.cli.wake import wake as wake_campaigns
 
-    workspace = open_workspace()
-    ids = [workspace.store.campaign(ref).id] if ref is not None else waking.woken(workspace)
-    done, failed = waking.wake_each(workspace, ids)
-    lines = [f"C-{id_}: {'busy' if w.busy else f'{w.actions} actions'}" for id_, w in done.items()]
-    lines += [f"C-{id_}: failed" for id_ in failed]
-    told: dict[str, object] = {f"C-{id_}": woken for id_, woken in done.items()}
-    told |= {f"C-{id_}": {"error": str(error)} for id_, error in failed.items()}
-    output.data(told, "\n".join(lines) or "nothing to do", as_json)
-    _exit_for_failures(failed)
-
-
-def _exit_for_failures(failed: Mapping[int, Exception]) -> None:
-    """Say what stood in the way of each campaign; a mistake of the program itself is raised as it is."""
-    from rea.domain.errors import ReaError
-
-    for id_, error in failed.items():
-        output.note(f"rea: C-{id_}: {error}")
-    for error in failed.values():
-        if not isinstance(error, ReaError | OSError):
-            raise error
-    codes = {getattr(error, "exit_code", 1) for error in failed.values()}
-    if codes:
-        raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
+    code = wake_campaigns(ref, as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 @daemon_app.callback(invoke_without_command=True)

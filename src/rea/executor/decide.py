@@ -142,9 +142,16 @@ def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     if broken is not None:
         return (_no_baseline(broken),)
     pending = [run for run in snapshot.runs if not is_terminal(run.state)]
-    if pending:
-        return _submissions(snapshot, now, snapshot.balance.approved) or (Sleep(_sweep(snapshot, now)),)
     done = [run for run in snapshot.runs if run.state is RunState.SUCCEEDED]
+    if pending:
+        started = _submissions(snapshot, now, snapshot.balance.approved)
+        if started or not _starved(snapshot, now):
+            return started or (Sleep(_sweep(snapshot, now)),)
+        balance = snapshot.balance
+        why = f"of {balance.approved:.0f} device-seconds for the profile {balance.spent:.0f} are spent"
+        if len(done) < PROFILE_MINIMUM:
+            return (Fail(f"{why}, and {pending[0].name} still has no result"),)
+        return tuple(Withdraw(run.id, f"{why}; the runs there are will do") for run in pending)
     if len(done) >= PROFILE_MINIMUM:
         return (DraftPlan(),)
     failed = [run for run in snapshot.runs if run.failure is not None]
@@ -460,12 +467,17 @@ def _idle(snapshot: Snapshot) -> bool:
     return not waiting and len(_open_attempts(snapshot)) < snapshot.campaign.codebase.launcher.slots
 
 
+def _starved(snapshot: Snapshot, now: float) -> bool:
+    """Whether runs wait, a slot is free and nothing runs: where none was started, the budget holds none of them."""
+    free = snapshot.capacity is not None and snapshot.capacity.free >= 1
+    return free and bool(_ready(snapshot, now)) and not _open_attempts(snapshot)
+
+
 def _exhausted(snapshot: Snapshot, plan: Plan, situation: Situation, now: float) -> tuple[Action, ...]:
     """Runs wait, nothing runs, and the budget holds none of them: the search ends, or an engineer is asked."""
-    ready = _ready(snapshot, now)
-    if not ready or _open_attempts(snapshot) or snapshot.capacity is None or snapshot.capacity.free < 1:
+    if not _starved(snapshot, now):
         return ()
-    balance = snapshot.balance
+    ready, balance = _ready(snapshot, now), snapshot.balance
     left = balance.approved - balance.spent
     needed = _tight(ready[0].draft, plan) * plan.codebase.resources.devices
     kept = f"{max(0.0, plan.contingency_s - balance.contingency_spent):.0f} of them for retries"

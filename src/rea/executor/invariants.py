@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rea.domain.campaign import Campaign
+from rea.domain.hypothesis import Hypothesis
+from rea.domain.run import Attempt, Run
 from rea.domain.states import AttemptState, CampaignState, Phase, PlanState, RunState, is_terminal
 from rea.executor.tools import RowsPort
 
@@ -58,28 +60,32 @@ class Record:
     ended: dict[str, str] = field(default_factory=dict)
     results: dict[int, object] = field(default_factory=dict)
     reached: tuple[int, int] = (0, 0)  # the round, and how far in it
+    seen: dict[str, object] = field(default_factory=dict)  # rows by name, as they were: the same value holds no news
 
     def changed(self, rows: RowsPort) -> list[str]:
         """What came back from its end, or has another result than it had, since the last look."""
-        states: Mapping[str, object] = {
-            rows.campaign.title: rows.campaign.state,
-            **{h.name: h.state for h in rows.hypotheses},
-            **{run.name: run.state for run in rows.runs},
-            **{f"A-{attempt.id}": attempt.state for attempt in rows.attempts},
-        }
-        found = [f"{name} was {old} and is gone" for name, old in self.ended.items() if name not in states]
-        for name, state in states.items():
-            if name in self.ended and self.ended[name] != str(state):
-                found.append(f"{name} was {self.ended[name]} for good and is {state}")
-            if is_terminal(state):  # type: ignore[arg-type]
-                self.ended[name] = str(state)
+        now: dict[str, Campaign | Hypothesis | Run | Attempt] = {rows.campaign.title: rows.campaign}
+        now |= {h.name: h for h in rows.hypotheses} | {run.name: run for run in rows.runs}
+        now |= {f"A-{attempt.id}": attempt for attempt in rows.attempts}
+        found = [f"{name} was {old} and is gone" for name, old in self.ended.items() if name not in now]
+        for name, row in now.items():
+            if self.seen.get(name) is row:
+                continue
+            self.seen[name] = row
+            if name in self.ended and self.ended[name] != str(row.state):
+                found.append(f"{name} was {self.ended[name]} for good and is {row.state}")
+            if is_terminal(row.state):
+                self.ended[name] = str(row.state)
+            if isinstance(row, Run):
+                found += self._result(row)
         at = rows.campaign.round, list(Phase).index(rows.campaign.phase)
         if at < self.reached:
             found.append(f"it went back to {rows.campaign.phase.value} of round {rows.campaign.round}")
         self.reached = max(self.reached, at)
-        for run in rows.runs:
-            if run.id in self.results and self.results[run.id] != run.result:
-                found.append(f"the result of {run.name} has changed")
-            if run.result is not None and is_terminal(run.state):
-                self.results[run.id] = run.result
         return found
+
+    def _result(self, run: Run) -> list[str]:
+        changed = run.id in self.results and self.results[run.id] != run.result
+        if run.result is not None and is_terminal(run.state):
+            self.results[run.id] = run.result
+        return [f"the result of {run.name} has changed"] if changed else []

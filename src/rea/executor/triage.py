@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,8 +30,8 @@ def assess(
     observation: Observation,
     found: Harvest,
     codebase: Codebase,
-    values: Mapping[str, Scalar],
-    runbooks: Sequence[Runbook],
+    values: Callable[[], Mapping[str, Scalar]],
+    runbooks: Callable[[], Sequence[Runbook]],
     *,
     ended_attempts: int,
     reserved_s: float,
@@ -40,9 +40,10 @@ def assess(
 ) -> Report:
     """Judge one ended attempt of `run`.
 
-    `values` are the baseline's knob values; `ended_attempts` counts this one; `paired` is the baseline's result on the
-    same seed, if there is one: a treatment whose every reading equals it to the last digit did nothing. `rows` are
-    those of the visible split as the evaluator counted them for the baseline, where that is known.
+    `values` are the baseline's knob values, asked for, as the runbooks are, where something went wrong: most attempts
+    end well, and the next waits for this one's judgement. `ended_attempts` counts this one; `paired` is the baseline's
+    result on the same seed, if there is one: a treatment whose every reading equals it to the last digit did nothing.
+    `rows` are those of the visible split as the evaluator counted them for the baseline, where that is known.
     """
     outcome = observation.outcome or Outcome.LOST
     exit_ = observation.exit or {}
@@ -86,7 +87,7 @@ def assess(
         evidence = replace(
             evidence, outcome=Outcome.SUCCEEDED.value, exit_code=None, signal=None, log_tail=found.trainer_tail
         )
-    diagnosis = match(evidence, runbooks)
+    diagnosis = match(evidence, runbooks())
     line = diagnosis.line
     if line is None and Signal.EVALUATOR_FAILED in signals:
         line = _last_line(found.log_tail)
@@ -99,7 +100,7 @@ def assess(
     repair: Mapping[str, Scalar] = {}
     mutation = book.policy.mutation(ended_attempts) if action is Action.MUTATE else None
     if mutation is not None and run.draft.hypothesis is not None:
-        now = {**values, **run.draft.treatment.overrides}
+        now = {**values(), **run.draft.treatment.overrides}
         change = apply(mutation, codebase, now)
         repair = change.overrides if change is not None else {}
     return Report(

@@ -29,14 +29,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from rea.job import alive
+
 SPEC: Final = "job.json"  # what the launcher wrote
-STARTED: Final = "started"  # the fence
-ALIVE: Final = "alive.lock"  # held while the wrapper lives
+STARTED: Final = alive.STARTED
+ALIVE: Final = alive.ALIVE
 CANCEL: Final = "cancel"  # its existence asks the wrapper to end the job
 HEARTBEAT: Final = "heartbeat"  # {"time", "step", "rss"}
 GROUP: Final = "pgid"  # the processes of the running step, for whoever finds the wrapper dead
 MARK: Final = "REA_JOB_MARK"  # a variable that only this job's processes have; its value stands in `pgid`
-EXIT: Final = "exit.json"  # the wrapper's own record, written last
+EXIT: Final = alive.EXIT
 RESERVE: Final = "exit.reserve"  # room for exit.json on a disk that is full by then
 WRAPPER_LOG: Final = "wrapper.log"
 WAKE_LOG: Final = "wake.log"

@@ -27,6 +27,7 @@ from rea.job.stoprule import Progress, Stop, judge, parse_line
 
 TICK_S: Final = 0.25  # between two samples of the process tree
 _SLOWEST_TICK_S: Final = 2.0
+_SEARCH_SHARE: Final = 0.02  # of a step's age: the longer it has run, the rarer it starts processes
 _SHARE_OF_TIME: Final = 0.05  # that sampling may take, where the machine has very many processes
 _ENDING_TICK_S: Final = 0.05
 _PATIENCE_AFTER_KILL_S: Final = 10.0  # a process in uninterruptible sleep cannot be killed; it is not waited for
@@ -46,6 +47,7 @@ class _Running:
     kill_at: float = math.inf
     survivors: int = 0
     unkillable: int = 0
+    search_due: float = 0.0
     known: set[tree.Identity] = field(default_factory=set)
     cpu_live: dict[tree.Identity, float] = field(default_factory=dict)
     cpu_gone: float = 0.0
@@ -253,7 +255,7 @@ class Job:
             self.cause = _Cause("timeout", f"the wall-time limit of {self.spec.walltime_s:g} s was reached {when}")
 
     def _tick(self, running: _Running, now: float) -> None:
-        members = self._members(running)
+        members = self._sample(running, now)
         running.count_cpu(members)
         self._measure_memory(running, members)
         identities = {member.identity for member in members}
@@ -319,6 +321,16 @@ class Job:
         # Once the leader is reaped its number may be another session's; descent and acquaintance still hold.
         sessions = {running.leader} if running.status is None else set()
         return tree.family(tree.processes(), os.getpid(), sessions, running.known)
+
+    def _sample(self, running: _Running, now: float) -> list[tree.Process]:
+        """The members, for which every process of the machine is looked at only now and then, and when one is gone."""
+        if tree.LINUX and now < running.search_due:
+            found = [tree.process(pid) for pid, _ in running.known]
+            living = [one for one in found if one is not None and one.identity in running.known and not one.zombie]
+            if len(living) == len(running.known):
+                return living
+        running.search_due = now + min((now - running.began) * _SEARCH_SHARE, _SLOWEST_TICK_S)
+        return self._members(running)
 
     def _reap(self, running: _Running) -> bool:
         """Collect what has ended. True if no child is left; on Linux orphans are children too, so: nothing is left."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
-from rea.domain.states import HypothesisState, RunState
+from rea.domain.states import HypothesisState, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner import joint
 from rea.planner.measurements import Measurements, mean_of
@@ -18,6 +19,40 @@ from rea.planner.worth import improvement
 PRUNED_DOUBT = 0.005
 LIKELY = 0.7  # probability of being better than the baseline that makes a contender
 UNKNOWN = Belief(0.0, 0.01)  # of a treatment that no hypothesis claims anything of
+_PASSED_OVER = (HypothesisState.LEFT_OUT, HypothesisState.VETOED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a posterior was made of: small values by their content, large ones, which never change, by identity."""
+
+    small: tuple[object, ...]
+    held: tuple[object, ...]
+
+    def same(self, other: _Read) -> bool:
+        if self.small != other.small or len(self.held) != len(other.held):
+            return False
+        return all(map(operator.is_, self.held, other.held))
+
+
+class _Kept:
+    """The last posteriors: most decisions are made on what the one before was made on, and a job more that runs."""
+
+    MOST = 4
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[_Read, joint.Posterior]] = []
+
+    def of(self, read: _Read, make: Callable[[], joint.Posterior]) -> joint.Posterior:
+        for known, found in self._kept:
+            if known.same(read):
+                return found
+        found = make()
+        self._kept = [(read, found), *self._kept[: self.MOST - 1]]
+        return found
+
+
+_KEPT = _Kept()
 
 
 @dataclass(frozen=True)
@@ -33,8 +68,8 @@ class Evidence(Measurements):
     def _by_full(self) -> Mapping[str, Hypothesis]:
         # The first of its kind that was not passed over: one that waited in vain comes back under another id, with what
         # is expected of it by then. A base is always older than what was built on it, so chains of bases end.
-        over = (HypothesisState.LEFT_OUT, HypothesisState.VETOED)
-        return {h.draft.full.key(): h for h in sorted(self.hypotheses, key=lambda h: (h.state not in over, -h.id))}
+        ordered = sorted(self.hypotheses, key=lambda h: (h.state not in _PASSED_OVER, -h.id))
+        return {h.draft.full.key(): h for h in ordered}
 
     def hypothesis_of(self, treatment: Treatment) -> Hypothesis | None:
         return self._by_full.get(treatment.key())
@@ -154,6 +189,20 @@ class Evidence(Measurements):
     @cached_property
     def posterior(self) -> joint.Posterior:
         """What all runs of the search say together of all effects."""
+        return _KEPT.of(self._read(), self._believed)
+
+    def _read(self) -> _Read:
+        """What the posterior is made of: the plan, hypotheses, and runs as far as they have ended."""
+        passed = {h.id: h.state in _PASSED_OVER for h in self.hypotheses}
+        ended = {run.id: run.state for run in self.runs if is_terminal(run.state)}
+        held = (
+            self.plan,
+            *(h.draft for h in self.hypotheses),
+            *(v for run in self.runs for v in (run.draft, run.result)),
+        )
+        return _Read((tuple(passed.items()), tuple(h.round for h in self.hypotheses), tuple(ended.items())), held)
+
+    def _believed(self) -> joint.Posterior:
         priors = {name: Belief(0.0, sd) for name, sd in self._families.values()}
         for h in self.hypotheses:
             _, in_common = self._families.get(h.id, ("", 0.0))

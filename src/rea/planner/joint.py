@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rea.domain.codebase import Scalar
@@ -66,7 +67,27 @@ class Posterior:
 
     def belief(self, terms: Terms) -> Belief:
         """Of a weighted sum of effects."""
-        return self._of(terms, self.cov)
+        mean, variance = 0.0, 0.0
+        known: list[tuple[int, float]] = []
+        for name, weight in terms.items():
+            at = self.place.get(name)
+            if at is None:
+                prior = self.priors[name]
+                mean += weight * prior.mean
+                variance += (weight * prior.sd) ** 2
+            elif weight:
+                known.append((at, weight))
+        # Sums are of a handful of effects: plain numbers are quicker than arrays of them.
+        means, rows = self._plain
+        for at, weight in known:
+            row = rows[at]
+            mean += weight * means[at]
+            variance += weight * sum(other * row[place] for place, other in known)
+        return Belief(mean, math.sqrt(max(variance, 0.0)))
+
+    @cached_property
+    def _plain(self) -> tuple[list[float], list[list[float]]]:
+        return self.mean.tolist(), self.cov.tolist()
 
     def moved(self, apart: Terms, read: Terms, noise: float) -> float:
         """The standard deviation by which a reading of `read` with this noise moves what is believed of `apart`, as far
@@ -83,26 +104,6 @@ class Posterior:
                 shared += apart.get(name, 0.0) * weight * self.priors[name].sd ** 2
                 variance += (weight * self.priors[name].sd) ** 2
         return abs(shared) / math.hypot(math.sqrt(max(variance, 0.0)), max(noise, 1e-12))
-
-    def _of(self, terms: Terms, cov: np.ndarray) -> Belief:
-        mean, variance = 0.0, 0.0
-        known: list[tuple[int, float]] = []
-        for name, weight in terms.items():
-            at = self.place.get(name)
-            if at is None:
-                prior = self.priors[name]
-                mean += weight * prior.mean
-                variance += (weight * prior.sd) ** 2
-            elif weight:
-                known.append((at, weight))
-        if known:
-            import numpy as np
-
-            places = [at for at, _ in known]
-            weights = np.array([weight for _, weight in known])
-            mean += float(weights @ self.mean[places])
-            variance += float(weights @ cov[np.ix_(places, places)] @ weights)
-        return Belief(mean, math.sqrt(max(variance, 0.0)))
 
     def draw(self, names: Sequence[str], seed: int) -> dict[str, float]:
         """One joint sample of these effects."""

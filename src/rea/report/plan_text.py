@@ -114,8 +114,8 @@ def _what_can_be_told(plan: Plan) -> str:
     rows = ", the luck of the split's rows included" if between else ""
 
     def told_by(count: int) -> str:
-        variance = plan.baseline.noise**2 / count + Lasting.of(between, ()).paired_variance(count)
-        return f"{text.percent(2 * math.sqrt(variance), sign=False)}"
+        rows_sd = math.sqrt(Lasting.of(between, ()).paired_variance(count))
+        return f"{text.percent(2 * math.hypot(plan.baseline.noise / math.sqrt(count), rows_sd), sign=False)}"
 
     said = f"Of one run, only a gain beyond about {told_by(1)} can be told from luck"
     if not pairs:

@@ -49,20 +49,28 @@ class Page:
     approvals: tuple[Approval, ...] = ()
     experiments: dict[tuple[int, int], ExperimentRecord] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)  # of runs
+    added: tuple[tuple[Entry, ...], Balance] | None = None  # the entries that were added up last, and their balance
 
     def copy(self) -> Page:
-        return replace(
-            self,
-            hypotheses=dict(self.hypotheses),
-            runs=dict(self.runs),
-            attempts=dict(self.attempts),
-            experiments=dict(self.experiments),
-            keys=dict(self.keys),
+        return Page(
+            self.campaign,
+            dict(self.hypotheses),
+            dict(self.runs),
+            dict(self.attempts),
+            self.entries,
+            self.events,
+            self.plans,
+            self.approvals,
+            dict(self.experiments),
+            dict(self.keys),
+            self.added,
         )
 
     @property
     def balance(self) -> Balance:
-        return balance(self.entries)
+        if self.added is None or self.added[0] is not self.entries:
+            self.added = self.entries, balance(self.entries)
+        return self.added[1]
 
 
 @dataclass
@@ -83,6 +91,7 @@ class MemoryStore:
         self._committed = committed
         self._ids = itertools.count(1)
         self._writing = False
+        self.commits = 0
 
     def create(self, campaign: Campaign) -> None:
         self._pages[campaign.id] = Page(campaign)
@@ -138,6 +147,7 @@ class MemoryStore:
         finally:
             self._writing = False
         self._pages[campaign] = page
+        self.commits += 1
         self._committed()
 
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rea.idle import STATUS
 from rea.store.address import Address
 from rea.store.engine import writing
 from rea.store.errors import StoreError
@@ -22,14 +23,11 @@ SCRIPTS = Path(__file__).parent / "migrations"
 REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights", "0003_same_data")
 _POSTGRESQL_LOCK: Final = 0x7265615F  # any fixed number: "rea_"
 
-# One row (revision, uid) where the store is set up. Asked first of every store, so it must stay cheap and constant.
-_STATUS: Final = "SELECT (SELECT max(version_num) FROM alembic_version), (SELECT value FROM meta WHERE key = 'uid')"
-
 
 def current_uid(ask: Callable[[str], list[tuple[Any, ...]]]) -> str | None:
     """The uid of a store that is up to date; None where `migrate` has work to do or a word to say."""
     try:
-        ((revision, uid),) = ask(_STATUS)
+        ((revision, uid),) = ask(STATUS)
     except Exception as error:
         if _no_such_table(error):
             return None

@@ -17,6 +17,7 @@ from rea.domain.errors import NotFoundError, UsageError
 from rea.domain.ids import say
 from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
+from rea.idle import DUE, MOVING
 from rea.store.address import Address, check_path, default_url, parse
 from rea.store.engine import make_engine, reading, straight, writing
 from rea.store.errors import explained
@@ -35,13 +36,7 @@ if TYPE_CHECKING:
     from rea.store.queries import Queries
     from rea.store.transaction import Transaction
 
-_MOVING: Final = """
-(state IN ('profiling', 'running')
- OR EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended'))
-ORDER BY coalesce(next_wake_at, 0), id
-"""
-_DUE: Final = f"SELECT id FROM campaigns WHERE (next_wake_at IS NULL OR next_wake_at <= :now) AND {_MOVING}"
-_UPCOMING: Final = f"SELECT id, next_wake_at FROM campaigns WHERE {_MOVING}"
+_UPCOMING: Final = f"SELECT id, next_wake_at FROM campaigns WHERE {MOVING}"
 
 _WAITING: Final = """
 SELECT DISTINCT runs.campaign FROM runs JOIN campaigns ON campaigns.id = runs.campaign
@@ -310,7 +305,7 @@ class Store:
         That is: measuring or running, or with jobs in flight (paused, stopped, …), and no later wake set.
         """
         with explained(self._address.where):
-            return [id_ for (id_,) in self._ask(_DUE, {"now": now})]
+            return [id_ for (id_,) in self._ask(DUE, {"now": now})]
 
     def upcoming(self) -> list[tuple[int, float | None]]:
         """Ids of campaigns that a wake will have something to look at, and when (None: at once), first due first."""

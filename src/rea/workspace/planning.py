@@ -10,7 +10,7 @@ from typing import Any
 
 from rea.codebase.config import load
 from rea.codebase.git import repository
-from rea.codebase.overrides import checked
+from rea.codebase.overrides import baseline_values, checked
 from rea.codebase.trees import as_knob
 from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
@@ -86,7 +86,8 @@ def plan(
     open_launcher(
         codebase.launcher.kind, runs=workspace.runs, slots=codebase.launcher.slots, options=codebase.launcher.options
     )
-    # A card of the team's that cannot be read would stop the planning after the profile has been paid for.
+    # A config or a card that cannot be read would stop the planning after the profile has been paid for.
+    baseline_values(codebase, Path(codebase.root))
     techniques_of(Path(codebase.root))
     runbooks_of(Path(codebase.root))
     limit_s = codebase.resources.walltime_s
