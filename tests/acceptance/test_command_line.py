@@ -282,7 +282,7 @@ def test_whoever_stops_waiting_is_told_that_the_campaign_goes_on(desk):
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
         assert process.wait() == 130
-    assert "C-1 goes on" in said and "`rea status C-1 --watch`" in said and "Traceback" not in said
+    assert "C-1 goes on" in said and "`rea watch C-1`" in said and "Traceback" not in said
 
 
 def test_experiments_are_carried_to_another_store_once(desk):

@@ -3,38 +3,46 @@
 import fcntl
 import json
 import os
+import pty
+import signal
 import sqlite3
+import struct
 import subprocess
-from contextlib import closing
+import sys
+import termios
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from rea.domain.jobs import ATTENDED
+from rea.codebase.config import load
+from rea.domain.jobs import ATTENDED, job_name
 from rea.store import address
 from rea.workspace import steering
 from support.desk import settle
 
 
 def test_the_status_of_the_daemon_is_told_without_starting_anything(desk):
-    workspace = desk.workspace()
-    campaign = desk.plan(workspace, profile_runs=2)
+    workspace, campaign = moving(desk)
     alone = desk.call("daemon", "status")
-    assert alone.returncode == 1 and "no daemon attends" in alone.stdout
-    assert "due: no campaign has anything under way" in alone.stdout
+    assert alone.returncode == 1 and "no daemon attends" in alone.stdout and "due: C-1 now" in alone.stdout
 
     folder = workspace.wakefiles.folder
-    workspace.wakefiles.file(campaign.id, f"rea-{workspace.store.uid}-R1-1").touch()
+    folder.mkdir()
+    mine = workspace.wakefiles.file(campaign.id, job_name(workspace.store.uid, 1, 1))
+    mine.touch()
     (folder / "1.rea-ffffff-R1-1").touch()
     with workspace.store.transaction(campaign.id) as tx:
-        tx.event(campaign.id, "note", "nothing", 1.0)
+        tx.set_campaign(campaign.id, next_wake_at=workspace.clock() + 900)
     with (folder / ATTENDED).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         there = desk.call("daemon", "status", "--json")
     assert there.returncode == 0
     told = json.loads(there.stdout)
-    assert told["alive"] and told["waiting"] == {"C-1": 1} and told["others"] == 1 and told["due"] == {}
-    assert workspace.wakefiles.waiting() == {campaign.id}
+    assert told["alive"] and told["waiting"] == {"C-1": 1} and told["others"] == 1
+    assert told["due"] == {"C-1": workspace.store.campaign(campaign.id).next_wake_at}
+    assert "due: C-1 in 15 min" in desk.call("daemon", "status").stdout
+    assert mine.exists() and workspace.store.attempts(campaign.id) == []
 
 
 FAKE = """#!/bin/sh
@@ -209,4 +217,69 @@ def test_what_is_alive_is_never_cleaned_and_an_ended_campaign_without_a_proposal
     done = desk.rea("clean", "--yes", cwd=desk.home)
     assert done.returncode == 0 and "were freed" in done.stdout, done.stderr
     assert not any(path.exists() for path in outputs)
-    assert "C-1" in desk.rea("logs", "R-1", cwd=desk.home).stdout + desk.rea("show", "C-1", cwd=desk.home).stdout
+    assert workspace.store.events(campaign.id)[-1].kind == "cleaned"
+
+
+def watching(desk, *words, **streams):
+    return subprocess.Popen([sys.executable, "-m", "rea", "watch", *words], cwd=desk.root, **streams)
+
+
+def moving(desk):
+    """A campaign that seems to be under way, so that the test says when something happens to it."""
+    workspace = desk.workspace()
+    told = {"name": "spring", "codebase": load(desk.root), "commit": desk.git("rev-parse", "HEAD")}
+    return workspace, workspace.store.create_campaign(**told, env={}, options={}, at=1.0)
+
+
+def change(workspace, **values):
+    with closing(sqlite3.connect(workspace.store.path)) as connection:
+        for name, value in values.items():
+            connection.execute(f"UPDATE campaigns SET {name} = ?", (value,))
+        connection.commit()
+
+
+def test_a_campaign_is_drawn_in_place_on_a_terminal_until_it_rests(desk):
+    workspace, campaign = moving(desk)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 80, 0, 0))
+    env = {**desk.env, "TERM": "xterm", "LINES": "12", "COLUMNS": "80"}
+    process = watching(desk, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    seen = b""
+    try:
+        while b"C-1 spring: profiling" not in seen:
+            seen += os.read(master, 65536)
+        with workspace.store.transaction(campaign.id) as tx:
+            tx.event(campaign.id, "note", "something happened", 1.0)
+        while b"something happened" not in seen:
+            seen += os.read(master, 65536)
+        assert b"\x1b[" in seen, "it is drawn over what was there"
+        change(workspace, pause_reason="engineer", reason="paused by me", state="paused")
+        with suppress(OSError):  # the terminal is gone with its last process
+            while part := os.read(master, 65536):
+                seen += part
+    finally:
+        assert process.wait(60) == 5
+        os.close(master)
+    last = seen.decode().rpartition("\x1b[")[2].replace("\r\n", "\n")
+    assert "C-1 spring: paused" in last and "paused by me" in last and "budget: " in last
+
+
+def test_without_a_terminal_each_event_is_a_line_and_an_interrupt_leaves_the_campaign_alone(desk):
+    assert desk.call("watch").returncode == 3
+    workspace, campaign = moving(desk)
+    before = workspace.store.campaign(campaign.id)
+    with watching(desk, "C-1", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=desk.env) as process:
+        assert process.stdout.readline() == "C-1 spring: profiling\n"
+        for word in ("one", "two"):
+            with workspace.store.transaction(campaign.id) as tx:
+                tx.event(campaign.id, "note", f"{word} happened", 1.0)
+            assert process.stdout.readline().endswith(f"  {word} happened\n")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == "" and "`rea watch C-1`" in err and "Traceback" not in err
+    assert workspace.store.campaign(campaign.id) == before
+    change(workspace, pause_reason="engineer", reason="", state="paused")
+    for words in (("watch", "C-1"), ("status", "C-1", "--watch")):
+        rested = desk.call(*words, "--json")
+        assert rested.returncode == 5 and json.loads(rested.stdout)["state"] == "paused"

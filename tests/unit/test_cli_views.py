@@ -9,9 +9,10 @@ import pytest
 from report_samples import sample_view
 
 from rea.cli.output import markdown
-from rea.cli.views import WIDEST, hypothesis_table, run_table
+from rea.cli.views import WIDEST, hypothesis_table, run_table, status_text
+from rea.domain.hypothesis import Belief
 from rea.domain.run import Run, RunDraft
-from rea.domain.states import Phase, RunState
+from rea.domain.states import CampaignState, Phase, RunState
 from rea.domain.treatment import Treatment
 
 LONG = Treatment({f"knob.number_{i}": i for i in range(12)})
@@ -62,3 +63,21 @@ def test_a_reveal_is_listed_as_the_sealed_split_and_not_as_a_training() -> None:
     draft = RunDraft("reveal", 1, 1, Phase.REVEAL, Treatment(), 0, 1.0, 9.0, 9.0)
     (row,) = run_table([Run(9, 1, draft, RunState.ACTIVE)]).splitlines()[2:]
     assert "the sealed split" in row and "baseline" not in row and " 0 " not in row
+
+
+@pytest.mark.parametrize("room", [6, 9, 14, 40])
+def test_a_status_fits_the_room_and_keeps_the_newest_events_and_the_best_hypotheses(room: int) -> None:
+    view = sample_view()
+    events = [replace(view.events[0], id=n, message=f"event {n}") for n in range(10)]
+    judged = [replace(view.hypotheses[0], id=n, belief=Belief(0.001 * n, 0.001)) for n in range(1, 21)]
+    text = {"id": "C-1", "name": "spring", "state": CampaignState.RUNNING, "round": 1, "phase": Phase.VALIDATION}
+    text |= {"reason": "", "warning": "", "budget": "half", "gain": None, "runs": {"active": 1}, "events": events}
+    job = {"run": "R-1", "of": "H-1", "what": "seed 1", "for_s": 5.0, "predicted_s": 9.0, "limit_s": 27.0}
+    whole = text | {"running": [job], "hypotheses": judged}
+    lines = status_text(whole, room).splitlines()
+    assert len(lines) <= room and "event 9" in lines[-1]
+    assert "  R-1 H-1 seed 1: 5 s of about 9 s, limit 27 s" in lines
+    shown = [line.split()[0] for line in lines if line.startswith("H-")]
+    assert shown == [f"H-{n}" for n in range(20, 20 - len(shown), -1)]
+    assert (len(shown) == 10) is (room == 40)
+    assert len(status_text(whole).splitlines()) > 20

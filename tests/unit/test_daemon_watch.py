@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rea.daemon import note
+from rea.daemon import note, watch
 from rea.daemon.calls import LONGEST_S, Calls
 from rea.daemon.log import Log
 
@@ -89,8 +89,9 @@ def test_a_log_that_can_no_longer_be_written_stops_nothing(tmp_path: Path) -> No
 
 def start(folder: Path, log: Path, command: list[str], sweep_s: float = 600.0) -> subprocess.Popen[bytes]:
     code = (
-        "import sys; from pathlib import Path; from rea.daemon.__main__ import main; from rea.daemon.log import Log\n"
-        "sys.exit(main(Path(sys.argv[1]), float(sys.argv[3]), Log(Path(sys.argv[2])), sys.argv[4:]))"
+        "import sys; from pathlib import Path; from rea.daemon import watch; from rea.daemon.log import Log\n"
+        "watch.BLIND_S = 0.1\n"
+        "sys.exit(watch.watch(Path(sys.argv[1]), float(sys.argv[3]), Log(Path(sys.argv[2])), sys.argv[4:]))"
     )
     words = [sys.executable, "-c", code, str(folder), str(log), str(sweep_s), *command]
     return subprocess.Popen(words, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
@@ -149,17 +150,43 @@ def test_a_daemon_is_seen_to_live_tells_when_it_swept_and_leaves_a_wake_that_is_
         time.sleep(0.05)
 
 
-def test_a_folder_that_is_gone_is_made_and_attended_again(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_made_and_attended_again_and_one_that_cannot_be_read_is_waited_for(
+    tmp_path: Path,
+) -> None:
     folder, log = tmp_path / "wake", tmp_path / "daemon.log"
     process = start(folder, log, ["/bin/true"])
-    try:
-        events(log, 2)
+
+    def gone() -> None:
         (folder / note.ATTENDED).unlink()
         folder.rmdir()
+
+    def attended() -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not note.held(folder):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
+
+    try:
+        events(log, 2)
+        gone()
+        attended()
+        gone()
+        folder.touch()  # in the place of the folder
+        assert events(log, 3)[2]["event"] == "blind"
+        folder.unlink()
+        attended()
     finally:
         process.terminate()
         process.wait()
+    assert [line["event"] for line in events(log, 4)] == ["started", "sweep", "blind", "stopped"]
+
+
+def test_a_wake_that_hangs_is_ended_and_one_that_says_much_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = watch._run(tmp_path, ["/bin/sh", "-c", "yes | head -c 100000 >&2; echo the end >&2; exit 4"])
+    assert code == 4 and said.endswith("the end") and len(said) <= watch.SAID_BYTES
+    assert watch._run(tmp_path / "none", ["/no/such/program"])[0] == 127
+    monkeypatch.setattr(watch, "LONGEST_WAKE_S", 0.1)
+    assert watch._run(tmp_path, ["/bin/sleep", "60"]) == (137, "it was ended after 0.1 s")
+    assert list(tmp_path.iterdir()) == []

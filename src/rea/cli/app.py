@@ -52,6 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     running.stop,
     running.wake,
     looking.status,
+    looking.watch,
     looking.show,
     looking.logs,
     looking.report,

@@ -15,7 +15,7 @@ import typer
 from rea.cli import output
 
 if TYPE_CHECKING:
-    from rea.cli.views import Follower
+    from rea.cli.watching import Follower
     from rea.domain.campaign import Campaign
     from rea.workspace import Workspace
 
@@ -44,10 +44,9 @@ def brief(campaign: Campaign) -> dict[str, object]:
 
 
 def said(campaign: Campaign) -> str:
-    from rea.cli.views import lines_of
+    from rea.cli import views
 
-    words = f"{campaign.title} {campaign.name}: {campaign.state.value}"
-    return f"{words}\n  {lines_of(campaign.reason)}" if campaign.reason else words
+    return views.said(campaign)
 
 
 def checklist(checks: object) -> str:
@@ -78,6 +77,6 @@ def exit_for(campaign: Campaign) -> None:
 
 def follower(workspace: Workspace, campaign: Campaign) -> Follower:
     """Tells what is new in the record from now on, on stderr."""
-    from rea.cli.views import Follower
+    from rea.cli.watching import Follower
 
     return Follower(workspace, campaign.id)

@@ -8,30 +8,43 @@ from typing import Annotated
 import typer
 
 from rea.cli import output
-from rea.cli.common import Json, Ref, brief, exit_for, open_workspace
+from rea.cli.common import Json, Ref, brief, exit_for, open_workspace, told_of_interrupts
 
 
 def status(
     ref: Annotated[str | None, typer.Argument(help="One campaign (default: a line each).", metavar="CAMPAIGN")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Live, until it ends.")] = False,
+    live: Annotated[bool, typer.Option("--watch", help="The same as `rea watch CAMPAIGN`.")] = False,
     as_json: Json = False,
 ) -> None:
     """Where campaigns stand."""
     from rea.cli import views
 
+    if live:
+        watch(ref, as_json)
+        return
     workspace = open_workspace()
     if ref is None:
         found = workspace.store.campaigns()
         output.data([brief(c) for c in found], views.campaign_table(workspace, found), as_json)
         return
-    campaign = workspace.store.campaign(ref)
-    if watch:
-        views.watch(workspace, campaign.id)
-        campaign = workspace.store.campaign(ref)
-    whole = views.status(workspace, campaign)
+    whole = views.status(workspace, workspace.store.campaign(ref))
     output.data(whole, views.status_text(whole), as_json)
-    if watch:
-        exit_for(campaign)
+
+
+def watch(
+    ref: Annotated[
+        str | None, typer.Argument(help="A campaign (default: the newest under way).", metavar="CAMPAIGN")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow a campaign live until it waits for you or has ended. Ctrl-C leaves it alone."""
+    from rea.cli import watching
+
+    workspace = open_workspace()
+    campaign = watching.newest_moving(workspace) if ref is None else workspace.store.campaign(ref)
+    with told_of_interrupts(workspace, campaign):
+        campaign = watching.watch(workspace, campaign.id, as_json)
+    exit_for(campaign)
 
 
 def show(what: Annotated[str, typer.Argument(help="C-3, H-12 or R-40.", metavar="ID")], as_json: Json = False) -> None:

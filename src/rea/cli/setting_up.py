@@ -44,7 +44,7 @@ def demo(
     """Run a whole campaign on the embedded codebase: plan, approve, start, report. Ends with one line of JSON."""
     import json
 
-    from rea.cli.views import Follower
+    from rea.cli.watching import Follower
     from rea.workspace.demo import run_demo
 
     print(json.dumps(run_demo(folder, python, budget, output.note, Follower)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rea.cli.output import note, table
+from rea.cli.output import table
 from rea.domain.campaign import Campaign, Event, PlanRecord
 from rea.domain.codec import digest
 from rea.domain.errors import NotFoundError
@@ -22,7 +22,6 @@ from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
 from rea.workspace.waking import Attendance
 
-WATCH_S = 1.0
 WIDEST = 60  # characters of a cell that holds free text
 
 
@@ -47,6 +46,12 @@ def brief(campaign: Campaign) -> dict[str, Any]:
 def lines_of(reason: str) -> str:
     """A campaign's reason as it is printed: what to do next on a line of its own."""
     return reason.replace(" → ", "\n  → ")
+
+
+def said(campaign: Campaign) -> str:
+    """A campaign's state and why it has it, in a line or two."""
+    words = f"{campaign.title} {campaign.name}: {campaign.state.value}"
+    return f"{words}\n  {lines_of(campaign.reason)}" if campaign.reason else words
 
 
 def exit_code(campaign: Campaign) -> int:
@@ -78,7 +83,8 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
     balance = workspace.store.balance(campaign.id)
     counts = {state.value: sum(1 for run in runs if run.state is state) for state in RunState}
     now = workspace.clock()
-    running = [_running(runs, attempt, now) for attempt in attempts if attempt.state is not AttemptState.ENDED]
+    devices = campaign.codebase.resources.devices
+    running = [_running(runs, a, now, devices) for a in attempts if a.state is not AttemptState.ENDED]
     return {
         **brief(campaign),
         "spent_s": balance.spent,
@@ -121,7 +127,7 @@ def _budget_words(workspace: Workspace, campaign: Campaign, balance: Balance) ->
     return f"{spent} of {device_time(balance.approved, code)} spent, {reserved} reserved"
 
 
-def _running(runs: Sequence[Run], attempt: Attempt, now: float) -> dict[str, Any]:
+def _running(runs: Sequence[Run], attempt: Attempt, now: float, devices: int) -> dict[str, Any]:
     run = next(run for run in runs if run.id == attempt.run)
     who = say("H", run.draft.hypothesis) if run.draft.hypothesis else "baseline"
     return {
@@ -132,6 +138,7 @@ def _running(runs: Sequence[Run], attempt: Attempt, now: float) -> dict[str, Any
         "phase": run.draft.phase,
         "for_s": round(now - attempt.intended_at, 1),
         "predicted_s": round(run.draft.predicted_s, 1),
+        "limit_s": round(attempt.reserved_s / devices, 1),
     }
 
 
@@ -140,7 +147,8 @@ def _trained(run: Run) -> str:
     return "the sealed split" if run.draft.phase is Phase.REVEAL else f"seed {run.draft.seed}"
 
 
-def status_text(whole: dict[str, Any]) -> str:
+def status_text(whole: dict[str, Any], room: int | None = None) -> str:
+    """Where a campaign stands; in at most `room` lines, of which the tested hypotheses and then old events give way."""
     state = f"{whole['id']} {whole['name']}: {whole['state'].value}"
     if whole["state"] in (CampaignState.RUNNING, CampaignState.PAUSED):
         state += f", round {whole['round']}, {whole['phase'].value}"
@@ -149,49 +157,25 @@ def status_text(whole: dict[str, Any]) -> str:
     if whole["warning"]:
         state += f"\n  {whole['warning']}"
     counts = ", ".join(f"{count} {name}" for name, count in whole["runs"].items() if count)
-    lines = [state, f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
+    lines = [*state.splitlines(), f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
     if whole["gain"] is not None:
         interval = f"{whole['ci_low']:+.2%} to {whole['ci_high']:+.2%}"
         lines.append(f"gain on {whole['split']}: {whole['gain']:+.2%} (95 %: {interval})")
     lines += [
-        f"  {job['run']} {job['of']} {job['what']}: {job['for_s']} s of about {job['predicted_s']} s"
+        f"  {job['run']} {job['of']} {job['what']}: {duration(job['for_s'])} of about {duration(job['predicted_s'])},"
+        f" limit {duration(job['limit_s'])}"
         for job in whole["running"]
     ]
-    tested = [h for h in whole["hypotheses"] if h.belief is not None]
+    tested = sorted((h for h in whole["hypotheses"] if h.belief is not None), key=lambda h: -h.belief.mean)[:10]
+    events = [event_line(event) for event in whole["events"]]
+    if room is not None:
+        # Around the table are its two head lines and a blank one; before the events another.
+        tested = tested[: max(0, room - len(lines) - len(events) - 4)]
+        left = room - len(lines) - (len(tested) + 3 if tested else 0) - 1
+        events = events[-left:] if left > 0 else []
     if tested:
-        tested.sort(key=lambda h: -h.belief.mean)
-        lines += ["", hypothesis_table(tested[:10])]
-    lines += ["", *(event_line(event) for event in whole["events"])]
-    return "\n".join(lines)
-
-
-def watch(workspace: Workspace, campaign: int) -> None:
-    """Redraw the status until the campaign rests."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    def drawn() -> Text:
-        return Text(status_text(status(workspace, workspace.store.campaign(campaign))))
-
-    moving = (CampaignState.PROFILING, CampaignState.RUNNING)
-    with Live(drawn(), console=Console(stderr=True), auto_refresh=False) as live:
-        while workspace.store.campaign(campaign).state in moving:
-            time.sleep(WATCH_S)
-            live.update(drawn(), refresh=True)
-
-
-class Follower:
-    """Tells every new line of a campaign's record on stderr, once."""
-
-    def __init__(self, workspace: Workspace, campaign: int) -> None:
-        self._workspace, self._campaign = workspace, campaign
-        self._last = max((event.id for event in workspace.store.events(campaign)), default=0)
-
-    def __call__(self, _: Campaign) -> None:
-        for event in self._workspace.store.events(self._campaign, after_id=self._last):
-            note(event_line(event))
-            self._last = event.id
+        lines += ["", *hypothesis_table(tested).splitlines()]
+    return "\n".join([*lines, "", *events])
 
 
 def event_line(event: Event) -> str:

@@ -47,14 +47,18 @@ class Note:
 
 def held(folder: Path) -> bool:
     """Whether a watcher lives that sees the wake files in `folder`."""
+    path = folder / ATTENDED
     try:
-        file = os.open(folder / ATTENDED, os.O_RDONLY | os.O_CLOEXEC)
+        # To lock it alone, NFS wants the file open for writing.
+        file = os.open(path, (os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY) | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return False  # a file system that cannot lock: nobody could hold it
     else:
         return False
     finally:

@@ -46,13 +46,16 @@ def _seen_to(call: Wake) -> bool:
 def _held(path: Path) -> bool:
     """Whether some process holds the lock file."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # To lock it alone, NFS wants the file open for writing.
+        file = os.open(path, (os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY) | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return False
     else:
         return False
     finally:

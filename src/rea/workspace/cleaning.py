@@ -55,7 +55,12 @@ def cleanable(workspace: Workspace, ref: str | None, older_than_s: float = 0.0) 
     """
     store, now = workspace.store, workspace.clock()
     if ref is None:
-        return [c for c in store.campaigns() if _why_not(workspace, c, older_than_s, now) is None]
+        found = []
+        for id_ in store.campaign_ids():
+            with suppress(ReaError):  # a row that makes no sense is told of by `rea db check`
+                campaign = store.campaign(id_)
+                found += [campaign] if _why_not(workspace, campaign, older_than_s, now) is None else []
+        return found
     campaign = store.campaign(ref)
     why = _why_not(workspace, campaign, older_than_s, now)
     if why is not None:

@@ -28,7 +28,7 @@ def latest_plan(workspace: Workspace, campaign: Campaign) -> tuple[PlanRecord, P
     record = workspace.store.latest_plan(campaign.id)
     if record is None:
         profiling = campaign.state is CampaignState.PROFILING
-        hint = f"wait for its profile: `rea status {campaign.title} --watch`" if profiling else None
+        hint = f"wait for its profile: `rea watch {campaign.title}`" if profiling else None
         raise NotFoundError(f"{campaign.title} ({campaign.state.value}) has no plan", hint=hint or campaign.reason)
     return record, read_plan(record)
 

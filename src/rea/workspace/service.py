@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rea.daemon.watch import LONGEST_WAKE_S
 from rea.domain.errors import ReaError, UsageError
 from rea.workspace.compose import WAKE_ENV, Workspace
 
@@ -62,8 +63,8 @@ def unit(uid: str, python: str, env: Mapping[str, str]) -> str:
         "",
         "[Service]",
         "Type=exec",
-        # The colon keeps systemd from looking for variables in the command.
-        f"ExecStart=:{program} -P -m rea daemon",
+        # A colon keeps systemd from looking for variables in the command; releases before 244 do not know it.
+        f"ExecStart={':' if '$' in python else ''}{program} -P -m rea daemon",
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(env.items())),
         "Restart=always",
         "RestartSec=10",
@@ -148,7 +149,9 @@ def cron_line(python: str, env: Mapping[str, str], every: int) -> str:
 
     What a wake has to say goes to cron, which mails or logs it. Raises UsageError for what no crontab can hold.
     """
-    command = ["/usr/bin/env", *(f"{name}={value}" for name, value in sorted(env.items())), python]
+    timeout = shutil.which("timeout")  # so that wakes that hang do not heap up
+    limit = [timeout, f"{LONGEST_WAKE_S:.0f}"] if timeout else []
+    command = ["/usr/bin/env", *(f"{name}={value}" for name, value in sorted(env.items())), *limit, python]
     for word in command:
         _one_line(word)
     # A per cent sign is the end of a command's line to cron: crontab(5).

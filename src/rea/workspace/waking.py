@@ -136,7 +136,7 @@ def goes_on(workspace: Workspace, campaign: int) -> str:
     """What becomes of a campaign that nobody waits for any more, and how to come back to it."""
     found = workspace.store.campaign(campaign)
     jobs = sum(attempt.state is not AttemptState.ENDED for attempt in workspace.store.attempts(campaign))
-    back = f"`rea status {found.title} --watch`"
+    back = f"`rea watch {found.title}`"
     if found.state is CampaignState.RUNNING:
         back += f" or `rea start {found.title} --wait`"
     if not jobs or campaign in woken(workspace):
