@@ -54,9 +54,9 @@ class Process:
             self._dead = True
             raise
 
-    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    def around(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
         self.point(name)
-        found = call(*args, **named)
+        found = call(*args)
         self.point(f"after {name}")
         return found
 
@@ -80,7 +80,7 @@ class _Store:
         self._process.around("release", self._store.release, campaign, fence)
 
     def create_campaign(self, **values: Any) -> Any:
-        return self._process.around("create", self._store.create_campaign, **values)
+        return self._process.around("create", lambda: self._store.create_campaign(**values))
 
     @contextmanager
     def transaction(self, campaign: int, fence: int | None = None) -> Iterator[Any]:
