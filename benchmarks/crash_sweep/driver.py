@@ -38,6 +38,7 @@ from rea.executor.invariants import Record, violations  # noqa: E402
 from rea.executor.tools import Tools  # noqa: E402
 from rea.knowledge import cards  # noqa: E402
 from rea.launchers import local  # noqa: E402
+from rea.planner import layout  # noqa: E402
 from rea.simulation.process import Process  # noqa: E402
 from rea.store import open_store  # noqa: E402
 from rea.store.engine import straight  # noqa: E402
@@ -52,7 +53,8 @@ BUDGET = "600s"  # far more than the runs take: no decision hangs on how busy th
 PATIENCE_S = 120.0  # of one campaign
 SWEEP_S = 0.15
 IDLE_S = 0.3  # nothing is due and no file came for this long: is anything running at all?
-WRAPPER_GRACE_S = 1.0  # instead of the launcher's half a minute for a wrapper that does not start
+WRAPPER_GRACE_S = 3.0  # instead of the launcher's half a minute for a wrapper that does not start
+PAIRS = 2  # of a claim, instead of five: what is confirmed how often is no matter here
 ONLY = 1
 CALL, INSIDE, TORN, WRAPPER = "call", "inside", "torn", "wrapper"
 
@@ -269,7 +271,6 @@ class Campaign:
 
     def _do(self, step: Callable[[Workspace], Any]) -> None:
         sys.executable = str(self.shim) if self.crash.kind == WRAPPER else sys.executable
-        local.START_GRACE_S = WRAPPER_GRACE_S  # type: ignore[misc]
         process = Process(self._at)
         store = open_store(f"sqlite:///{self.path}")
         self._listen(store)
@@ -453,3 +454,10 @@ def read_cards_once() -> None:
     cards.techniques_of = lambda root: techniques
     cards.runbooks_of = lambda root: runbooks
     planning.techniques_of, planning.runbooks_of = cards.techniques_of, cards.runbooks_of
+
+
+def hurry() -> None:
+    """What makes a campaign no shorter in kind, but in time."""
+    read_cards_once()
+    layout.MOST_CONFIRMED = PAIRS  # type: ignore[misc]
+    local.START_GRACE_S = WRAPPER_GRACE_S  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """Nothing is lost and nothing is done twice, wherever a process is killed.
 
-    .venv/bin/python benchmarks/crash_sweep/run.py [--every 5] [--points A-B] [--kinds call,inside,torn,wrapper]
+    .venv/bin/python benchmarks/crash_sweep/run.py [--every 3] [--points A-B] [--kinds call,inside,torn,wrapper]
                                                    [--jobs 1] [--whole] [--anew]
 
 One whole campaign on this machine (real processes, git, keys, SQLite, the local launcher) is run without a crash, then
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from benchmarks.crash_sweep.driver import (  # noqa: E402
     CALL,
@@ -47,14 +47,15 @@ from benchmarks.crash_sweep.driver import (  # noqa: E402
     Crash,
     Kept,
     Seen,
-    read_cards_once,
+    hurry,
 )
 
+from support.desk import end_all  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results" / "crash_sweep.json"
-JOURNAL = RESULTS.with_suffix(".jsonl")
 KINDS = (CALL, INSIDE, TORN, WRAPPER)
 SPARSER = {CALL: 1, INSIDE: 3, TORN: 3, WRAPPER: 1}  # than every: neighbours of these differ little
-JOBS = ("R-3/1", "R-17/1")  # whose wrappers are killed: a training's, and the reveal's
+JOBS = ("R-3/1", "R-11/1")  # whose wrappers are killed: a training's, and the reveal's
 OF_A_LOST_JOB = ("attempts", "reveals", "opened")  # what may differ where a job itself was killed: it is repeated
 
 
@@ -63,7 +64,7 @@ class Base:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.kept = folder, list[Kept]()
-        read_cards_once()
+        hurry()
         first = Campaign(folder / "home", fork=False).begin().run()
         self.seen = Campaign(folder / "home").begin().run(self._keep)
         if first.wrong or self.seen.wrong:
@@ -147,6 +148,7 @@ def workplace(given: Path | None) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        end_all(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -246,15 +248,16 @@ def span(text: str) -> tuple[int, int]:
 
 def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=5, help="one of so many points (default: 5)")
+    parser.add_argument("--every", type=int, default=3, help="one of so many points (default: 3)")
     parser.add_argument("--points", type=span, default=(1, 10**9), metavar="A-B", help="of each kind, these alone")
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS), help=", ".join(KINDS))
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="campaigns at a time (default: 1)")
     parser.add_argument("--whole", action="store_true", help="begin each campaign with its plan command")
     parser.add_argument("--anew", action="store_true", help="forget the points that are done")
     parser.add_argument("--work", type=Path, help="folder for the campaigns (default: a temporary one)")
-    parser.add_argument("--journal", type=Path, default=JOURNAL, help=argparse.SUPPRESS)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file (default: in benchmarks/results)")
     options = parser.parse_args(words)
+    options.journal = options.results.with_suffix(".jsonl")
     if set(options.kinds) - set(KINDS) or options.every < 1:
         parser.error(f"--kinds are of {', '.join(KINDS)}, --every is 1 or more")
     return options
@@ -266,7 +269,7 @@ def main() -> int:
         options.journal.unlink(missing_ok=True)
     with workplace(options.work) as folder:
         figures = summary(sweep(options, folder))
-    RESULTS.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+    options.results.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
     show(figures)
     return 1 if figures["violations"] else 0
 

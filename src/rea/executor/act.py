@@ -12,7 +12,7 @@ from rea.domain.codec import canonical, digest
 from rea.domain.data import DataProfile
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisKind
-from rea.domain.jobs import Handle, JobState, job_name
+from rea.domain.jobs import job_name
 from rea.domain.ledger import Purse
 from rea.domain.plan import Part, Plan, PlannedHypothesis, read_plan
 from rea.domain.run import Attempt, Failure
@@ -93,28 +93,22 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
     """Submit an intended attempt, or adopt its job; a job that cannot even be described fails for good."""
     tools, rows = wake.tools, wake.rows()
     run = next(r for r in rows.runs if r.id == attempt.run)
-    handle = tools.launcher.find(attempt.job)
-    # One that is known and has not started may never start: whoever submitted it may have died in between.
-    if handle is None or _seen(tools, handle) is JobState.PENDING:
-        try:
-            spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs)
-        except ReaError as error:
-            if handle is not None:
-                raise
+    known = tools.launcher.find(attempt.job) is not None
+    try:
+        spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs)
+    except ReaError as error:
+        if not known:
             failure = Failure("not-implementable", "C", f"the job cannot be made: {error.message}")
             report = Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
             _record(wake, a.Record(attempt.id, report))
             return
+    else:
+        # Also where it is known: whoever submitted it may have died before it was started.
         tools.launcher.submit(spec, attempt.job)
     with wake.transaction() as tx:
         tx.submitted(attempt.id)
         if run.draft.phase is Phase.REVEAL:
             tx.event(wake.campaign, "reveal", "the sealed split was opened", tools.clock(), run=run.name)
-
-
-def _seen(tools: Tools, handle: Handle) -> JobState | None:
-    observation = tools.launcher.observe([handle]).get(handle.name)
-    return None if observation is None else observation.state
 
 
 def _cancel(wake: Wake, action: a.Cancel) -> None:
