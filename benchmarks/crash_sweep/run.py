@@ -1,7 +1,7 @@
 """Nothing is lost and nothing is done twice, wherever a process is killed.
 
     .venv/bin/python benchmarks/crash_sweep/run.py [--every 3] [--points A-B] [--kinds call,inside,torn,wrapper]
-                                                   [--jobs 1] [--whole] [--anew]
+                                                   [--jobs 1] [--minutes M] [--whole] [--anew]
 
 One whole campaign on this machine (real processes, git, keys, SQLite, the local launcher) is run without a crash, then
 again for every point, the process that gets there being killed with SIGKILL. Every end has to be the first one's, the
@@ -163,13 +163,19 @@ def sweep(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         random.Random(1).shuffle(todo)  # however early it is stopped, what is done is spread over the campaign
         print(f"{len(todo)} campaigns to go; points: {points}", file=sys.stderr)
         running = [pool.submit(strike, crash, options.whole) for crash in todo]
+        began = time.monotonic()
         for number, done in enumerate(as_completed(running), 1):
+            if done.cancelled():
+                continue
             row = done.result()
             known[row["point"]] = row
             with options.journal.open("a") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
             if row["wrong"] or number % 20 == 0:
                 print(f"{number} of {len(todo)}: {row['point']} ({row['died']}): {row['wrong'] or 'as without'}")
+            if time.monotonic() - began > 60.0 * options.minutes:
+                for waiting in running:
+                    waiting.cancel()
     return {"available": points, "end": end, "rows": list(known.values())}
 
 
@@ -252,6 +258,7 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--points", type=span, default=(1, 10**9), metavar="A-B", help="of each kind, these alone")
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS), help=", ".join(KINDS))
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="campaigns at a time (default: 1)")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no other campaign after so many")
     parser.add_argument("--whole", action="store_true", help="begin each campaign with its plan command")
     parser.add_argument("--anew", action="store_true", help="forget the points that are done")
     parser.add_argument("--work", type=Path, help="folder for the campaigns (default: a temporary one)")
