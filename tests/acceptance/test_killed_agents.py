@@ -13,7 +13,9 @@ import time
 
 import pytest
 
-from rea.domain.states import CampaignState, RunState, Verdict
+from rea.domain.states import AttemptState, CampaignState, RunState, Verdict
+from rea.launchers import local
+from rea.workspace import planning
 from support.desk import _processes, opened, within_limit
 
 SETTINGS = ("optim.embedding_l2=1e-5", "optim.schedule=cosine", "model.normalization=batch")
@@ -97,6 +99,21 @@ def test_killed_five_times_it_ends_as_if_never_killed(undisturbed, tmp_path):
         for folder in fences:  # one training each: epochs counted once
             lines = (folder / "metrics.jsonl").read_text() if (folder / "metrics.jsonl").exists() else ""
             assert lines.count('"epoch": 1,') <= 1
+
+
+def test_a_job_that_was_written_down_when_its_submitter_died_is_started_by_the_next_wake_and_needs_no_other(desk):
+    child = os.fork()
+    if child == 0:
+        local._spawn = lambda run_dir: os.kill(os.getpid(), signal.SIGKILL)
+        planning.plan(desk.workspace(), desk.root, budget="60s", profile_runs=2)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    workspace = desk.workspace()
+    (attempt,) = workspace.store.attempts(1)
+    assert attempt.state is AttemptState.INTENDED and (desk.runs / ".local" / f"{attempt.job}.json").exists()
+    done = desk.follow(workspace, 1, lambda campaign: campaign.state is not CampaignState.PROFILING)
+    assert done.state is CampaignState.DRAFTED
+    assert [x.number for x in workspace.store.attempts(1)] == [1, 1]
 
 
 def is_over(state):

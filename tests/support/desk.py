@@ -123,16 +123,24 @@ def _tick() -> Callable[[Campaign], None]:
     return tick
 
 
-def make_desk(home: Path, *, config: Mapping[str, object] | None = None, toml: Mapping[str, str] | None = None) -> Desk:
-    """A desk under `home`. `config` sets values of config.toml ("table.key"), `toml` replaces texts of rea.toml."""
-    root = home / "tinyranker"
-    shutil.copytree(TINY, root, ignore=shutil.ignore_patterns("__pycache__"))
+def make_desk(
+    home: Path,
+    *,
+    code: Path = TINY,
+    config: Mapping[str, object] | None = None,
+    toml: Mapping[str, str] | None = None,
+) -> Desk:
+    """A desk under `home` with a copy of a codebase. `config` sets values of config.toml ("table.key"), `toml`
+    replaces texts of rea.toml."""
+    root = home / code.name
+    shutil.copytree(code, root, ignore=shutil.ignore_patterns("__pycache__"))
     text = (root / "rea.toml").read_text()
     for old, new in {'"python3"': f'"{sys.executable}"', **(toml or {})}.items():
         assert old in text, old
         text = text.replace(old, new)
     (root / "rea.toml").write_text(text)
-    (root / "config.toml").write_text(with_settings((root / "config.toml").read_text(), config or {}))
+    if config:
+        (root / "config.toml").write_text(with_settings((root / "config.toml").read_text(), config))
     (root / ".gitignore").write_text("__pycache__/\n")
     env = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
     env |= {
@@ -151,6 +159,7 @@ def make_desk(home: Path, *, config: Mapping[str, object] | None = None, toml: M
     desk.git("config", "user.email", ENGINEER)
     desk.git("config", "user.name", "An Engineer")
     public = key.with_suffix(".pub").read_text().split()
+    (root / ".rea").mkdir(exist_ok=True)
     (root / ".rea" / "allowed_signers").write_text(f'{ENGINEER} namespaces="rea" {public[0]} {public[1]}\n')
     desk.commit("The model in production")
     return desk

@@ -276,6 +276,19 @@ def test_a_reveal_is_never_given_up_it_waits_for_an_engineer_however_often_it_fa
     assert held(searched, late, 2, [searched], before) is late, "a treatment may be given up"
 
 
+def test_a_run_whose_disk_was_full_is_repeated_held_until_somebody_made_room_or_after_a_wait_in_a_profile():
+    draft = RunDraft("H-1/seed-1", 1, 1, Phase.VALIDATION, Treatment({"optim.lr": 0.1}), 1, 1.0, 9.0, 9.0)
+    run = Run(9, 1, draft, RunState.ACTIVE)
+    full = Report("failed", failure=Failure("disk-full", "R", "No space"), action=RunbookAction.HOLD)
+    report = held(run, full, 2, [run], [])
+    assert report.action is RunbookAction.HOLD and next_state(run, report, 2, 7) is RunState.PLANNED
+    profile = replace(run, draft=replace(draft, phase=Phase.PROFILE, treatment=Treatment()))
+    report = held(profile, full, 2, [profile], [])
+    assert report.action is RunbookAction.RETRY and report.wait_s > 0
+    assert next_state(profile, report, 2, 1) is RunState.PLANNED
+    assert next_state(profile, report, 2, 2) is RunState.FAILED
+
+
 def test_the_end_of_the_search_is_told_of_the_budget_only_while_there_is_one():
     world = World(2, strong, budget="30r").profile().sign().start()
     while world.campaign.phase is not Phase.CONFIRMATION:

@@ -502,7 +502,24 @@ def test_the_record_is_written_on_a_disk_that_is_full(tmp_path):
         record = job.run()
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
         assert (record["outcome"], record["exit_code"], job.code) == ("failed", 7, 1)
-        assert record["log_bytes_cut"] > 0
+        assert record["log_bytes_cut"] > 0 and record["disk_full"]
         assert free < rundir.EXIT_BYTES  # there was room in the reserve and nowhere else
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_without_room_for_its_record_nothing_is_started(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and os.geteuid() == 0
+    # Four pages: the specification, the lock and the fence take one each, the reserve would take two.
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", disk], check=False).returncode:
+        pytest.skip("needs root and the right to mount a tmpfs")
+    try:
+        job = Job(disk, "import os; open(os.environ['RUN'] + '/trained', 'w')")
+        record = job.run()
+        assert record["outcome"] == "failed" and record["disk_full"] and record["steps"] == []
+        assert "No space left on device" in record["message"] and str(job.run_dir) in record["message"]
+        assert not (job.run_dir / "trained").exists()
     finally:
         subprocess.run(["umount", disk], check=True)

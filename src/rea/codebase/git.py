@@ -7,6 +7,7 @@ proposal is a new branch built in a temporary one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -423,7 +424,10 @@ def _git(
     extra: Mapping[str, str] | None = None,
     given: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run git in `folder` with no prompts, no hooks and none of the caller's GIT_* variables. Raises GitError."""
+    """Run git in `folder` with no prompts, no hooks and none of the caller's GIT_* variables.
+
+    Raises GitError, and OSError where its disk is full.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     # GIT_OPTIONAL_LOCKS=0 keeps even `status` from refreshing the engineer's index.
     env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(extra or {})}
@@ -446,5 +450,8 @@ def _git(
         raise GitError("the git command is not on PATH", hint="install git 2.32 or newer") from None
     if check and done.returncode:
         said = done.stderr.strip() or f"exit code {done.returncode}"
+        for number in (errno.ENOSPC, errno.EDQUOT):  # LC_ALL=C above: these are the system's own words
+            if os.strerror(number) in said:
+                raise OSError(number, os.strerror(number), str(folder))
         raise GitError(f"git {words[0]} failed in {folder}: {said}", hint="try the same with git there")
     return done

@@ -207,8 +207,10 @@ def _write_config(codebase: Codebase, overrides: Mapping[str, Scalar], worktree:
     text, where = _config_text(codebase, worktree)
     new = edits.apply(text, codebase.style, overrides, where=where)
     path = run_dir / f"config{Path(where).suffix or '.' + codebase.style.value}"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(new)
+    data = new.encode()
+    # A job that is submitted again may be running: what it reads must not be empty for an instant.
+    if not path.exists() or path.read_bytes() != data:
+        path.write_bytes(data)
     return path
 
 

@@ -40,6 +40,7 @@ EVALUATOR_FAILED: Final = "evaluator-failed"
 """The runbook of an evaluator that gives no answer; repeated, it holds the campaign (`rea.executor.decide`)."""
 
 TIME_LIMIT: Final = "time-limit"
+DISK_FULL: Final = "disk-full"
 """The runbook of a run that reached its wall-time limit; in the profile, every other run would."""
 
 

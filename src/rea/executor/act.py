@@ -96,14 +96,17 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
     """Submit an intended attempt, or adopt its job; a job that cannot even be described fails for good."""
     tools, rows = wake.tools, wake.rows()
     run = next(r for r in rows.runs if r.id == attempt.run)
-    if tools.launcher.find(attempt.job) is None:
-        try:
-            spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs)
-        except ReaError as error:
+    known = tools.launcher.find(attempt.job) is not None
+    try:
+        spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs)
+    except ReaError as error:
+        if not known:
             failure = Failure("not-implementable", "C", f"the job cannot be made: {error.message}")
             report = Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
             _record(wake, a.Record(attempt.id, report))
             return
+    else:
+        # Also where it is known: whoever submitted it may have died before it was started.
         tools.launcher.submit(spec, attempt.job)
     with wake.transaction() as tx:
         tx.submitted(attempt.id)

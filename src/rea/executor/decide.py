@@ -17,7 +17,7 @@ from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
-from rea.domain.runbook import EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
+from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
     PHASES,
@@ -61,6 +61,7 @@ from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
+DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
 
 _OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
@@ -539,6 +540,11 @@ def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts
     given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
     if given_up or evaluator_is_down(run, report, runs, attempts):
         return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
+    if report.failure is not None and report.failure.runbook == DISK_FULL:
+        # No fault of the run's. A campaign in its profile cannot be paused: there a run waits, within the cap of tries.
+        if run.draft.phase is Phase.PROFILE:
+            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S)
+        return replace(report, retry=True)
     return report
 
 

@@ -57,7 +57,11 @@ class Observer:
     def _ask(self, rows: RowsPort) -> tuple[dict[str, Observation], Capacity | None]:
         """The launcher's word on open attempts. Where it does not answer nothing is known, and nothing is lost."""
         launcher = self._tools.launcher
-        open_ = [attempt for attempt in rows.attempts if attempt.state is not AttemptState.ENDED]
+        # An intent without an answer is submitted again before anything is believed of it: a job that was written down
+        # and never started would be seen as lost.
+        resubmits = rows.campaign.state in (CampaignState.PROFILING, CampaignState.RUNNING)
+        unseen = (AttemptState.ENDED, AttemptState.INTENDED) if resubmits else (AttemptState.ENDED,)
+        open_ = [attempt for attempt in rows.attempts if attempt.state not in unseen]
         try:
             for attempt in open_:
                 if attempt.job not in self._handles:

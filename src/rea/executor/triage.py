@@ -13,7 +13,7 @@ from rea.codebase.resolved import Agreement, judge
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.jobs import Observation, Outcome
 from rea.domain.run import Failure, Reading, Run, RunResult
-from rea.domain.runbook import Action, FailureEvidence, Runbook, Signal
+from rea.domain.runbook import DISK_FULL, Action, FailureEvidence, Runbook, Signal
 from rea.domain.states import Phase
 from rea.executor.harvest import EVALUATE, METRICS_BYTES, TRAIN, Harvest, numbers
 from rea.executor.snapshot import Report
@@ -21,6 +21,7 @@ from rea.knowledge.diagnosis import LINE_CHARACTERS, match
 from rea.knowledge.expression import apply
 
 CURVE_POINTS = 500
+_FULL = "No space left on device"  # what a trainer said, or would have, had there been room for its log
 DISAGREEMENT = 1e-3  # relative; more than rounding of a printed metric
 ABSURD = 1e100  # of a metric: beyond it sums of squares overflow, and nothing that can be measured lies
 
@@ -78,14 +79,18 @@ def assess(
         outcome=outcome.value,
         exit_code=exit_.get("exit_code"),
         signal=exit_.get("signal"),
-        log_tail=found.log_tail,
+        log_tail=f"{found.log_tail}\n{_FULL}" if exit_.get("disk_full") else found.log_tail,
         signals=frozenset(signals),
         attempts=ended_attempts,
     )
     if Signal.MISSING_FINAL in signals:
         # The trainer did not get to its end and said that all was well: an evaluator's failure is a consequence.
         evidence = replace(
-            evidence, outcome=Outcome.SUCCEEDED.value, exit_code=None, signal=None, log_tail=found.trainer_tail
+            evidence,
+            outcome=Outcome.SUCCEEDED.value,
+            exit_code=None,
+            signal=None,
+            log_tail=f"{found.trainer_tail}\n{_FULL}" if exit_.get("disk_full") else found.trainer_tail,
         )
     diagnosis = match(evidence, runbooks())
     line = diagnosis.line
@@ -95,6 +100,8 @@ def assess(
     ended = "" if Signal.MISSING_FINAL in signals else observation.message or str(exit_.get("message", ""))
     said = "; ".join(filter(None, [*signals.values(), ended]))
     message = book.title + (f": {said}" if said else "")
+    if book.name == DISK_FULL:
+        message += f"; make room for {found.folder}"
     action = book.action(validation=run.draft.phase is Phase.VALIDATION)
     repeats = book.policy.repeats(ended_attempts)
     repair: Mapping[str, Scalar] = {}

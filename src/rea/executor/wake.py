@@ -16,6 +16,8 @@ from rea.executor.tools import Tools
 
 LEASE_S = 300.0  # longer than any wake; a killed one is taken over after that, or at once by the next on this host
 MOST_STEPS = 10_000
+MOST_REFUSALS = 3  # of the launcher, within one wake: asked again and again it would only say the same
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def wake(tools: Tools, campaign: int) -> Woken:
     """
     woken = Woken(0, None, busy=True)
     for _ in range(MOST_STEPS):
-        with _leased(tools, campaign) as fence:
+        with _room(tools, campaign), _leased(tools, campaign) as fence:
             if fence is None:
                 return woken
             # Due until it sleeps again: should this wake die, the next `rea wake` finds the campaign by the clock.
@@ -48,6 +50,22 @@ def wake(tools: Tools, campaign: int) -> Woken:
         if campaign not in tools.wakefiles.waiting():
             break
     return woken
+
+
+@contextmanager
+def _room(tools: Tools, campaign: int) -> Iterator[None]:
+    """Raise ReaError where a disk has no room left, naming the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        folder = tools.workbench.run_dir(campaign, 0, 0).parents[1]
+        where = f" ({error.filename})" if error.filename else ""
+        raise ReaError(
+            f"no space is left for the runs of C-{campaign} in {folder}{where}",
+            hint="free some and `rea wake`: it goes on where it stands, nothing is lost",
+        ) from error
 
 
 @contextmanager
@@ -73,7 +91,7 @@ def _leased(tools: Tools, campaign: int) -> Iterator[int | None]:
 def _work(tools: Tools, campaign: int, fence: int) -> Woken:
     observer = Observer(tools, campaign)
     this = Wake(tools, campaign, fence)
-    count = 0
+    count = refusals = 0
     for _ in range(MOST_STEPS):
         until: float | None = None
         asleep = False
@@ -81,15 +99,12 @@ def _work(tools: Tools, campaign: int, fence: int) -> Woken:
             try:
                 apply(this, action)
             except LauncherUnreachableError:
-                break  # what was intended stays written down; the next snapshot knows that nothing answers
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                # What was intended stays written down. If nothing answers the next snapshot knows; one that answers and
+                # cannot do it (its disk is full, say) is for people to look at.
+                refusals += 1
+                if refusals == MOST_REFUSALS:
                     raise
-                folder = tools.workbench.run_dir(campaign, 0, 0).parents[1]
-                raise ReaError(
-                    f"no space is left for the runs of C-{campaign} in {folder}",
-                    hint="free some and `rea wake`: it goes on where it stands, nothing is lost",
-                ) from error
+                break
             count += 1
             if isinstance(action, Cancel):
                 observer.cancelling.add(action.attempt)

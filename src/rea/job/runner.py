@@ -17,6 +17,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from rea.job import rundir, tree
@@ -31,6 +32,7 @@ _SEARCH_SHARE: Final = 0.02  # of a step's age: the longer it has run, the rarer
 _SHARE_OF_TIME: Final = 0.05  # that sampling may take, where the machine has very many processes
 _ENDING_TICK_S: Final = 0.05
 _PATIENCE_AFTER_KILL_S: Final = 10.0  # a process in uninterruptible sleep cannot be killed; it is not waited for
+FULL_BYTES: Final = 64 * 1024  # less than this is no room
 _PIPE_BYTES: Final = 1024 * 1024
 
 
@@ -130,10 +132,15 @@ class Job:
             "steps": self.steps,
             "stop": self.stop,
             "message": "; ".join([f"{message} after {wall:.1f} s", *self.notes])[:2000],
+            "disk_full": _full(self.spec.run_dir),
             "log_bytes_cut": self.log_bytes_cut,
             "host": self.host,
             "pid": os.getpid(),
         }
+
+    def refuse(self, why: str) -> None:
+        """Have `run` start nothing."""
+        self.cause = _Cause("failed", why)
 
     def _run_step(self, step: Step) -> tuple[int | None, str]:
         """The step's exit code (negative: signal), and in words how it failed."""
@@ -386,6 +393,15 @@ class Job:
             if key.data is not None:
                 self.selector.unregister(key.fd)
                 os.close(key.fd)
+
+
+def _full(folder: Path) -> bool:
+    """Whether there is no room, for logs among other things: what a trainer said of it is then nowhere to be read."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < FULL_BYTES
 
 
 def _children_cpu() -> float:

@@ -20,12 +20,17 @@ def wake(call: Wake, name: str, run_dir: Path) -> list[str]:
     A lost wake costs time, never the job's outcome: timers and sweeps find what it missed.
     """
     problems = []
+    dropped = False
     try:
         call.file.parent.mkdir(parents=True, exist_ok=True)
-        rundir.write_atomically(call.file, {"name": name, "at": time.time()})
+        try:
+            rundir.write_atomically(call.file, {"name": name, "at": time.time()})
+        except OSError:
+            call.file.touch()  # its name is what counts, and an empty file may fit where nothing else does
+        dropped = True
     except OSError as error:
         problems.append(f"wake file {call.file} could not be written: {error}")
-    if call.command is not None and not _seen_to(call):
+    if call.command is not None and not (dropped and _seen_to(call)):
         try:
             _start(call, run_dir)
         except (OSError, ValueError, subprocess.SubprocessError) as error:

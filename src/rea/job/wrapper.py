@@ -35,8 +35,10 @@ def main(arguments: list[str]) -> int:
         return _refuse(f"{spec.run_dir}: the job cannot be started here: {error}", spec.run_dir, spec.name)
     if lock is None:
         return EXIT_STARTED_BEFORE
-    rundir.reserve_exit(spec.run_dir)
-    record = Job(spec, signals).run()
+    job = Job(spec, signals)
+    if not rundir.reserve_exit(spec.run_dir):
+        job.refuse(f"No space left on device: {spec.run_dir} has no room for the record of a job")
+    record = job.run()
     _write_exit(spec.run_dir, record)
     if spec.wake is not None:
         for problem in wake(spec.wake, spec.name, spec.run_dir):

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-from rea.domain.campaign import Campaign
 from rea.domain.errors import LauncherUnreachableError, ReaError
-from rea.domain.jobs import Capacity, Handle, JobSpec, Observation, Outcome
-from rea.domain.run import Attempt, Run
+from rea.domain.jobs import JobSpec, Outcome
 from rea.domain.states import CampaignState, is_terminal
-from rea.domain.treatment import Treatment
 from rea.executor.invariants import Record, violations
 from rea.executor.tools import Tools
 from rea.executor.wake import LEASE_S, wake
 from rea.simulation.launcher import Play
-from rea.simulation.memory import MemoryStore, Transaction
+from rea.simulation.memory import MemoryStore
+from rea.simulation.process import Killed, Process
 from rea.simulation.world import ONLY, World
 
 HOUR, DAY = 3600.0, 86400.0
@@ -56,128 +53,8 @@ class Faults:
         return cls(*[0.0] * len(cls.__slots__))
 
 
-class Killed(BaseException):
-    """The process is gone; nothing of it runs any more, and no handler either."""
-
-
 class BrokenError(AssertionError):
     """An invariant does not hold."""
-
-
-class Process:
-    """One process of the agent. Every call that it makes to the outside is a point at which something may happen to it.
-
-    `at` is told of each, by name, before and after; it may raise Killed, and from then on every further call does.
-    """
-
-    def __init__(self, tools: Tools, host: str, at: Callable[[Process, str], None]) -> None:
-        self.host, self._at, self._dead = host, at, False
-        self.points = 0
-        self.tools = replace(
-            tools,
-            store=_Store(self, tools.store),
-            launcher=_Launcher(self, tools.launcher),
-            workbench=_Workbench(self, tools.workbench),
-            publish=self._around("publish", tools.publish),
-        )
-
-    def point(self, name: str) -> None:
-        if self._dead:
-            raise Killed
-        self.points += 1
-        try:
-            self._at(self, name)
-        except Killed:
-            self._dead = True
-            raise
-
-    def _around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*args: Any) -> Any:
-            self.point(name)
-            found = call(*args)
-            self.point(f"after {name}")
-            return found
-
-        return called
-
-
-class _Store:
-    def __init__(self, process: Process, store: Any) -> None:
-        self._process, self._store = process, store
-        self.uid = store.uid
-
-    def snapshot_rows(self, campaign: int) -> Any:
-        self._process.point("read")
-        return self._store.snapshot_rows(campaign)
-
-    def acquire(self, campaign: int, owner: str, ttl_s: float, now: float) -> int | None:
-        self._process.point("acquire")
-        found: int | None = self._store.acquire(campaign, owner, ttl_s, now)
-        self._process.point("after acquire")
-        return found
-
-    def release(self, campaign: int, fence: int) -> None:
-        self._process.point("release")
-        self._store.release(campaign, fence)
-
-    @contextmanager
-    def transaction(self, campaign: int, fence: int | None = None) -> Iterator[Transaction]:
-        self._process.point("begin")
-        with self._store.transaction(campaign, fence) as tx:
-            yield tx
-            self._process.point("commit")
-        self._process.point("after commit")
-
-
-class _Launcher:
-    kind = "simulated"
-
-    def __init__(self, process: Process, launcher: Any) -> None:
-        self._process, self._launcher = process, launcher
-
-    def submit(self, spec: JobSpec, name: str) -> Handle:
-        self._process.point("submit")
-        found: Handle = self._launcher.submit(spec, name)
-        self._process.point("after submit")
-        return found
-
-    def find(self, name: str) -> Handle | None:
-        self._process.point("find")
-        found: Handle | None = self._launcher.find(name)
-        return found
-
-    def observe(self, handles: Iterable[Handle]) -> dict[str, Observation]:
-        self._process.point("observe")
-        found: dict[str, Observation] = self._launcher.observe(handles)
-        return found
-
-    def cancel(self, handle: Handle) -> None:
-        self._process.point("cancel")
-        self._launcher.cancel(handle)
-        self._process.point("after cancel")
-
-    def capacity(self) -> Capacity:
-        self._process.point("capacity")
-        found: Capacity = self._launcher.capacity()
-        return found
-
-
-class _Workbench:
-    def __init__(self, process: Process, bench: Any) -> None:
-        self._process, self._bench = process, bench
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bench, name)
-
-    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
-        self._process.point("job")
-        made: JobSpec = self._bench.job(campaign, run, attempt, runs)
-        return made
-
-    def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
-        self._process.point("propose")
-        self._bench.propose(campaign, treatment, branch, message)
-        self._process.point("after propose")
 
 
 @dataclass(slots=True)
@@ -242,9 +119,8 @@ class Storm:
             self._somebody_looks()
             self._time_passes()
         # Whoever died in its last act is followed by another look, which finds what is left to be done.
-        calm = Process(self._tools_on(HOSTS[0]), HOSTS[0], lambda process, name: None)
         self._skew, self._away_until = 0.0, 0.0
-        wake(calm.tools, ONLY)
+        wake(self._tools_on(HOSTS[0]), ONLY)
         return self
 
     def _somebody_looks(self) -> None:
@@ -259,9 +135,9 @@ class Storm:
             self._look_from(chance.choice(HOSTS))
 
     def _look_from(self, host: str) -> None:
-        process = Process(self._tools_on(host), host, self._at)
+        process = Process(lambda name: self._at(host, name))
         try:
-            wake(process.tools, ONLY)
+            wake(process.tools(self._tools_on(host)), ONLY)
         except Killed:
             self._count("killed")
             self._locks[host].held = False
@@ -301,7 +177,7 @@ class Storm:
 
     # ------------------------------------------------------------ what happens
 
-    def _at(self, process: Process, name: str) -> None:
+    def _at(self, host: str, name: str) -> None:
         chance, faults = self._chance, self.faults
         if name in ("find", "observe", "capacity", "submit", "cancel") and self._away_until > self.world.now:
             raise LauncherUnreachableError("the scheduler does not answer")
@@ -314,7 +190,7 @@ class Storm:
             raise Killed
         if self._nested < MOST_NESTED and chance.random() < faults.stopped:
             self._count("stopped")
-            self._stand_still(process.host)
+            self._stand_still(host)
 
     def _stand_still(self, host: str) -> None:
         """The process is stopped; long after its lease others look, from elsewhere, maybe for days; then it goes on."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 from rea.domain.errors import ReaError
 
@@ -13,6 +16,7 @@ class StoreError(ReaError):
     """The store cannot be opened, read or written."""
 
 
+ROOM_BYTES: Final = 64 * 1024  # SQLite's shared memory alone takes half of that
 _SQLITE: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_FULL: (
         "the disk (or the quota) of the store at {where} is full",
@@ -76,7 +80,12 @@ def explain(error: BaseException, where: str) -> StoreError | None:
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, sqlite3.Error) and not isinstance(cause, sqlite3.IntegrityError):
         # The low byte is the primary code: https://www.sqlite.org/rescode.html
-        words = _SQLITE.get((getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF)
+        code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and _full(
+            Path(where).parent
+        ):
+            code = sqlite3.SQLITE_FULL  # the files that SQLite keeps beside the database have no room either
+        words = _SQLITE.get(code)
     elif type(cause).__module__.startswith("psycopg"):
         operational = any(kind.__name__ == "OperationalError" for kind in type(cause).__mro__)
         state = getattr(cause, "sqlstate", None) or ""
@@ -93,6 +102,14 @@ def explain(error: BaseException, where: str) -> StoreError | None:
         f"{words[0].format(where=where)} ({said[0] if said else type(cause).__name__})",
         hint=words[1].format(where=where),
     )
+
+
+def _full(folder: Path) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < ROOM_BYTES
 
 
 @contextmanager
