@@ -24,6 +24,7 @@ import multiprocessing
 import os
 import platform
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -197,7 +198,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     kinds: dict[str, Counter[str]] = {}
     for row in struck:
         words = row["died"] if row["kind"] != TORN else row["died"].partition(" beyond")[0]
-        kinds.setdefault(row["kind"], Counter())[words] += 1
+        kinds.setdefault(row["kind"], Counter())[re.sub(r"\b[0-9a-f]{6}\b", "STORE", words)] += 1
     return {
         "points": len(struck),
         "violations": len(wrong),
