@@ -192,7 +192,10 @@ def _loader() -> Any:
     """PyYAML's safe loader, with 1e-5 a number (as in YAML 1.2) and a repeated key an error instead of a loss."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    # With libyaml where there is one: every plan reads a hundred cards, and every failure the runbooks.
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
         pass
 
     def mapping(loader: Any, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -203,7 +206,7 @@ def _loader() -> Any:
                     None, None, f"the key {key.value!r} is there twice", key.start_mark
                 )
             seen.add(key.value)
-        return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+        return yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=True)
 
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     Loader.add_implicit_resolver(
