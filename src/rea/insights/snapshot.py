@@ -132,12 +132,22 @@ def _found(read: Instant, techniques: Sequence[Technique]) -> _Found:
             continue
         of, card, data = fits.get(technique.name, (-1, "", b""))
         fresh = of == revision and card == card_key(technique)
-        fitted = Fit.from_bytes(data) if fresh else None
+        fitted = _read_fit(technique.name, data) if fresh else None
         if fitted is None:
             stale.append((technique, revision))
         else:
             kept[technique.name] = fitted
     return _Found(kept, stale, read.cells([technique.name for technique, _ in stale]) if stale else ())
+
+
+_READ: dict[str, tuple[bytes, Fit | None]] = {}  # fits as they were last read: to compare bytes costs next to nothing
+
+
+def _read_fit(technique: str, data: bytes) -> Fit | None:
+    known = _READ.get(technique)
+    if known is None or known[0] != data:
+        known = _READ[technique] = data, Fit.from_bytes(data)
+    return known[1]
 
 
 def _fitted(source: Source, found: _Found) -> dict[str, Fit]:
