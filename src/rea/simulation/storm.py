@@ -36,7 +36,7 @@ class Faults:
     """Chances of what goes wrong: of each call to the outside, of each job, and of each time somebody looks."""
 
     killed: float = 0.01  # per call: the process dies before or after it
-    stopped: float = 0.004  # per call: the process stands still until long after its lease
+    stopped: float = 0.008  # per call: the process stands still until long after its lease
     lost_answer: float = 0.03  # per submission: the launcher did it, or did not, and its answer is lost
     outage: float = 0.02  # per look: the scheduler does not answer for up to twelve hours
     lost_call: float = 0.1  # per ended job: nobody is called
