@@ -145,6 +145,9 @@ class Measurements:
     @cached_property
     def _lasting(self) -> Lasting | None:
         """How much of the row error lasts over seeds here; None where the evaluator does not tell."""
+        return self._how_lasting()
+
+    def _how_lasting(self) -> Lasting | None:
         search, baseline = self.plan.rules.search_seeds, self.of(Treatment())
         trained = [r for r in baseline if r.state is RunState.SUCCEEDED and r.draft.seed in search]
         results = [run.result for run in sorted(trained, key=lambda run: run.draft.seed) if run.result is not None]

@@ -11,10 +11,12 @@ from enum import StrEnum
 from rea.domain.ledger import Entry
 from rea.domain.plan import Plan, read_plan
 from rea.domain.rows import Rows
-from rea.domain.states import CampaignState, PauseReason, Verdict
+from rea.domain.states import CampaignState, PauseReason, Phase, Verdict
 from rea.domain.technique import Technique
 from rea.insights.snapshot import Insights, after
+from rea.planner.evidence import Evidence
 from rea.planner.layout import MACHINE, SEARCH
+from rea.planner.situation import Situation
 from rea.simulation.believed import believed
 from rea.simulation.measured import Measured, nature, profiled
 from rea.simulation.storm import DAY, Faults, Storm
@@ -55,8 +57,8 @@ class Material:
 class Course:
     """What one simulated campaign came to. Seconds and device-seconds; the profile is part of what was spent.
 
-    `used_up`: the search ended with less than one more baseline run to spend. `gain` is the true one of what was
-    proposed for launch.
+    `used_up`: the search ended with less than one more baseline run to spend beside the claim. `gain` is the true one
+    of what was proposed for launch.
     """
 
     wall_s: float
@@ -175,13 +177,17 @@ def course(material: Material, seed: int) -> Course:
 
 
 def _used_up(world: World, plan: Plan) -> bool:
-    """Whether the search had less than one more baseline run left when it ended."""
+    """Whether the budget held less than one more baseline run beside the claim when the search ended."""
     if world.campaign.state is CampaignState.PAUSED and world.campaign.phase in SEARCH:
         return world.campaign.pause_reason is PauseReason.BUDGET
-    granted = sum(phase.budget_s for phase in plan.phases if phase.phase in SEARCH)
-    searched = {run.id for run in world.runs if run.draft.phase in SEARCH}
-    spent = sum(attempt.device_s or 0.0 for attempt in world.attempts if attempt.run in searched)
-    return granted + world.balance.contingency_spent - spent < plan.baseline.device_s
+    searched = tuple(run for run in world.runs if run.draft.phase in (*SEARCH, Phase.PROFILE))
+    spent: dict[int, float] = {}
+    for attempt in world.attempts:
+        spent[attempt.run] = spent.get(attempt.run, 0.0) + (attempt.device_s or 0.0)
+    evidence = Evidence(plan, searched, world.hypotheses)
+    paid = world.balance.contingency_spent
+    situation = Situation(evidence, world.campaign.round, spent, world.slots, contingency_spent=paid)
+    return situation.beside_the_claim() < plan.baseline.device_s
 
 
 def forecast(

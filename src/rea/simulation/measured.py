@@ -1,4 +1,4 @@
-"""A trainer that goes on where a real profile stopped: its runs are what the baseline showed, moved by what is drawn."""
+"""A trainer that goes on where a real profile stopped: its runs are the baseline's, moved by what is drawn."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def nature(plan: Plan, response: Response, *, speed: float, untrainable: float, 
 
 @dataclass(frozen=True)
 class Measured(Trainer):
-    """The trainer of the codebase that a profile measured: `profile` and `seen` are its summary and its results by seed.
+    """The trainer of the codebase that a profile measured: `profile` is its summary, `seen` its results by seed.
 
     Only the objective is simulated, whatever its direction; every other metric stays where the baseline has it. Runs on
     a seed of the profile are paired with the run that was made there: they share its luck, its curve and its blocks.

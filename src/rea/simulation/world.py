@@ -63,9 +63,10 @@ class World:
     """One campaign on one simulated codebase, from its profile to its end. Times are seconds, budgets device-seconds.
 
     `budget` is a plan command's ("40r"); `records` are the insights of earlier campaigns, to which this one adds its
-    own; `recall`, where it is given, says what is known after this campaign's own. `breaks` tells what goes wrong with an attempt (run, number of the attempt), or None; left out, the trainer
-    tells it. `watch` is called after every change. Raises ReaError where a campaign breaks its word: a state that
-    cannot follow, a ledger above its approval, no end in sight.
+    own; `recall`, where it is given, says instead what is known once this campaign's own are. `breaks` tells what goes
+    wrong with an attempt (run, number of the attempt), or None; left out, the trainer tells it. `watch` is called after
+    every change. Raises ReaError where a campaign breaks its word: a state that cannot follow, a ledger above its
+    approval, no end in sight.
     """
 
     trainer: Trainer

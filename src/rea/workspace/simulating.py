@@ -46,9 +46,8 @@ def simulate(
 
     if not FEWEST_CAMPAIGNS <= campaigns <= MOST_CAMPAIGNS:
         hint = f"give {FEWEST_CAMPAIGNS} to {MOST_CAMPAIGNS:,}; {CAMPAIGNS} tell a probability to about 3 in 100"
-        raise UsageError(
-            f"--campaigns {campaigns} tells nothing" if campaigns < 10 else "too many campaigns", hint=hint
-        )
+        much = "few" if campaigns < FEWEST_CAMPAIGNS else "many"
+        raise UsageError(f"--campaigns {campaigns} is too {much}", hint=hint)
     if slots is not None and not 1 <= slots <= MOST_SLOTS:
         raise UsageError(f"--slots {slots} makes no sense", hint=f"give 1 to {MOST_SLOTS:,}")
     if weather not in list(Weather):
