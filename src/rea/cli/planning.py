@@ -219,5 +219,14 @@ def simulate(
             output.note(f"{done} of {campaigns} campaigns simulated, {left:.0f} s to go")
 
     workspace = open_workspace()
-    found = simulating.simulate(workspace, ref, campaigns=campaigns, seed=seed, slots=slots, weather=weather, tell=tell)
+    found = simulating.simulate(
+        workspace,
+        ref,
+        campaigns=campaigns,
+        seed=seed,
+        slots=slots,
+        weather=weather,
+        processes=simulating.processes_for(campaigns),
+        tell=tell,
+    )
     output.data(found, render(found, workspace.store.campaign(ref).codebase), as_json)

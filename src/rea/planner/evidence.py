@@ -48,6 +48,9 @@ class _Settled:
     broken: dict[str, str] = field(default_factory=dict)
     row_variances: dict[int, float] = field(default_factory=dict)
     verdicts: dict[int, tuple[HypothesisState, Belief, str]] = field(default_factory=dict)
+    outlooks: dict[int, HypothesisDraft] = field(default_factory=dict)
+    totals: dict[str, Belief] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     lasting: tuple[Lasting | None] | None = None
 
 
@@ -99,11 +102,17 @@ class Evidence(Measurements):
         """The draft of a hypothesis that was not tested, with the effect that its siblings' runs leave to expect."""
         if hypothesis.id not in self._families:
             return hypothesis.draft
-        return replace(hypothesis.draft, effect=self.posterior.belief(self.own(hypothesis)))
+        known = self._settled.outlooks
+        if hypothesis.id not in known:
+            known[hypothesis.id] = replace(hypothesis.draft, effect=self.posterior.belief(self.own(hypothesis)))
+        return known[hypothesis.id]
 
     def total(self, treatment: Treatment) -> Belief:
         """Posterior of a treatment's gain over the baseline, from every run of the campaign."""
-        return self.posterior.belief(self.terms(treatment))
+        known, key = self._settled.totals, treatment.key()
+        if key not in known:
+            known[key] = self.posterior.belief(self.terms(treatment))
+        return known[key]
 
     def ahead(self, treatment: Treatment, other: Treatment) -> Belief:
         """Posterior of what a treatment gains over another: what both are made of cancels."""
@@ -190,6 +199,10 @@ class Evidence(Measurements):
     @cached_property
     def _broken(self) -> dict[str, str]:
         return self._settled.broken
+
+    @cached_property
+    def _metrics(self) -> dict[str, dict[str, float]]:
+        return self._settled.metrics
 
     @cached_property
     def _row_variances(self) -> dict[int, float]:

@@ -190,8 +190,15 @@ class Measurements:
 
     def metrics(self, treatment: Treatment) -> dict[str, float]:
         """Mean metrics of a treatment's successful runs."""
-        rows = [r.result.metrics for r in self.of(treatment) if r.state is RunState.SUCCEEDED and r.result]
-        return mean_metrics(rows)
+        key = treatment.key()
+        if key not in self._metrics:
+            rows = [r.result.metrics for r in self.of(treatment) if r.state is RunState.SUCCEEDED and r.result]
+            self._metrics[key] = mean_metrics(rows)
+        return self._metrics[key]
+
+    @cached_property
+    def _metrics(self) -> dict[str, dict[str, float]]:
+        return {}
 
     @cached_property
     def _broken(self) -> dict[str, str]:

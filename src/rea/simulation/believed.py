@@ -10,7 +10,7 @@ import bisect
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rea.domain.codebase import Codebase, Knob, Scalar, same
@@ -83,7 +83,8 @@ class Believed:
     def __call__(self, treatment: Treatment) -> float:
         key = treatment.key()
         if key not in self._known:
-            self._known[key] = self.together([*self.alone(treatment), *self.bundled(treatment)])
+            moved = treatment.without_defaults(self.plan.baseline_values)
+            self._known[key] = self.together([*self.alone(moved), *self.bundled(moved)])
         return self._known[key]
 
     def together(self, parts: Sequence[Part]) -> float:
@@ -99,9 +100,6 @@ class Believed:
         """What each knob gains by itself."""
         found = []
         for name, value in treatment.overrides.items():
-            now = self.plan.baseline_values.get(name)
-            if name in self.plan.baseline_values and same(now, value):
-                continue
             curve, knob = self.curves.get(name), self.plan.codebase.knob(name)
             if curve is not None and knob is not None and is_number(value):
                 found.append(Part(curve[0].gain(position(knob, float(value or 0))), frozenset((name,)), curve[1]))
@@ -155,9 +153,10 @@ def believed(plan: Plan, seed: int) -> Believed:
     choices: dict[tuple[str, str], tuple[float, HypothesisDraft]] = {}
     several: list[tuple[HypothesisDraft, float]] = []
     for draft, gain in drawn:
-        overrides = draft.treatment.overrides
-        if len(overrides) != 1 or draft.treatment.patch:
-            several.append((draft, gain))
+        treatment = draft.treatment.without_defaults(values)
+        overrides = treatment.overrides
+        if len(overrides) != 1 or treatment.patch:
+            several += [] if treatment.empty else [(replace(draft, treatment=treatment), gain)]
             continue
         name, value = next(iter(overrides.items()))
         knob = _number(codebase, values, name)

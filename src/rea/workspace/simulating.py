@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,14 @@ from rea.workspace.compose import Workspace
 from rea.workspace.governance import latest_plan
 
 if TYPE_CHECKING:
+    from rea.domain.technique import Technique
     from rea.insights.snapshot import Insights
-    from rea.simulation.forecast import Forecast
+    from rea.simulation.forecast import Course, Forecast, Material
 
 CAMPAIGNS = 200
 FEWEST_CAMPAIGNS, MOST_CAMPAIGNS = 10, 10_000
 MOST_SLOTS = 10_000
+WORTH_A_PROCESS = 20  # campaigns
 # Where nothing was seen: the share of treatments that cannot be trained, and of attempts that infrastructure ends. What
 # was seen counts against as many of these as the second number says. Estimates.
 UNTRAINABLE, LOST = (0.05, 20.0), (0.015, 100.0)
@@ -34,15 +36,17 @@ def simulate(
     seed: int = 1,
     slots: int | None = None,
     weather: str = "usual",
+    processes: int = 1,
     tell: Callable[[int], None] = lambda done: None,
 ) -> Forecast:
     """Run whole campaigns of the latest plan in memory, from the end of its profile on, each in a world drawn from what
-    the plan believes. Nothing is written and nothing is trained; `tell` is called with how many are done.
+    the plan believes, in so many processes. Nothing is written and nothing is trained; `tell` is called with how many
+    are done.
 
     The same seed gives the same answer. Raises NotFoundError where there is no plan, UsageError for a campaign that has
     ended and for what makes no sense.
     """
-    from rea.simulation.forecast import Material, Weather, course, forecast
+    from rea.simulation.forecast import Material, Weather, forecast
 
     if not FEWEST_CAMPAIGNS <= campaigns <= MOST_CAMPAIGNS:
         hint = f"give {FEWEST_CAMPAIGNS} to {MOST_CAMPAIGNS:,}; {CAMPAIGNS} tell a probability to about 3 in 100"
@@ -63,7 +67,7 @@ def simulate(
     from rea.knowledge.cards import techniques_of
 
     techniques = techniques_of(Path(campaign.codebase.root))
-    insights = _known(workspace, campaign, plan)
+    insights = _known(workspace, campaign, plan, techniques)
     material = Material(
         rows=workspace.store.snapshot_rows(campaign.id),
         entries=workspace.store.entries(campaign.id),
@@ -75,9 +79,9 @@ def simulate(
         weather=Weather(weather),
     )
     found = []
-    for number in range(campaigns):
-        found.append(course(material, seed * MOST_CAMPAIGNS + number))
-        tell(number + 1)
+    for done in _courses(material, [seed * MOST_CAMPAIGNS + number for number in range(campaigns)], processes):
+        found.append(done)
+        tell(len(found))
     return forecast(
         material,
         found,
@@ -88,14 +92,52 @@ def simulate(
     )
 
 
-def _known(workspace: Workspace, campaign: Campaign, plan: Plan) -> Insights:
+def processes_for(campaigns: int) -> int:
+    """How many processes so many campaigns are worth, of which each takes a second to start."""
+    import os
+
+    return max(1, min(len(os.sched_getaffinity(0)), campaigns // WORTH_A_PROCESS))
+
+
+def _courses(material: Material, seeds: Sequence[int], processes: int) -> Iterator[Course]:
+    """The campaigns of these seeds, in their order."""
+    from rea.simulation.forecast import course
+
+    if processes <= 1:
+        yield from (course(material, seed) for seed in seeds)
+        return
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Each process has a core of its own; threads of the linear algebra beside it would only be in the way.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _take, (material,))
+    try:
+        yield from pool.map(_run, seeds)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_TAKEN: list[Material] = []  # of a process of the pool
+
+
+def _take(material: Material) -> None:
+    _TAKEN[:] = [material]
+
+
+def _run(seed: int) -> Course:
+    from rea.simulation.forecast import course
+
+    return course(_TAKEN[0], seed)
+
+
+def _known(workspace: Workspace, campaign: Campaign, plan: Plan, techniques: Sequence[Technique]) -> Insights:
     """What later rounds would be told, as the store knows it now."""
     from rea.insights.snapshot import recall
-    from rea.knowledge.cards import techniques_of
     from rea.planner.compose import data_facts
 
     profile = [run for run in workspace.store.runs(campaign.id) if run.draft.phase is Phase.PROFILE]
-    techniques = techniques_of(Path(campaign.codebase.root))
     return recall(workspace.store, techniques, campaign.codebase.name, data_facts(profile, plan.baseline.data))
 
 
