@@ -43,6 +43,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     setting_up.init,
     setting_up.doctor,
     setting_up.demo,
+    planning.simulate,
     planning.preflight,
     planning.approve,
     planning.reject,

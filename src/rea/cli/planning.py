@@ -190,3 +190,43 @@ def reject(
 
     campaign = governance.reject(open_workspace(), ref, why)
     output.data(brief(campaign), said(campaign), as_json)
+
+
+def simulate(
+    ref: Ref,
+    campaigns: Annotated[int, typer.Option(help="How many campaigns to run in memory.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answer.")] = 1,
+    slots: Annotated[int | None, typer.Option(help="What if there were so many slots (default: as planned).")] = None,
+    weather: Annotated[
+        str, typer.Option(help="calm: nothing goes wrong; usual: failures and lost attempts; storm: all that can.")
+    ] = "usual",
+    as_json: Json = False,
+) -> None:
+    """Run a plan in memory, many times: when it may end, what it may cost, what it may propose."""
+    import time
+
+    from rea.report.forecast import render
+    from rea.workspace import simulating
+
+    began = told = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= 2.0:
+            told = now
+            left = (now - began) / done * (campaigns - done)
+            output.note(f"{done} of {campaigns} campaigns simulated, {left:.0f} s to go")
+
+    workspace = open_workspace()
+    found = simulating.simulate(
+        workspace,
+        ref,
+        campaigns=campaigns,
+        seed=seed,
+        slots=slots,
+        weather=weather,
+        processes=simulating.processes_for(campaigns),
+        tell=tell,
+    )
+    output.data(found, render(found, workspace.store.campaign(ref).codebase), as_json)

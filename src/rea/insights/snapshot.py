@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -178,6 +178,19 @@ def learn(
     won.sort(key=lambda r: -(r.effect or 0.0))
     known = _view(fitted, near, codebase)
     return Insights(codebase, known, tuple(pairs), tuple(won[:WINNERS]), alike(techniques))
+
+
+def after(
+    insights: Insights, records: Sequence[ExperimentRecord], techniques: Sequence[Technique], codebase: str
+) -> Insights:
+    """A snapshot and what further experiments of its own codebase showed."""
+    new = learn(records, techniques, codebase)
+    known = dict(insights.known)
+    for name, told in new.known.items():
+        held = known.get(name)
+        known[name] = told if held is None else replace(held, own=(*held.own, *told.own))
+    winners = sorted((*insights.winners, *new.winners), key=lambda record: -(record.effect or 0.0))
+    return replace(insights, known=known, pairs=(*insights.pairs, *new.pairs), winners=tuple(winners[:WINNERS]))
 
 
 def _view(fitted: Mapping[str, Fit], cells: Sequence[Cell], codebase: str) -> dict[str, Known]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
@@ -13,6 +13,7 @@ from rea.domain.states import HypothesisState, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner import joint
 from rea.planner.measurements import Measurements, mean_of
+from rea.planner.rows import Lasting
 from rea.planner.worth import improvement
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
@@ -35,19 +36,38 @@ class _Read:
         return all(map(operator.is_, self.held, other.held))
 
 
+@dataclass
+class _Settled:
+    """What follows from ended runs and from hypotheses, whatever runs or waits beside them."""
+
+    posterior: joint.Posterior | None = None
+    families: Mapping[int, tuple[str, float]] | None = None
+    terms: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    gains: dict[tuple[str, tuple[int, ...] | None], Mapping[int, float]] = field(default_factory=dict)
+    bounds: dict[str, float | None] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    row_variances: dict[int, float] = field(default_factory=dict)
+    verdicts: dict[int, tuple[HypothesisState, Belief, str]] = field(default_factory=dict)
+    outlooks: dict[int, HypothesisDraft] = field(default_factory=dict)
+    totals: dict[str, Belief] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    lasting: tuple[Lasting | None] | None = None
+
+
 class _Kept:
-    """The last posteriors: most decisions are made on what the one before was made on, and a job more that runs."""
+    """What was worked out last: most decisions are made on what the one before was made on, and a job more that
+    runs."""
 
     MOST = 4
 
     def __init__(self) -> None:
-        self._kept: list[tuple[_Read, joint.Posterior]] = []
+        self._kept: list[tuple[_Read, _Settled]] = []
 
-    def of(self, read: _Read, make: Callable[[], joint.Posterior]) -> joint.Posterior:
+    def of(self, read: _Read) -> _Settled:
         for known, found in self._kept:
             if known.same(read):
                 return found
-        found = make()
+        found = _Settled()
         self._kept = [(read, found), *self._kept[: self.MOST - 1]]
         return found
 
@@ -82,11 +102,17 @@ class Evidence(Measurements):
         """The draft of a hypothesis that was not tested, with the effect that its siblings' runs leave to expect."""
         if hypothesis.id not in self._families:
             return hypothesis.draft
-        return replace(hypothesis.draft, effect=self.posterior.belief(self.own(hypothesis)))
+        known = self._settled.outlooks
+        if hypothesis.id not in known:
+            known[hypothesis.id] = replace(hypothesis.draft, effect=self.posterior.belief(self.own(hypothesis)))
+        return known[hypothesis.id]
 
     def total(self, treatment: Treatment) -> Belief:
         """Posterior of a treatment's gain over the baseline, from every run of the campaign."""
-        return self.posterior.belief(self.terms(treatment))
+        known, key = self._settled.totals, treatment.key()
+        if key not in known:
+            known[key] = self.posterior.belief(self.terms(treatment))
+        return known[key]
 
     def ahead(self, treatment: Treatment, other: Treatment) -> Belief:
         """Posterior of what a treatment gains over another: what both are made of cancels."""
@@ -160,7 +186,37 @@ class Evidence(Measurements):
 
     @cached_property
     def _terms(self) -> dict[str, Mapping[str, float]]:
-        return {}
+        return self._settled.terms
+
+    @cached_property
+    def _gains(self) -> dict[tuple[str, tuple[int, ...] | None], Mapping[int, float]]:
+        return self._settled.gains
+
+    @cached_property
+    def _bounds(self) -> dict[str, float | None]:
+        return self._settled.bounds
+
+    @cached_property
+    def _broken(self) -> dict[str, str]:
+        return self._settled.broken
+
+    @cached_property
+    def _metrics(self) -> dict[str, dict[str, float]]:
+        return self._settled.metrics
+
+    @cached_property
+    def _row_variances(self) -> dict[int, float]:
+        return self._settled.row_variances
+
+    @cached_property
+    def _lasting(self) -> Lasting | None:
+        if self._settled.lasting is None:
+            self._settled.lasting = (self._how_lasting(),)
+        return self._settled.lasting[0]
+
+    @cached_property
+    def _settled(self) -> _Settled:
+        return _KEPT.of(self._read())
 
     def _sum(self, treatment: Treatment) -> Mapping[str, float]:
         if treatment.empty:
@@ -184,23 +240,29 @@ class Evidence(Measurements):
 
     @cached_property
     def _families(self) -> Mapping[int, tuple[str, float]]:
-        return joint.families(self.hypotheses, self.plan.baseline_values)
+        if self._settled.families is None:
+            self._settled.families = joint.families(self.hypotheses, self.plan.baseline_values)
+        return self._settled.families
 
     @cached_property
     def posterior(self) -> joint.Posterior:
         """What all runs of the search say together of all effects."""
-        return _KEPT.of(self._read(), self._believed)
+        if self._settled.posterior is None:
+            self._settled.posterior = self._believed()
+        return self._settled.posterior
 
     def _read(self) -> _Read:
         """What the posterior is made of: the plan, hypotheses, and runs as far as they have ended."""
         passed = {h.id: h.state in _PASSED_OVER for h in self.hypotheses}
-        ended = {run.id: run.state for run in self.runs if is_terminal(run.state)}
+        ended = [run for run in self.runs if is_terminal(run.state)]
+        states = tuple((run.id, run.state) for run in ended)
+        unclaimed = tuple(key for key in self._by_treatment if key not in self._by_full)
         held = (
             self.plan,
             *(h.draft for h in self.hypotheses),
-            *(v for run in self.runs for v in (run.draft, run.result)),
+            *(v for run in ended for v in (run.draft, run.result, run.failure)),
         )
-        return _Read((tuple(passed.items()), tuple(h.round for h in self.hypotheses), tuple(ended.items())), held)
+        return _Read((tuple(passed.items()), tuple(h.round for h in self.hypotheses), states, unclaimed), held)
 
     def _believed(self) -> joint.Posterior:
         priors = {name: Belief(0.0, sd) for name, sd in self._families.values()}
@@ -288,6 +350,12 @@ class Evidence(Measurements):
 
     def verdict(self, hypothesis: Hypothesis) -> tuple[HypothesisState, Belief, str]:
         """What the runs say of a hypothesis whose tests have ended."""
+        known = self._settled.verdicts
+        if hypothesis.id not in known:
+            known[hypothesis.id] = self._verdict(hypothesis)
+        return known[hypothesis.id]
+
+    def _verdict(self, hypothesis: Hypothesis) -> tuple[HypothesisState, Belief, str]:
         runs = self.of(hypothesis.draft.full)
         belief = self.effect(hypothesis)
         failed = [r for r in runs if r.state is RunState.FAILED]

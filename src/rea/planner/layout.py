@@ -13,6 +13,7 @@ from rea.domain.states import Phase
 
 SEARCH = (Phase.VALIDATION, Phase.COMBINATION, Phase.EXPLOITATION)
 SHARES: Mapping[Phase, float] = {Phase.VALIDATION: 0.45, Phase.COMBINATION: 0.38, Phase.EXPLOITATION: 0.17}
+MACHINE = 0.05  # relative sd of the machine's speed over that of the profile
 CONTINGENCY = 0.05  # of the budget, for infrastructure retries only
 TREATED_COST = 1.25  # training time of a finalist over the baseline's, before it is known
 RETRY_CAP = 3
@@ -206,11 +207,10 @@ def _phase(round_: int, phase: Phase, amount: float, cost: float) -> PhasePlan:
 def estimate(phases: Sequence[PhasePlan], profile_s: float, cost: float, slots: int, devices: int) -> Estimate:
     """Device-seconds the campaign will spend, with a standard deviation, and its wall time at full slots.
 
-    Phases are taken as independent; 5 % of the whole is added for the machine being slower or faster than in the
-    profile.
+    Phases are taken as independent; MACHINE is added for its being slower or faster than in the profile.
     """
     mean = profile_s + sum(phase.expected_s for phase in phases)
-    sd = math.hypot(math.sqrt(sum(phase.sd_s**2 for phase in phases)), 0.05 * mean)
+    sd = math.hypot(math.sqrt(sum(phase.sd_s**2 for phase in phases)), MACHINE * mean)
     # At phase ends slots wait for each other: about half a run each.
     idle = 0.5 * len(phases) * cost / devices
     return Estimate(mean, sd, (mean - profile_s) / devices / max(slots, 1) + idle)

@@ -145,6 +145,9 @@ class Measurements:
     @cached_property
     def _lasting(self) -> Lasting | None:
         """How much of the row error lasts over seeds here; None where the evaluator does not tell."""
+        return self._how_lasting()
+
+    def _how_lasting(self) -> Lasting | None:
         search, baseline = self.plan.rules.search_seeds, self.of(Treatment())
         trained = [r for r in baseline if r.state is RunState.SUCCEEDED and r.draft.seed in search]
         results = [run.result for run in sorted(trained, key=lambda run: run.draft.seed) if run.result is not None]
@@ -187,8 +190,15 @@ class Measurements:
 
     def metrics(self, treatment: Treatment) -> dict[str, float]:
         """Mean metrics of a treatment's successful runs."""
-        rows = [r.result.metrics for r in self.of(treatment) if r.state is RunState.SUCCEEDED and r.result]
-        return mean_metrics(rows)
+        key = treatment.key()
+        if key not in self._metrics:
+            rows = [r.result.metrics for r in self.of(treatment) if r.state is RunState.SUCCEEDED and r.result]
+            self._metrics[key] = mean_metrics(rows)
+        return self._metrics[key]
+
+    @cached_property
+    def _metrics(self) -> dict[str, dict[str, float]]:
+        return {}
 
     @cached_property
     def _broken(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rea.domain.run import RunResult
 
@@ -77,9 +78,15 @@ def paired_error(base: Mapping[int, Blocks], mine: Mapping[int, Blocks]) -> tupl
     seeds = sorted(base.keys() & mine.keys())
     if not seeds or len({len(blocks[seed]) for blocks in (base, mine) for seed in seeds}) != 1:
         return None
-    left, right = (_summed([blocks[seed] for seed in seeds]) for blocks in (base, mine))
-    error = row_error(left, right) if sum(left) > 0 else None
+    error = _together(*(tuple(tuple(blocks[seed]) for seed in seeds) for blocks in (base, mine)))
     return (error, len(seeds)) if error is not None and math.isfinite(error) else None
+
+
+@lru_cache(maxsize=4096)
+def _together(base: tuple[Blocks, ...], mine: tuple[Blocks, ...]) -> float | None:
+    """Of sums over seeds. Every decision asks for the same pairs again, which never change."""
+    left, right = _summed(base), _summed(mine)
+    return row_error(left, right) if sum(left) > 0 else None
 
 
 def _summed(columns: Sequence[Blocks]) -> list[float]:

@@ -94,8 +94,12 @@ class MemoryStore:
         self.commits = 0
 
     def create(self, campaign: Campaign) -> None:
-        self._pages[campaign.id] = Page(campaign)
-        self._leases[campaign.id] = _Lease()
+        self.put(Page(campaign))
+
+    def put(self, page: Page) -> None:
+        """Hold a campaign as this page has it, in the place of what was known of it."""
+        self._pages[page.campaign.id] = replace(page, keys={run.draft.key: id_ for id_, run in page.runs.items()})
+        self._leases.setdefault(page.campaign.id, _Lease())
 
     def page(self, campaign: int) -> Page:
         """What is committed. To be read, not to be changed."""
@@ -211,7 +215,7 @@ class Transaction:
         for draft in drafts:
             key = draft.full.key()
             if key not in known:
-                id_ = known[key] = len(page.hypotheses) + 1
+                id_ = known[key] = _next(page.hypotheses)
                 page.hypotheses[id_] = Hypothesis(id_, campaign, round_, draft, state)
             ids.append(known[key])
         return ids
@@ -238,7 +242,7 @@ class Transaction:
         page = self._page
         for draft in drafts:
             if draft.key not in page.keys:
-                id_ = page.keys[draft.key] = len(page.runs) + 1
+                id_ = page.keys[draft.key] = _next(page.runs)
                 page.runs[id_] = Run(id_, campaign, draft, RunState.PLANNED)
         return [page.keys[draft.key] for draft in drafts]
 
@@ -270,7 +274,7 @@ class Transaction:
         held = page.balance
         if held.spent + held.reserved + reserve_s > held.approved + SLACK_S:
             raise GuardrailError(f"{known.name} would reserve {reserve_s} device-seconds of {held}")
-        id_ = len(page.attempts) + 1
+        id_ = _next(page.attempts)
         made = Attempt(id_, run, len(earlier) + 1, job, run_dir, AttemptState.INTENDED, reserve_s, at)
         page.attempts[id_] = made
         self._enter(Entry(EntryKind.RESERVE, reserve_s, at, id_, purse))
@@ -314,6 +318,11 @@ class Transaction:
 
     def _enter(self, entry: Entry) -> None:
         self._page.entries = (*self._page.entries, entry)
+
+
+def _next(rows: dict[int, Any]) -> int:
+    """The id of the next row; ids ascend in the order of the rows."""
+    return next(reversed(rows), 0) + 1
 
 
 def _named(given: dict[str, Any]) -> dict[str, Any]:

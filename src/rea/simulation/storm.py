@@ -237,7 +237,7 @@ class Storm:
             raise self._broken(found)
 
     def _broken(self, found: list[str]) -> BrokenError:
-        days = (self.world.now - 1e6) / DAY
+        days = (self.world.now - self.world.began) / DAY
         return BrokenError(f"seed {self.seed}, day {days:.1f}: {'; '.join(found)}; {self.world.events[-3:]}")
 
     def _count(self, what: str) -> None:

@@ -56,8 +56,8 @@ class Nature:
 
     `noise`: one run from seed to seed, of whose variance `shared` is common to all treatments trained on a seed.
     `wild`: the share of treatments whose own noise is two to three times as large. `rows`: how far one split's finite
-    rows move one setting's gain. `untrainable`: the share of treatments whose runs fail; `lost`: of attempts that
-    infrastructure ends.
+    rows move one setting's gain, of whose variance every run draws `of_run` for itself. `untrainable`: the share of
+    treatments whose runs fail; `lost`: of attempts that infrastructure ends. `time_spread`: of one run's time.
     """
 
     response: Response
@@ -72,6 +72,8 @@ class Nature:
     course: Course = Course.CONVERGES
     untrainable: float = 0.0
     lost: float = 0.0
+    of_run: float = OF_RUN
+    time_spread: float = TIME_SPREAD
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ class Trainer:
     def _weights(self) -> dict[str, tuple[float, ...]]:
         return {}
 
+    @property
+    def count(self) -> int:
+        """How many blocks of rows the evaluator prints."""
+        return BLOCKS
+
     # ------------------------------------------------------------ draws
 
     def _chance(self, *about: object) -> random.Random:
@@ -124,22 +131,35 @@ class Trainer:
         return self._lucks[key]
 
     def _drawn_luck(self, name: str, value: Scalar, split: str) -> tuple[float, ...]:
-        root = math.sqrt(BLOCKS)
+        count = self.count
+        root = math.sqrt(count)
         knob, now = self.codebase.knob(name), self.values.get(name)
         smooth = knob is not None and knob.numeric and is_number(value) and is_number(now)
         if not smooth or knob is None:
             chance = self._chance("rows", name, value, split)
-            return tuple(root * chance.gauss(0.0, 1.0) for _ in range(BLOCKS))
+            return tuple(root * chance.gauss(0.0, 1.0) for _ in range(count))
         chance = self._chance("rows", name, split)
         here, there = position(knob, float(value or 0)), position(knob, float(now or 0))
-        lucks = [0.0] * BLOCKS
+        lucks = [0.0] * count
         for _ in range(WAVES):
-            for block in range(BLOCKS):
+            for block in range(count):
                 # A wave of its own for every block: random Fourier features (Rahimi & Recht, NeurIPS 2007).
                 frequency, phase = chance.gauss(0.0, 1 / WAVE_LENGTH), chance.uniform(0.0, 2 * math.pi)
                 wave = math.cos(frequency * here + phase) - math.cos(frequency * there + phase)
                 lucks[block] += root / math.sqrt(WAVES) * wave
         return tuple(lucks)
+
+    def _lasting(self, treatment: Treatment, split: str) -> list[float]:
+        """The luck of all of a treatment's settings on a split, by block, as relative gains."""
+        lucks = [0.0] * self.count
+        steady = self.nature.rows * math.sqrt(1 - self.nature.of_run)
+        settings = dict(treatment.overrides)
+        if treatment.patch:
+            settings["patch"] = treatment.patch
+        for name, value in settings.items():
+            for block, luck in enumerate(self._luck(name, value, split)):
+                lucks[block] += steady * luck
+        return lucks
 
     def _sizes(self, split: str) -> tuple[float, ...]:
         """The share of each block in a split's loss."""
@@ -164,16 +184,9 @@ class Trainer:
         shared, alone = math.sqrt(nature.shared), math.sqrt(1 - nature.shared)
         seeded = shared * self._normal("seed", seed) + alone * own * self._normal("seed", key, seed)
         level = nature.baseline * (1 + nature.noise * seeded)
-        lucks = [0.0] * BLOCKS
-        steady = nature.rows * math.sqrt(1 - OF_RUN)
-        settings = dict(treatment.overrides)
-        if treatment.patch:
-            settings["patch"] = treatment.patch
-        for name, value in settings.items():
-            for block, luck in enumerate(self._luck(name, value, split)):
-                lucks[block] += steady * luck
+        lucks = self._lasting(treatment, split)
         chance = self._chance("run", key, seed, split)
-        fickle = nature.rows * math.sqrt(OF_RUN / 2 * BLOCKS)
+        fickle = nature.rows * math.sqrt(nature.of_run / 2 * BLOCKS)
         gain = self.gain(treatment)
         return tuple(
             level * weight * (1 - gain - luck + fickle * chance.gauss(0.0, 1.0))
@@ -238,7 +251,9 @@ class Trainer:
         factor = cost_factor
         if not run.draft.treatment.empty:
             factor *= math.exp(COST_SPREAD * self._normal("cost", run.draft.treatment.key()))
-        return self.nature.run_s * factor * max(0.5, 1.0 + TIME_SPREAD * self._normal("time", run.id, number))
+        return (
+            self.nature.run_s * factor * max(0.5, 1.0 + self.nature.time_spread * self._normal("time", run.id, number))
+        )
 
     def broken(self, run: Run, number: int) -> Report | None:
         """What goes wrong with an attempt: its treatment cannot be trained, or its machine goes."""

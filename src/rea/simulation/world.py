@@ -18,8 +18,9 @@ from rea.domain.insight import Context, ExperimentRecord
 from rea.domain.jobs import JobSpec
 from rea.domain.ledger import Balance, Entry
 from rea.domain.plan import Plan, read_plan
+from rea.domain.rows import Rows
 from rea.domain.run import Attempt, Run, RunDraft
-from rea.domain.states import CampaignState, HypothesisState, Phase, RunState
+from rea.domain.states import CampaignState, HypothesisState, Phase, PlanState, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.executor.observe import Observer
@@ -30,7 +31,7 @@ from rea.insights.snapshot import Insights, learn
 from rea.planner.evidence import Evidence
 from rea.simulation.bench import SimulatedBench
 from rea.simulation.launcher import Play, SimulatedLauncher
-from rea.simulation.memory import MemoryStore
+from rea.simulation.memory import MemoryStore, Page
 from rea.simulation.trainer import Trainer
 
 EPOCH = 1e6  # Unix seconds at which every world begins
@@ -62,9 +63,10 @@ class World:
     """One campaign on one simulated codebase, from its profile to its end. Times are seconds, budgets device-seconds.
 
     `budget` is a plan command's ("40r"); `records` are the insights of earlier campaigns, to which this one adds its
-    own. `breaks` tells what goes wrong with an attempt (run, number of the attempt), or None; left out, the trainer
-    tells it. `watch` is called after every change. Raises ReaError where a campaign breaks its word: a state that
-    cannot follow, a ledger above its approval, no end in sight.
+    own; `recall`, where it is given, says instead what is known once this campaign's own are. `breaks` tells what goes
+    wrong with an attempt (run, number of the attempt), or None; left out, the trainer tells it. `watch` is called after
+    every change. Raises ReaError where a campaign breaks its word: a state that cannot follow, a ledger above its
+    approval, no end in sight.
     """
 
     trainer: Trainer
@@ -77,11 +79,12 @@ class World:
     records: Sequence[ExperimentRecord] = ()
     breaks: Callable[[Run, int], Report | None] | None = None
     watch: Callable[[World], None] = lambda world: None
+    recall: Callable[[Sequence[ExperimentRecord]], Insights] | None = None
     most_steps: int = 20_000
     bench_type: ClassVar[type[SimulatedBench]] = SimulatedBench
 
     def __post_init__(self) -> None:
-        self.now = EPOCH
+        self.now = self.began = EPOCH
         codebase = self.trainer.codebase
         self.codebase = replace(codebase, launcher=replace(codebase.launcher, slots=self.slots))
         options = {"budget": self.budget, "profile_runs": self.profile_runs, "rounds": self.rounds, **self.options}
@@ -131,6 +134,42 @@ class World:
     def profile(self) -> World:
         self.begin()._until(lambda: self.campaign.state is not CampaignState.PROFILING)
         return self
+
+    def planned(self, rows: Rows, entries: Sequence[Entry]) -> World:
+        """Begin where a real campaign's profile has ended: with its plan to the letter, what its baseline showed and
+        what that cost, signed and about to be searched. What became of it later is left out.
+
+        The plan's hypotheses are as they were when it was written; a veto holds. Raises ReaError without a plan.
+        """
+        if rows.plan is None:
+            raise self._planless()
+        plan, record = read_plan(rows.plan), replace(rows.plan, campaign=ONLY, state=PlanState.APPROVED)
+        vetoed = {h.id: h for h in rows.hypotheses if h.state is HypothesisState.VETOED}
+        hypotheses = {
+            item.id: Hypothesis(item.id, ONLY, 1, item.draft, HypothesisState.PROPOSED) for item in plan.hypotheses
+        } | {id_: replace(h, campaign=ONLY) for id_, h in vetoed.items() if h.round == 1}
+        runs = {run.id: replace(run, campaign=ONLY) for run in rows.runs if run.draft.phase is Phase.PROFILE}
+        attempts = {attempt.id: attempt for attempt in rows.attempts if attempt.run in runs}
+        spent = [entry for entry in entries if entry.attempt in attempts]
+        self.now = self.began = max([EPOCH, *(attempt.ended_at or EPOCH for attempt in attempts.values())])
+        campaign = replace(
+            self.campaign,
+            name=rows.campaign.name,
+            commit=rows.campaign.commit,
+            options=rows.campaign.options,
+            state=CampaignState.DRAFTED,
+            created_at=self.now,
+        )
+        page = Page(
+            campaign,
+            dict(sorted(hypotheses.items())),
+            dict(sorted(runs.items())),
+            dict(sorted(attempts.items())),
+            entries=tuple(spent),
+            plans=(record,),
+        )
+        self.store.put(page)
+        return self.sign().start()
 
     def sign(self) -> World:
         record = self.store.snapshot_rows(ONLY).plan
@@ -201,6 +240,8 @@ class World:
         return self.bench.play(spec)
 
     def _recall(self, techniques: Sequence[Technique], codebase: str, _: Context) -> Insights:
+        if self.recall is not None:
+            return self.recall(list(self.store.page(ONLY).experiments.values()))
         return learn(self.experiments, techniques, codebase)
 
     def _cost(self, hypothesis: int) -> float:
