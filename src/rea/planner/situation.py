@@ -90,7 +90,7 @@ class Situation:
             if planned.round == self.round and planned.phase is phase:
                 break
         used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
-        return min(granted + self.contingency_spent - used, self.beside_the_claim())
+        return min(granted + self.contingency_spent - used, self._beside_the_claim())
 
     def grant(self, phase: Phase) -> float:
         """Device-seconds that this round's phase had when it began: its own and what earlier ones saved."""
@@ -103,9 +103,9 @@ class Situation:
         `begun`: the device-seconds of runs that start beside it.
         """
         price = self.price(draft)
-        return price <= allowance and begun + price <= self.beside_the_claim(price)
+        return price <= allowance and begun + price <= self._beside_the_claim(price)
 
-    def beside_the_claim(self, dearer: float = 0.0) -> float:
+    def _beside_the_claim(self, dearer: float = 0.0) -> float:
         """What the budget holds beside the confirmation of the present incumbent, the reveal and the contingency.
 
         `dearer`: the price of a run that may become the incumbent, if that is more.

@@ -32,7 +32,7 @@ def validation(situation: Situation) -> Advance:
     runs: list[RunDraft] = []
     begun: list[Judgement] = []
     committed = 0.0
-    for value, hypothesis, seed in _wanted(situation, arms):
+    for value, hypothesis, seed in wanted(situation, arms):
         if len(runs) >= free or value < least:
             break
         if not situation.affords(hypothesis.draft, allowance - committed, committed):
@@ -45,7 +45,7 @@ def validation(situation: Situation) -> Advance:
     return Advance(runs=tuple(runs), judgements=tuple(begun), done=not runs and not open_runs)
 
 
-def _wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[float, Hypothesis, int]]:
+def wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[float, Hypothesis, int]]:
     """What may be run next, most valuable first: (expected gain per baseline run, hypothesis, seed)."""
     evidence, rules = situation.evidence, situation.evidence.plan.rules
     noise = evidence.first_sd

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rea.domain.hypothesis import HypothesisKind
 from rea.domain.ledger import Entry
 from rea.domain.plan import Plan, read_plan
 from rea.domain.rows import Rows
-from rea.domain.states import CampaignState, PauseReason, Phase, Verdict
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, Verdict
 from rea.domain.technique import Technique
 from rea.insights.snapshot import Insights, after
 from rea.planner.evidence import Evidence
 from rea.planner.layout import MACHINE, SEARCH
 from rea.planner.situation import Situation
+from rea.planner.validation import wanted
 from rea.simulation.believed import believed
 from rea.simulation.measured import Measured, nature, profiled
 from rea.simulation.storm import DAY, Faults, Storm
@@ -57,8 +59,8 @@ class Material:
 class Course:
     """What one simulated campaign came to. Seconds and device-seconds; the profile is part of what was spent.
 
-    `used_up`: the search ended with less than one more baseline run to spend beside the claim. `gain` is the true one
-    of what was proposed for launch.
+    `used_up`: the search ended before every hypothesis worth a run was tested. `gain` is the true one of what was
+    proposed for launch.
     """
 
     wall_s: float
@@ -177,7 +179,7 @@ def course(material: Material, seed: int) -> Course:
 
 
 def _used_up(world: World, plan: Plan) -> bool:
-    """Whether the budget held less than one more baseline run beside the claim when the search ended."""
+    """Whether a hypothesis was left untested that the plan's rules would pay a run for: then money ended the search."""
     if world.campaign.state is CampaignState.PAUSED and world.campaign.phase in SEARCH:
         return world.campaign.pause_reason is PauseReason.BUDGET
     searched = tuple(run for run in world.runs if run.draft.phase in (*SEARCH, Phase.PROFILE))
@@ -187,7 +189,9 @@ def _used_up(world: World, plan: Plan) -> bool:
     evidence = Evidence(plan, searched, world.hypotheses)
     paid = world.balance.contingency_spent
     situation = Situation(evidence, world.campaign.round, spent, world.slots, contingency_spent=paid)
-    return situation.beside_the_claim() < plan.baseline.device_s
+    arms = situation.of_kind(HypothesisKind.SINGLE)
+    worth = [h for value, h, _ in wanted(situation, arms) if value >= plan.rules.least_gain_per_run]
+    return any(h.state is HypothesisState.PROPOSED for h in worth)
 
 
 def forecast(
