@@ -194,7 +194,7 @@ def reject(
 
 def simulate(
     ref: Ref,
-    campaigns: Annotated[int, typer.Option(help="How many campaigns to run in memory.")] = 200,
+    campaigns: Annotated[int, typer.Option(help="How many campaigns to run in memory.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answer.")] = 1,
     slots: Annotated[int | None, typer.Option(help="What if there were so many slots (default: as planned).")] = None,
     weather: Annotated[
