@@ -190,3 +190,27 @@ def test_a_wake_that_hangs_is_ended_and_one_that_says_much_is_cut(
     monkeypatch.setattr(watch, "LONGEST_WAKE_S", 0.1)
     assert watch._run(tmp_path, ["/bin/sleep", "60"]) == (137, "it was ended after 0.1 s")
     assert list(tmp_path.iterdir()) == []
+
+
+NUDGED = """
+import sys, threading, time
+from pathlib import Path
+from rea.daemon.nudge import Nudge
+
+folder, nudge = Path(sys.argv[1]), Nudge()
+for again in range(2):  # the second time in a folder that has taken the first one's place
+    folder.mkdir()
+    nudge.watch(folder)
+    threading.Timer(0.1, (folder / "7.rea-abc-R1-1").touch).start()
+    began = time.monotonic()
+    nudge.wait(60.0)
+    assert time.monotonic() - began < 50, "it slept on"
+    folder.rename(folder.with_name(f"gone-{again}"))
+    nudge.wait(0.0)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of changes in a folder")
+def test_a_wake_file_ends_the_waiting_before_its_time(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", NUDGED, str(tmp_path / "wake")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -18,6 +18,7 @@ from types import FrameType
 from rea.daemon.calls import Calls
 from rea.daemon.log import Log
 from rea.daemon.note import Note
+from rea.daemon.nudge import Nudge
 
 POLL_S = 0.5
 BLIND_S = 5.0  # until it looks again for a folder that cannot be read
@@ -35,6 +36,7 @@ def watch(folder: Path, sweep_s: float, log: Log, command: Sequence[str]) -> int
     seen: dict[str, object] = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": time.time()}
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)
+    nudge = Nudge()
     try:
         log.write("started", folder=str(folder), sweep_s=sweep_s)
         blind = False
@@ -43,6 +45,7 @@ def watch(folder: Path, sweep_s: float, log: Log, command: Sequence[str]) -> int
                 note.hold()
                 if blind or "swept_at" not in seen:
                     note.write(seen)
+                nudge.watch(folder)
                 files = _waiting(folder)
             except OSError as error:
                 if not blind:
@@ -54,7 +57,7 @@ def watch(folder: Path, sweep_s: float, log: Log, command: Sequence[str]) -> int
             why = calls.reason(files, time.monotonic())
             if why is not None:
                 _wake(folder, log, note, calls, seen, command, why, files)
-            time.sleep(POLL_S)
+            nudge.wait(POLL_S)
     except _SignalledError as end:
         number = end.args[0]
         with contextlib.suppress(_SignalledError):  # a second signal changes nothing
