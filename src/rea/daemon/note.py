@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rea.job import alive
+
 ATTENDED = ".attended"
 
 
@@ -47,22 +49,7 @@ class Note:
 
 def held(folder: Path) -> bool:
     """Whether a watcher lives that sees the wake files in `folder`."""
-    path = folder / ATTENDED
-    try:
-        # To lock it alone, NFS wants the file open for writing.
-        file = os.open(path, (os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY) | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system that cannot lock: nobody could hold it
-    else:
-        return False
-    finally:
-        os.close(file)
+    return alive.held(folder / ATTENDED)
 
 
 def read(folder: Path) -> dict[str, Any]:

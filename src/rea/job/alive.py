@@ -1,4 +1,5 @@
-"""Whether a job runs, for who has no time to import anything: three names of rea.job.rundir and one look at them."""
+"""Who lives, by the locks they hold, for who has no time to import anything: jobs by three names of rea.job.rundir,
+and whoever attends a folder of wake files."""
 
 from __future__ import annotations
 
@@ -24,4 +25,22 @@ def runs_on(run_dir: str) -> bool:
         return True
     finally:
         os.close(probe)
+    return False
+
+
+def held(path: str | os.PathLike[str]) -> bool:
+    """Whether some process holds this lock file."""
+    try:
+        # To lock it alone, NFS wants the file open for writing.
+        file = os.open(path, (os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY) | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system that cannot lock: nobody could hold it
+    finally:
+        os.close(file)
     return False

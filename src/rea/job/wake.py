@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
 from pathlib import Path
 
-from rea.job import rundir
+from rea.job import alive, rundir
 from rea.job.spec import Wake
 
 ATTENTION_S = 5.0
@@ -41,30 +40,11 @@ def wake(call: Wake, name: str, run_dir: Path) -> list[str]:
 def _seen_to(call: Wake) -> bool:
     """Whether a daemon or a waiting command took the wake file away. One that is there is given a few seconds."""
     deadline = time.monotonic() + ATTENTION_S
-    while any(_held(path) for path in call.attended) and time.monotonic() < deadline:
+    while any(alive.held(path) for path in call.attended) and time.monotonic() < deadline:
         if not call.file.exists():
             return True
         time.sleep(0.05)
     return False
-
-
-def _held(path: Path) -> bool:
-    """Whether some process holds the lock file."""
-    try:
-        # To lock it alone, NFS wants the file open for writing.
-        file = os.open(path, (os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY) | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    else:
-        return False
-    finally:
-        os.close(file)
 
 
 def _start(call: Wake, run_dir: Path) -> None:
