@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from rea.domain.campaign import PlanRecord
 from rea.domain.codebase import Codebase, Scalar
-from rea.domain.codec import loads
+from rea.domain.codec import UNREADABLE, loads
 from rea.domain.data import DataProfile
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisDraft
@@ -179,12 +179,20 @@ class Plan:
         return next((p for p in self.phases if p.round == round_ and p.phase is phase), None)
 
 
-def _unreadable(error: Exception) -> str:
+def _unreadable(text: str, error: Exception) -> str:
     """What is wrong with a plan's text, by its first fault: the place and what stands there."""
-    faults = getattr(error, "errors", None)
-    if faults is None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(Plan).validate_json(text)
+    except ValidationError as faults:
+        found = faults.errors()
+    except RecursionError as deep:
+        error, found = deep, []
+    else:
+        found = []
+    if not found:
         return " ".join(str(error).split())[:200]
-    found = faults()
     first = found[0]
     place = ".".join(str(part) for part in first["loc"])[:100] or "the text"
     faults_of = {"json_invalid": "is no JSON", "missing": "is missing"}
@@ -201,9 +209,9 @@ def read_plan(record: PlanRecord) -> Plan:
     """
     try:
         return loads(Plan, record.text)
-    except (ValueError, TypeError, RecursionError) as error:
+    except UNREADABLE as error:
         campaign = say("C", record.campaign)
-        said = _unreadable(error)
+        said = _unreadable(record.text, error)
         raise ReaError(
             f"{say('P', record.id)}, version {record.version} of the plan of {campaign}, cannot be read: {said}",
             hint="its text should be the JSON of a plan as REA wrote it. Restore the store from a backup, or end the"

@@ -26,7 +26,7 @@ class Role:
     high: float | None
     log: bool
     choices: tuple[Scalar, ...]
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[str, ...]  # of names, for `guess`
     after_training: bool = False  # its effect is in no curve, only in the final metrics
     multiplies_cost: bool = False  # training takes in proportion to it
     spans_training: bool = False  # laid over all epochs that are asked for, even where training stops before
@@ -48,7 +48,7 @@ def load_roles() -> Mapping[str, Role]:
                 high=entry.get("high"),
                 log=entry.get("log", False),
                 choices=tuple(entry.get("choices", ())),
-                patterns=tuple(re.compile(pattern) for pattern in entry["patterns"]),
+                patterns=tuple(entry["patterns"]),
                 after_training=entry.get("after_training", False),
                 multiplies_cost=entry.get("multiplies_cost", False),
                 spans_training=entry.get("spans_training", False),
@@ -81,7 +81,7 @@ def guess(knob_name: str) -> str | None:
         return path
     for text in dict.fromkeys((path, path.rsplit(".", 1)[-1])):
         for role in roles.values():
-            if text == role.name or any(pattern.fullmatch(text) for pattern in role.patterns):
+            if text == role.name or any(re.fullmatch(pattern, text) for pattern in role.patterns):
                 return role.name
     return None
 
