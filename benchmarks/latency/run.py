@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -106,7 +107,7 @@ def followed(count: int, *, daemon: bool) -> dict[str, Any]:
 
 def gaps_of(jobs: list[Job]) -> list[float]:
     """Of one slot: each job's end to the next one's submission, on one side of the signature."""
-    pairs = zip(jobs, jobs[1:], strict=False)
+    pairs = itertools.pairwise(jobs)
     return [after.submitted - before.ended for before, after in pairs if before.profile == after.profile]
 
 

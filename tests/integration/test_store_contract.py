@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
@@ -45,10 +46,10 @@ from rea.domain.errors import (
     TransitionError,
     UsageError,
 )
-from rea.domain.hypothesis import Belief, HypothesisDraft, Source, SourceKind
+from rea.domain.hypothesis import Belief, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.ids import number, say
 from rea.domain.insight import ExperimentRecord
-from rea.domain.ledger import EntryKind, Purse
+from rea.domain.ledger import EntryKind, Purse, balance
 from rea.domain.run import Failure, Reading, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -61,7 +62,7 @@ from rea.domain.states import (
     Verdict,
 )
 from rea.domain.treatment import Treatment
-from rea.store import Store, open_store
+from rea.store import Store, open_store, working
 
 CODEBASE = Codebase(
     name="ads-ranker",
@@ -906,3 +907,105 @@ def _restored(url: str, file: Path) -> Store:
         connection.execute(f"CREATE DATABASE {name}")
     subprocess.run(["pg_restore", "--dbname", f"{server}/{name}", str(file)], check=True)
     return open_store(f"{server}/{name}")
+
+
+# what a wake reads of a large campaign
+
+
+JUDGED = (
+    HypothesisState.SUPPORTED,
+    HypothesisState.INCONCLUSIVE,
+    HypothesisState.REFUTED,
+    HypothesisState.FAILED,
+    HypothesisState.VETOED,
+    HypothesisState.LEFT_OUT,
+)
+
+
+def searched(store: Store, count: int) -> int:
+    """A campaign with so many judged hypotheses, each with two runs that have ended, and one that waits."""
+    c = campaign(store, f"large {next(fresh)}", 1e6)
+    for n in range(count):
+        base = Treatment({"optim.lr": 0.1}) if n and n % 7 == 0 else Treatment()
+        draft = replace(idea(**{"optim.lr": 0.1 + n}), base=base, kind=tuple(HypothesisKind)[n % 3])
+        with store.transaction(c) as tx:
+            (of,) = tx.add_hypotheses(c, 1 + n % 2, [draft])
+            phase = (Phase.VALIDATION, Phase.EXPLOITATION)[n % 2]
+            drafts = [
+                replace(training(f"H-{of}/{s}", of), phase=phase, round=1 + n % 2, treatment=draft.full) for s in (1, 2)
+            ]
+            runs = tx.add_runs(c, drafts)
+        for run in runs:
+            end(store, c, intend(store, c, run), 1.0 + n % 5)
+            force(store, "runs", run, RunState.SUCCEEDED)
+        with store.transaction(c) as tx:
+            tx.set_hypothesis(of, belief=Belief(0.001 * (n % 11), 0.001))
+        force(store, "hypotheses", of, JUDGED[n % len(JUDGED)])
+    with store.transaction(c) as tx:
+        tx.add_hypotheses(c, 1, [idea(**{"optim.lr": 0.01})])
+    return c
+
+
+def test_what_a_decision_looks_at_and_what_is_closed_are_together_all_there_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "MOST", 12)
+    monkeypatch.setattr(working, "BEST", 4)
+    monkeypatch.setattr(working, "LATEST", 5)
+    c = searched(store, 11)
+    assert store.working_rows(c) == store.snapshot_rows(c), "twelve are all looked at"
+    c = searched(store, 40)
+    whole, rows = store.snapshot_rows(c), store.working_rows(c)
+    seen = {h.id: h for h in rows.hypotheses}
+    assert len(seen) < len(whole.hypotheses) and seen == {h.id: h for h in whole.hypotheses if h.id in seen}
+    assert rows.campaign == whole.campaign and rows.balance == whole.balance
+    assert rows.runs == tuple(run for run in whole.runs if run.draft.hypothesis in seen)
+    assert rows.attempts == tuple(a for a in whole.attempts if a.run in {run.id for run in rows.runs})
+    # Of the others: what they took, how many they are, and what they train.
+    gone = [h for h in whole.hypotheses if h.id not in seen]
+    spent: Counter[tuple[int, Phase]] = Counter()
+    for run in whole.runs:
+        if run.draft.hypothesis not in seen:
+            spent[run.draft.round, run.draft.phase] += sum(a.device_s for a in whole.attempts if a.run == run.id)
+    assert rows.closed.spent == pytest.approx(dict(spent)) and len(spent) > 1
+    passed = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)
+    assert rows.closed.tried == Counter((h.round, h.draft.kind) for h in gone if h.state not in passed)
+    assert all(rows.closed.has(h.draft.full) != (h.id in seen) for h in whole.hypotheses)
+    # What is open is looked at, the newest are, and so is whatever these are built on.
+    assert {h.id for h in whole.hypotheses[-5:]} <= set(seen)
+    made = {h.draft.full.key(): h.id for h in whole.hypotheses}
+    assert {made[h.draft.base.key()] for h in rows.hypotheses if not h.draft.base.empty} <= set(seen)
+    with store.transaction(c) as tx:
+        (run,) = tx.add_runs(c, [training("again", gone[0].id)])
+    again = store.working_rows(c)
+    assert gone[0].id in {h.id for h in again.hypotheses} and run in {r.id for r in again.runs}
+
+
+def test_what_is_closed_stays_closed_while_the_newest_come(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MOST": 12, "BEST": 4, "LATEST": 5}.items():
+        monkeypatch.setattr(working, name, value)
+    c = searched(store, 30)
+    before = store.working_rows(c).closed
+    for n in range(3):
+        with store.transaction(c) as tx:
+            tx.add_hypotheses(c, 1, [idea(**{"optim.lr": 50.0 + n})])
+        assert store.working_rows(c).closed is before
+
+
+def test_a_ledger_that_is_read_on_adds_up_to_what_it_adds_up_to_from_its_beginning(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"MOST": 3, "MOST_ENTRIES": 4}.items():
+        monkeypatch.setattr(working, name, value)
+    c = searched(store, 5)
+    for n in range(6):
+        (run,) = planned(store, c, f"more {n}")
+        attempt = intend(store, c, run, 10.0)
+        assert store.working_rows(c).balance == balance(store.entries(c))
+        with pytest.raises(ZeroDivisionError), store.transaction(c) as tx:
+            tx.end_attempt(attempt, outcome="failed", failure=None, device_s=9.0, started_at=3.0, ended_at=4.0)
+            assert tx.balance(c) == balance(tx.entries(c))
+            raise ZeroDivisionError
+        assert store.working_rows(c).balance == balance(store.entries(c)) == store.balance(c)
+        if n % 2:
+            end(store, c, attempt, 3.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -43,19 +44,35 @@ class Balance:
         return self.approved - self.spent - self.reserved
 
 
-def balance(entries: list[Entry] | tuple[Entry, ...]) -> Balance:
-    """Add a ledger up. The latest APPROVE counts; an attempt's SETTLE replaces its RESERVE."""
-    approved = 0.0
-    reserved: dict[int, float] = {}
-    settled: dict[int, float] = {}
-    contingency = 0.0
+@dataclass
+class Tally:
+    """A ledger added up entry by entry. The latest APPROVE counts; an attempt's SETTLE replaces its RESERVE."""
+
+    approved: float = 0.0
+    contingency: float = 0.0
+    reserved: dict[int, float] = field(default_factory=dict)  # by attempt, of those that are not settled
+    settled: dict[int | None, float] = field(default_factory=dict)  # by attempt; None: of all that were added before
+
+    def add(self, kind: EntryKind, device_s: float, attempt: int | None, purse: Purse) -> None:
+        if kind is EntryKind.APPROVE:
+            self.approved = device_s
+        elif attempt is not None and kind is EntryKind.RESERVE:
+            if attempt not in self.settled:
+                self.reserved[attempt] = device_s
+        elif attempt is not None:
+            self.settled[attempt] = device_s
+            self.contingency += device_s if purse is Purse.CONTINGENCY else 0.0
+            self.reserved.pop(attempt, None)
+
+    def copy(self) -> Tally:
+        return replace(self, reserved=dict(self.reserved), settled=dict(self.settled))
+
+    def balance(self) -> Balance:
+        return Balance(self.approved, sum(self.settled.values()), sum(self.reserved.values()), self.contingency)
+
+
+def balance(entries: Iterable[Entry]) -> Balance:
+    tally = Tally()
     for entry in entries:
-        if entry.kind is EntryKind.APPROVE:
-            approved = entry.device_s
-        elif entry.attempt is not None and entry.kind is EntryKind.RESERVE:
-            reserved[entry.attempt] = entry.device_s
-        elif entry.attempt is not None:
-            settled[entry.attempt] = entry.device_s
-            contingency += entry.device_s if entry.purse is Purse.CONTINGENCY else 0.0
-    held = sum(amount for attempt, amount in reserved.items() if attempt not in settled)
-    return Balance(approved, sum(settled.values()), held, contingency)
+        tally.add(entry.kind, entry.device_s, entry.attempt, entry.purse)
+    return tally.balance()

@@ -52,7 +52,7 @@ class Wake:
     fence: int
 
     def rows(self) -> RowsPort:
-        return self.tools.store.snapshot_rows(self.campaign)
+        return self.tools.store.working_rows(self.campaign)
 
     def transaction(self) -> Any:
         return self.tools.store.transaction(self.campaign, self.fence)
@@ -205,7 +205,7 @@ def _repair(tx: TransactionPort, rows: RowsPort, hypothesis: int | None, report:
 def _add(wake: Wake, action: a.Add) -> None:
     rows, now = wake.rows(), wake.tools.clock()
     known = {h.id: h for h in rows.hypotheses}
-    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses)
+    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses, rows.closed)
     with wake.transaction() as tx:
         if action.hypotheses:
             ids = tx.add_hypotheses(wake.campaign, rows.campaign.round, action.hypotheses)
@@ -301,10 +301,10 @@ def _data_profile(tools: Tools, campaign: Campaign) -> tuple[DataProfile | None,
 
 
 def _begin_round(wake: Wake, action: a.BeginRound) -> None:
-    rows, tools = wake.rows(), wake.tools
+    rows, tools = wake.tools.store.snapshot_rows(wake.campaign), wake.tools
     if rows.campaign.round >= action.round:
         return
-    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses)
+    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses, rows.closed)
     incumbent = evidence.incumbent()
     techniques = tools.techniques()
     facts = data_facts(evidence.of(Treatment()), evidence.plan.baseline.data)

@@ -188,7 +188,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     plan = snapshot.plan
     if plan is None or not snapshot.signed:
         return (Pause(PauseReason.GUARDRAIL, snapshot.signature_problem or "the plan is not signed"),)
-    evidence = Evidence(plan, snapshot.runs, snapshot.hypotheses)
+    evidence = Evidence(plan, snapshot.runs, snapshot.hypotheses, snapshot.closed)
     barred = _barred(snapshot)
     if barred:
         return barred

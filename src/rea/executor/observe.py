@@ -35,7 +35,7 @@ class Observer:
         self.warned = False
 
     def snapshot(self) -> Snapshot:
-        rows = self._tools.store.snapshot_rows(self._campaign)
+        rows = self._tools.store.working_rows(self._campaign)
         observed, capacity = self._ask(rows)
         problem = self._signature_problem(rows)
         return Snapshot(
@@ -46,6 +46,7 @@ class Observer:
             runs=rows.runs,
             attempts=rows.attempts,
             balance=rows.balance,
+            closed=rows.closed,
             observed=observed,
             reports=self._reports(rows, observed),
             capacity=capacity,

@@ -11,6 +11,7 @@ from rea.domain.hypothesis import Hypothesis
 from rea.domain.jobs import Capacity, Observation
 from rea.domain.ledger import Balance
 from rea.domain.plan import Plan
+from rea.domain.rows import NOTHING_CLOSED, Closed
 from rea.domain.run import Attempt, Failure, Run, RunResult
 from rea.domain.runbook import Action, Charge
 
@@ -52,4 +53,5 @@ class Snapshot:
     capacity: Capacity | None
     signature_problem: str = ""
     cancelling: frozenset[int] = frozenset()  # attempts whose job was asked to end during this wake
+    closed: Closed = NOTHING_CLOSED
     warned: bool = False  # the engineers have been told of the budget's threshold

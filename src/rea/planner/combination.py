@@ -36,6 +36,7 @@ def combination(situation: Situation) -> Advance:
     if judgements:
         return Advance(judgements=judgements)
     arms = situation.of_kind(HypothesisKind.COMBINATION)
+    count = len(arms) + situation.closed.tried.get((situation.round, HypothesisKind.COMBINATION), 0)
     open_runs = situation.open_runs(phase)
     allowance = situation.allowance(phase)
     pending = [h for h in arms if h.state is _H.PROPOSED]
@@ -45,8 +46,8 @@ def combination(situation: Situation) -> Advance:
         return Advance()
     if Part.COMBINATION in situation.evidence.plan.rules.without:
         return Advance(done=True)
-    if situation.budget_open and len(arms) < most_sets(situation):
-        draft = next_set(situation, len(arms), allowance)
+    if situation.budget_open and count < most_sets(situation):
+        draft = next_set(situation, count, allowance)
         if draft is not None and not outbid(situation, draft):
             return Advance(hypotheses=(draft,))
     if open_runs:
@@ -73,7 +74,6 @@ def next_set(situation: Situation, count: int, allowance: float = math.inf) -> H
     candidates = [h for h in situation.of_kind(HypothesisKind.SINGLE) if _joins(situation, h)]
     if len(candidates) < 2:
         return None
-    known = {h.draft.full.key() for h in evidence.hypotheses}
     own = {joint.name_of(h): evidence.own(h) for h in candidates}
     means = {name: evidence.posterior.belief(terms).mean for name, terms in own.items()}
     names = sorted({name for terms in own.values() for name in terms})
@@ -91,7 +91,7 @@ def next_set(situation: Situation, count: int, allowance: float = math.inf) -> H
                 break
             dearest = max(members, key=lambda h: (h.draft.cost_factor, h.id))
             offered = [h for h in offered if h is not dearest]
-        if len(members) >= 2 and draft.full.key() not in known:
+        if len(members) >= 2 and not evidence.knows(draft.full):
             return draft
     return None
 

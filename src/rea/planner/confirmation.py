@@ -37,9 +37,9 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
     if chosen:
         return chosen
     own = situation.price(finalist.draft)
-    elsewhere = sum(
-        situation.cost(run) for run in evidence.runs if run.draft.phase not in (Phase.CONFIRMATION, Phase.REVEAL)
-    )
+    claim = (Phase.CONFIRMATION, Phase.REVEAL)
+    elsewhere = sum(situation.cost(run) for run in evidence.runs if run.draft.phase not in claim)
+    elsewhere += sum(spent for (_, phase), spent in situation.closed.spent.items() if phase not in claim)
     left = plan.budget_s - situation.contingency_left - elsewhere - plan.reveal_s - situation.headroom(own)
     planned, price = len(plan.rules.confirm_seeds), plan.baseline.device_s + own
     # The reveal of the plan's pairs is kept back already; each spare one is evaluated, too.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind
+from rea.domain.rows import NOTHING_CLOSED, Closed
 from rea.domain.states import HypothesisState, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.planner import joint
@@ -83,6 +84,11 @@ class Evidence(Measurements):
     """
 
     hypotheses: tuple[Hypothesis, ...]
+    closed: Closed = NOTHING_CLOSED
+
+    def knows(self, treatment: Treatment) -> bool:
+        """Whether a hypothesis of this campaign trains this already."""
+        return treatment.key() in self._by_full or self.closed.has(treatment)
 
     @cached_property
     def _by_full(self) -> Mapping[str, Hypothesis]:

@@ -29,7 +29,6 @@ def lightened(situation: Situation) -> HypothesisDraft | None:
     parts = sorted(made_of.values(), key=lambda h: (-evidence.posterior.belief(evidence.own(h)).mean, h.id))
     confirmable = situation.finalist()
     least = evidence.total(confirmable.draft.full).mean if confirmable not in (None, best) else 0.0
-    known = {h.draft.full.key() for h in evidence.hypotheses}
     offers: list[HypothesisDraft] = []
     for part in parts:
         rest = [h for h in parts if h is not part]
@@ -43,7 +42,7 @@ def lightened(situation: Situation) -> HypothesisDraft | None:
             f"{situation.runs(together):.1f} times the baseline's, and should still gain {together.effect.mean:+.2%}",
             sources=(Source(SourceKind.EVIDENCE, f"{best.name} without {part.name}"),),
         )
-        if draft.full.key() not in known and situation.confirmable(draft, also=situation.price(draft)):
+        if not evidence.knows(draft.full) and situation.confirmable(draft, also=situation.price(draft)):
             offers.append(draft)
     found = max(offers, key=lambda draft: draft.effect.mean, default=None)
     return found if found is not None and found.effect.mean > least else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, HypothesisKind, Source, SourceKind
 from rea.domain.plan import Part
+from rea.domain.rows import Closed
 from rea.domain.run import Run, RunDraft
 from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
@@ -62,6 +63,10 @@ class Situation:
     contingency_spent: float = 0.0
 
     @property
+    def closed(self) -> Closed:
+        return self.evidence.closed
+
+    @property
     def contingency_left(self) -> float:
         return max(0.0, self.evidence.plan.contingency_s - self.contingency_spent)
 
@@ -90,12 +95,14 @@ class Situation:
             if planned.round == self.round and planned.phase is phase:
                 break
         used = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase in SEARCH)
+        used += self.closed.spent_in(*SEARCH)
         return min(granted + self.contingency_spent - used, self._beside_the_claim())
 
     def grant(self, phase: Phase) -> float:
         """Device-seconds that this round's phase had when it began: its own and what earlier ones saved."""
         runs = [r for r in self.evidence.runs if r.draft.phase is phase and r.draft.round == self.round]
-        return self.allowance(phase) + sum(self.cost(run) for run in runs)
+        begun = sum(self.cost(run) for run in runs) + self.closed.spent_in(phase, round=self.round)
+        return self.allowance(phase) + begun
 
     def affords(self, draft: HypothesisDraft, allowance: float, begun: float = 0.0) -> bool:
         """Whether a run of this draft fits into the allowance, and its confirmation into the budget if it wins.
@@ -114,8 +121,11 @@ class Situation:
         own = TREATED_COST * plan.baseline.device_s if incumbent is None else self.price(incumbent.draft)
         own = max(own, dearer)
         pairs = len(plan.rules.confirm_seeds) * (plan.baseline.device_s + own)
-        begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is Phase.CONFIRMATION)
-        elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not Phase.CONFIRMATION)
+        confirming = Phase.CONFIRMATION
+        begun = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is confirming)
+        begun += self.closed.spent_in(confirming)
+        elsewhere = sum(self.cost(run) for run in self.evidence.runs if run.draft.phase is not confirming)
+        elsewhere += sum(s for (_, of), s in self.closed.spent.items() if of is not confirming)
         return (
             plan.budget_s - self.contingency_left - elsewhere - max(pairs, begun) - plan.reveal_s - self.headroom(own)
         )
@@ -129,6 +139,7 @@ class Situation:
         """Whether its confirmation, on as few pairs as a claim needs, can be paid for beside `also` device-seconds."""
         evidence, plan = self.evidence, self.evidence.plan
         left = plan.budget_s - self.contingency_left - plan.reveal_s - sum(self.cost(run) for run in evidence.runs)
+        left -= sum(self.closed.spent.values())
         wanted = plan.rules.confirm_seeds[:FEWEST_PAIRS]
         begun = {run.draft.seed for run in evidence.of(Treatment()) if run.draft.phase is Phase.CONFIRMATION}
         left -= plan.baseline.device_s * sum(seed not in begun for seed in wanted)

@@ -44,7 +44,7 @@ def _cells(spread: Spread, said: Callable[[float], str]) -> tuple[str, ...]:
 
 def _words(found: Forecast) -> list[str]:
     out = [f"{_share(found.launched)} end with a launch proposal{_gain(found)}."]
-    out.append(f"{_share(found.used_up)} use the budget up before every hypothesis that is worth a run was tested.")
+    out.append(f"{_share(found.used_up)} spend the whole budget and leave hypotheses that are worth a run untested.")
     paused = f"{_share(found.paused_for_budget)} pause because the budget is too small to go on"
     if found.paused_otherwise:
         paused += f", {_share(found.paused_otherwise)} pause or fail for another reason"

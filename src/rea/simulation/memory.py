@@ -121,6 +121,10 @@ class MemoryStore:
             next((x for x in page.approvals if plan is not None and x.plan == plan.id), None),
         )
 
+    def working_rows(self, campaign: int) -> Rows:
+        """Whatever a decision may look at: here nothing is ever closed."""
+        return self.snapshot_rows(campaign)
+
     def due(self, now: float) -> list[int]:
         """Campaigns that a wake has something to look at."""
         return [id_ for id_, page in self._pages.items() if _due(page, now)]

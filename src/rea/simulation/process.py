@@ -72,6 +72,10 @@ class _Store:
         self._process.point("read")
         return self._store.snapshot_rows(campaign)
 
+    def working_rows(self, campaign: int) -> Any:
+        self._process.point("read")
+        return self._store.working_rows(campaign)
+
     def acquire(self, campaign: int, owner: str, ttl_s: float, now: float) -> int | None:
         found: int | None = self._process.around("acquire", self._store.acquire, campaign, owner, ttl_s, now)
         return found

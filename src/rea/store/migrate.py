@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parent / "migrations"
 # Oldest first; known without reading the scripts, so that opening is cheap.
-REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights", "0003_same_data")
+REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights", "0003_same_data", "0004_large_campaigns")
 _POSTGRESQL_LOCK: Final = 0x7265615F  # any fixed number: "rea_"
 
 

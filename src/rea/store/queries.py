@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, Table, bindparam, func, or_, select, text
 
 from rea.domain import ledger
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
@@ -18,7 +18,7 @@ from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import UNKNOWN_SE, Cell, Context, ExperimentOutcome, ExperimentRecord, Pair
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse
-from rea.domain.rows import Rows
+from rea.domain.rows import Closed, Rows
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -31,6 +31,7 @@ from rea.domain.states import (
     Verdict,
 )
 from rea.store import tables as t
+from rea.store import working
 from rea.store.decode import MEND, decode, read_context
 from rea.store.errors import StoreError
 from rea.store.values import Grant
@@ -44,8 +45,9 @@ SETTERS: Final = 200  # experiments whose texts hold a role, of which those that
 class Queries:
     """What can be asked of a store within one transaction. Ids and names that are not there raise NotFoundError."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, memory: working.Memory | None = None) -> None:
         self._connection = connection
+        self._memory = working.Memory() if memory is None else memory
 
     def campaigns(self) -> list[Campaign]:
         return [_campaign(row) for row in self._connection.execute(select(t.campaigns).order_by(t.campaigns.c.id))]
@@ -91,7 +93,18 @@ class Queries:
         return [_entry(row) for row in self._of(t.entries, campaign)]
 
     def balance(self, campaign: int) -> Balance:
-        return ledger.balance(self.entries(campaign))
+        return self._tally(campaign).balance()
+
+    def _tally(self, campaign: int) -> ledger.Tally:
+        """The ledger added up; entries are never changed, so of a long one those that are known need no second look."""
+        table = t.entries
+        last, known = self._memory.tallies.get(campaign, (0, ledger.Tally()))
+        tally = known.copy()
+        wanted = select(table).where(table.c.campaign == campaign, table.c.id > last).order_by(table.c.id)
+        for row in self._connection.execute(wanted):
+            entry = _entry(row)
+            tally.add(entry.kind, entry.device_s, entry.attempt, entry.purse)
+        return tally
 
     def events(self, campaign: int, after_id: int = 0, limit: int | None = None) -> list[Event]:
         table = t.events
@@ -300,9 +313,75 @@ class Queries:
         _check_references(rows)
         return rows
 
+    def working_rows(self, campaign: int) -> Rows:
+        """What a decision is made on; all rows, unless the campaign has tried very many hypotheses.
+
+        Asked again before anything was written, it gives the same rows again.
+        """
+        version = working.version(self._connection)
+        last = self._memory.rows.get(campaign)
+        if last is not None and last[0] == version:
+            return last[1]
+        known = working.told(self._connection, campaign)
+        rows = self.rows(campaign) if len(known) <= working.MOST else self._working_rows(campaign, known)
+        if version is not None:
+            self._memory.rows[campaign] = version, rows
+        return rows
+
+    def _working_rows(self, campaign: int, known: Sequence[working.Told]) -> Rows:
+        if campaign not in self._memory.tallies:
+            added_up = working.added_up(self._connection, campaign)
+            if added_up is not None:
+                self._memory.tallies[campaign] = added_up
+        plan, found = self.latest_plan(campaign), self.campaign(campaign)
+        hypotheses = self._weighed(campaign, known, found.incumbent)
+        tried = [h.id for h in hypotheses if h.state is not HypothesisState.PROPOSED]
+        chosen = working.runs_of(campaign, tried)
+        of_them = working.attempts_of(campaign, chosen)
+        rows = Rows(
+            campaign=found,
+            hypotheses=tuple(hypotheses),
+            runs=tuple(map(_run, self._where(t.runs, t.runs.c.id.in_(chosen)))),
+            attempts=tuple(map(_attempt, self._where(t.attempts, t.attempts.c.id.in_(of_them)))),
+            balance=self.balance(campaign),
+            plan=plan,
+            approval=None if plan is None else self.approval(plan.id),
+            closed=self._closed(campaign, known, hypotheses, tried),
+        )
+        _check_references(rows)
+        return rows
+
+    def _weighed(self, campaign: int, known: Sequence[working.Told], incumbent: int | None) -> list[Hypothesis]:
+        """The hypotheses that are looked at and everything that these are built on, oldest first."""
+        always = working.busy(self._connection, campaign) | ({incumbent} if incumbent is not None else set())
+        found: dict[int, Hypothesis] = {}
+        missing = working.looked_at(known, always)
+        while missing:
+            ids = sorted(missing)
+            new: list[Hypothesis] = []
+            for first in range(0, len(ids), 5000):
+                new += map(_hypothesis, self._where(t.hypotheses, t.hypotheses.c.id.in_(ids[first : first + 5000])))
+            found |= {h.id: h for h in new}
+            missing = working.foundations(new, known) - found.keys()
+        return [found[id_] for id_ in sorted(found)]
+
+    def _closed(
+        self, campaign: int, known: Sequence[working.Told], looked_at: Sequence[Hypothesis], tried: Sequence[int]
+    ) -> Closed:
+        """What is closed has ended, so while the same hypotheses are, so is what they came to."""
+        ids = frozenset({one.id for one in known} - {h.id for h in looked_at})
+        last = self._memory.closed.get(campaign)
+        if last is not None and last[0] == ids:
+            return last[1]
+        closed = working.summed_up(self._connection, campaign, known, looked_at, tried)
+        self._memory.closed[campaign] = ids, closed
+        return closed
+
+    def _where(self, table: Table, condition: ColumnElement[bool]) -> Sequence[Row[Any]]:
+        return self._connection.execute(select(table).where(condition).order_by(table.c.id)).all()
+
     def _of(self, table: Table, campaign: int) -> Sequence[Row[Any]]:
-        wanted = select(table).where(table.c.campaign == campaign).order_by(table.c.id)
-        return self._connection.execute(wanted).all()
+        return self._where(table, table.c.campaign == campaign)
 
     def _one(self, table: Table, id_: int, letter: str, noun: str) -> Row[Any]:
         row = self._connection.execute(select(table).where(table.c.id == id_)).first()

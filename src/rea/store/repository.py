@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
     from rea.store.transaction import Transaction
+    from rea.store.working import Memory
 
 _UPCOMING: Final = f"SELECT id, next_wake_at FROM campaigns WHERE {MOVING}"
 
@@ -85,6 +86,12 @@ class Store:
     def _engine(self) -> Engine:
         return make_engine(self._address)
 
+    @cached_property
+    def _memory(self) -> Memory:
+        from rea.store.working import Memory
+
+        return Memory()
+
     @property
     def where(self) -> str:
         """The file or the URL without its password."""
@@ -118,7 +125,7 @@ class Store:
         from rea.store.queries import Queries
 
         with explained(self._address.where), reading(self._engine) as connection:
-            yield Queries(connection)
+            yield Queries(connection, self._memory)
 
     def campaigns(self) -> list[Campaign]:
         """All of them, oldest first."""
@@ -295,9 +302,15 @@ class Store:
             return read.grants(campaign)
 
     def snapshot_rows(self, campaign: int) -> Rows:
-        """Everything `decide` looks at, as of one instant."""
+        """Everything of a campaign, as of one instant."""
         with self.instant() as read:
             return read.rows(campaign)
+
+    def working_rows(self, campaign: int) -> Rows:
+        """What a decision is made on, as of one instant: of a campaign that has tried very many hypotheses, all of
+        them but those whose runs can change nothing any more. These are summed up."""
+        with self.instant() as read:
+            return read.working_rows(campaign)
 
     def due(self, now: float) -> list[int]:
         """Ids of campaigns a wake has something to look at, longest due first.
@@ -371,7 +384,7 @@ class Store:
         from rea.store.transaction import Transaction
 
         with explained(self._address.where), writing(self._engine) as connection:
-            yield Transaction(connection, campaign, fence)
+            yield Transaction(connection, campaign, fence, self._memory)
 
     def create_campaign(
         self,

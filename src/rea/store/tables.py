@@ -122,6 +122,8 @@ runs = Table(
     Column("failure", Text),  # JSON: Failure
     UniqueConstraint("campaign", "key", name="runs_key_once"),
     one_of("runs", "state", RunState),
+    Index("runs_of_hypothesis", "campaign", "hypothesis"),
+    Index("runs_by_state", "campaign", "state"),
     sqlite_strict=True,
 )
 

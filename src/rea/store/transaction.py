@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, insert, select, update
 
 from rea.domain.campaign import Approval, PlanRecord
-from rea.domain.codec import digest as digest_of
 from rea.domain.errors import (
     ApprovalNeededError,
     GuardrailError,
@@ -35,6 +34,7 @@ from rea.store import experiments
 from rea.store import tables as t
 from rea.store.decode import encode, plain
 from rea.store.queries import Queries
+from rea.store.working import Memory, treatment_digest
 
 OVERRUN_S: Final = 5.0  # device-seconds by which killing a job at its limit may be late
 SLACK_S: Final = 1e-9  # device-seconds; sums of floats are not exact
@@ -51,8 +51,8 @@ class Transaction(Queries):
     Rows of other campaigns raise NotFoundError: the fence guards this campaign's only.
     """
 
-    def __init__(self, connection: Connection, campaign: int, fence: int | None) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Connection, campaign: int, fence: int | None, memory: Memory | None = None) -> None:
+        super().__init__(connection, memory)
         # The row lock makes writers of a campaign wait for each other on PostgreSQL; SQLite has one writer anyway.
         wanted = select(t.campaigns.c.fence).where(t.campaigns.c.id == campaign).with_for_update()
         held = connection.execute(wanted).scalar()
@@ -102,11 +102,11 @@ class Transaction(Queries):
         """The ids of the drafts, in order. One whose full treatment this round already has gets the existing id."""
         self._mine(campaign, campaign, "C")
         table = t.hypotheses
-        wanted = select(table.c.digest, table.c.id).where(table.c.campaign == campaign, table.c.round == round)
-        known: dict[str, int] = {row.digest: row.id for row in self._connection.execute(wanted)}
+        digests = [treatment_digest(draft.full.key()) for draft in drafts]
+        mine = (table.c.campaign == campaign, table.c.round == round)
+        known = self._known(table.c.digest, digests, *mine)
         ids = []
-        for draft in drafts:
-            digest = _treatment_digest(draft)
+        for draft, digest in zip(drafts, digests, strict=True):
             if digest not in known:
                 known[digest] = self._insert(
                     table,
@@ -143,7 +143,7 @@ class Transaction(Queries):
         if round is not None:
             values["round"] = round
         if draft is not None:
-            values |= {"draft": encode(draft), "digest": _treatment_digest(draft)}
+            values |= {"draft": encode(draft), "digest": treatment_digest(draft.full.key())}
         if round is not None or draft is not None:
             self._check_treatment_once(id_, values.get("round", row.round), values.get("digest", row.digest))
         self._update(t.hypotheses, id_, values)
@@ -169,11 +169,10 @@ class Transaction(Queries):
     def add_runs(self, campaign: int, drafts: Sequence[RunDraft]) -> list[int]:
         """The ids of the runs, in order. A key the campaign already has gives the run that has it, unchanged."""
         self._mine(campaign, campaign, "C")
-        wanted = select(t.runs.c.key, t.runs.c.id).where(t.runs.c.campaign == campaign)
-        known: dict[str, int] = {row.key: row.id for row in self._connection.execute(wanted)}
+        keys = [plain(draft.key) for draft in drafts]
+        known = self._known(t.runs.c.key, keys, t.runs.c.campaign == campaign)
         ids = []
-        for draft in drafts:
-            key = plain(draft.key)
+        for draft, key in zip(drafts, keys, strict=True):
             if key not in known:
                 if draft.hypothesis is not None:
                     self._row(t.hypotheses, draft.hypothesis, "H", "hypothesis")
@@ -454,6 +453,15 @@ class Transaction(Queries):
         self._mine(row.campaign, id_, letter)
         return row
 
+    def _known(self, column: Column[Any], words: Sequence[str], *mine: ColumnElement[bool]) -> dict[str, int]:
+        """The ids of those rows whose column says one of these words, by the word."""
+        found: dict[str, int] = {}
+        for first in range(0, len(words), 5000):
+            some = column.in_(words[first : first + 5000])
+            rows = self._connection.execute(select(column, column.table.c.id).where(*mine, some)).all()
+            found |= {row[0]: row[1] for row in rows}
+        return found
+
     def _insert(self, table: Table, **values: Any) -> int:
         id_: int = self._connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
         return id_
@@ -461,10 +469,6 @@ class Transaction(Queries):
     def _update(self, table: Table, id_: int, values: dict[str, Any]) -> None:
         if values:
             self._connection.execute(update(table).where(table.c.id == id_).values(**values))
-
-
-def _treatment_digest(draft: HypothesisDraft) -> str:
-    return digest_of(plain(draft.full.key()))
 
 
 def _check_amount(device_s: float, what: str) -> None:
