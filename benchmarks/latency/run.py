@@ -7,8 +7,10 @@ jobs have followed another; `rea daemon` waits for them, and a quarter as many f
 is what its wrapper wrote down when the last of its processes was gone, its submission what the launcher wrote down
 before it started the next one's wrapper. What an engineer's signature lies between does not count.
 
-Then two slots and jobs that sleep: a campaign's profile and its search, from its first submission to the end of its
-last job, and `xargs -P2` with the very commands of the same jobs, one after the other. Prints a table and writes
+Then two slots and jobs that sleep: the parts of a campaign, each from its first submission to the end of its last job,
+and `xargs -P2` with the very commands of the same jobs. `slot_use_ratio` is of the runs that wait for nothing but a
+slot, as all of xargs' do: the profile's and the validation's. What follows waits for results as well (a set for the
+verdicts on its parts, the reveal for the confirmation), and stands beside it. Prints a table and writes
 benchmarks/results/latency.json.
 """
 
@@ -45,25 +47,31 @@ SLOTS = 2
 SHORT_S = 0.05  # of each epoch of a job of the first part
 PROFILE = 4  # runs of the baseline before the signature
 LONGEST_S = 3600.0  # that anything here is waited for
+FREE = (Phase.PROFILE, Phase.VALIDATION)  # of the campaign, whose runs wait for a slot alone
 RESTS = (CampaignState.RUNNING, CampaignState.PROFILING)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt, in Unix seconds; `profile` is whether it came before the signature."""
+    """One attempt, in Unix seconds."""
 
     campaign: int
     submitted: float
     started: float
     ended: float
     run_dir: Path
-    profile: bool
+    phase: Phase
+
+    @property
+    def profile(self) -> bool:
+        """Whether it came before the signature."""
+        return self.phase is Phase.PROFILE
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=200, help="that follow another (default: 200)")
-    parser.add_argument("--long", type=int, default=40, help="jobs of the second part, about (default: 40)")
+    parser.add_argument("--long", type=int, default=56, help="jobs of the second part, about (default: 56)")
     parser.add_argument("--seconds", type=float, default=10.0, help="that each of them sleeps (default: 10)")
     args = parser.parse_args()
     if args.jobs < 2 or args.long < 8 or not 0 < args.seconds <= 600:
@@ -157,8 +165,8 @@ def jobs_of(desk: Desk, workspace: Workspace, id_: int) -> list[Job]:
         run_dir = Path(attempt.run_dir)
         entry = json.loads((desk.runs / ".local" / "ended" / f"{attempt.job}.json").read_text())
         left = json.loads((run_dir / "exit.json").read_text())
-        profile = runs[attempt.run].draft.phase is Phase.PROFILE
-        found.append(Job(id_, entry["submitted_at"], left["started_at"], left["ended_at"], run_dir, profile))
+        phase = runs[attempt.run].draft.phase
+        found.append(Job(id_, entry["submitted_at"], left["started_at"], left["ended_at"], run_dir, phase))
     return sorted(found, key=lambda job: job.submitted)
 
 
@@ -190,7 +198,7 @@ def watched(desk: Desk, daemon: bool) -> Iterator[None]:
 def slot_use(count: int, seconds: float) -> dict[str, Any]:
     """Two slots, jobs that sleep: a campaign beside `xargs -P2` with the same jobs' commands."""
     epochs = 6  # of the tiny codebase
-    profile_runs = min(20, count // 2)
+    profile_runs = min(20, count // 4)
     config = {"fault.plan": ["always:slow"], "fault.seconds": seconds / epochs}
     toml = {'walltime = "20s"': f'walltime = "{4 * seconds + 20:.0f}s"', "slots = 1\n": f"slots = {SLOTS}\n"}
     budget = f"{(count + 4) * (seconds + 1):.0f}s"
@@ -198,8 +206,11 @@ def slot_use(count: int, seconds: float) -> dict[str, Any]:
         with opened(Path(folder) / "home", config=config, toml=toml) as desk:
             with watched(desk, True):
                 jobs = campaign(desk, desk.workspace(), budget, profile_runs)
-            parts = {name: [j for j in jobs if j.profile == (name == "profile")] for name in ("profile", "search")}
-            took = {name: max(j.ended for j in part) - min(j.submitted for j in part) for name, part in parts.items()}
+            parts: dict[str, list[Job]] = {}
+            for job in jobs:
+                name = job.phase.value if job.phase in FREE else "what follows"
+                parts.setdefault(name, []).append(job)
+            took = {name: window(part) for name, part in parts.items()}
             peer = {name: with_xargs(Path(folder) / f"{name}.txt", part) for name, part in parts.items()}
     return {
         "slots": SLOTS,
@@ -214,8 +225,14 @@ def slot_use(count: int, seconds: float) -> dict[str, Any]:
             }
             for name, part in parts.items()
         },
-        "slot_use_ratio": round(sum(peer.values()) / sum(took.values()), 4),
+        "slot_use_ratio": round(sum(peer[name] for name in FREE) / sum(took[name] for name in FREE), 4),
+        # Parts may overlap: a slot with nothing else to do begins the confirmation.
+        "whole_ratio": round(sum(peer.values()) / (took["profile"] + window([j for j in jobs if not j.profile])), 4),
     }
+
+
+def window(jobs: list[Job]) -> float:
+    return max(job.ended for job in jobs) - min(job.submitted for job in jobs)
 
 
 def with_xargs(listing: Path, jobs: list[Job]) -> float:
@@ -261,7 +278,8 @@ def show(found: dict[str, Any]) -> None:
     )
     for name, row in found["parts"].items():
         print(f"{name:<38}{row['jobs']:>6}{row['rea_s']:>9.1f}s{row['xargs_s']:>9.1f}s{row['ratio']:>8.1%}")
-    print(f"{'together':<38}{found['long_jobs']:>6}{'':>20}{found['slot_use_ratio']:>8.1%}")
+    print(f"{'profile and validation':<64}{found['slot_use_ratio']:>8.1%}")
+    print(f"{'together':<38}{found['long_jobs']:>6}{'':>20}{found['whole_ratio']:>8.1%}")
 
 
 if __name__ == "__main__":

@@ -163,6 +163,27 @@ def test_every_way_to_look_at_a_broken_row_says_the_same(signed):
     refused(signed, "logs C-1", "event 1 of C-1", "its data is no dict", "backup")
 
 
+def test_a_damaged_campaign_hides_no_other(signed):
+    columns = [name for _, name, *_ in ask_columns(signed) if name not in ("id", "name")]
+    copied = ", ".join(f'"{name}"' for name in columns)
+    edit(
+        signed,
+        f"INSERT INTO campaigns (id, name, {copied}) SELECT 2, 'other', {copied} FROM campaigns WHERE id = 1",
+        "UPDATE campaigns SET codebase = '{' WHERE id = 2",
+        RUNNING,
+    )
+    done = signed.call("status")
+    assert done.returncode == 1 and "C-1" in done.stdout and "C-2" not in done.stdout
+    assert "rea: C-2: " in done.stderr and "its codebase is no Codebase" in done.stderr and "→" in done.stderr
+    edit(signed, "UPDATE entries SET kind = 'x' WHERE id = 1")
+    assert "unreadable: `rea check C-1`" in signed.call("status").stdout
+
+
+def ask_columns(desk):
+    with closing(sqlite3.connect(desk.home / "rea.db")) as connection:
+        return connection.execute("PRAGMA table_info(campaigns)").fetchall()
+
+
 def broken_and_sound(desk):
     """C-1 broken in the middle, C-2 approved and sound."""
     workspace = desk.workspace()

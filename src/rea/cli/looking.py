@@ -24,8 +24,12 @@ def status(
         return
     workspace = open_workspace()
     if ref is None:
-        found = workspace.store.campaigns()
+        found, damaged = workspace.store.readable_campaigns()
         output.data([brief(c) for c in found], views.campaign_table(workspace, found), as_json)
+        for id_, wrong in damaged.items():
+            output.note(f"rea: C-{id_}: {wrong}")
+        if damaged:
+            raise typer.Exit(1)
         return
     whole = views.status(workspace, workspace.store.campaign(ref))
     output.data(whole, views.status_text(whole), as_json)

@@ -10,7 +10,7 @@ from typing import Any
 from rea.cli.output import table
 from rea.domain.campaign import Campaign, Event, PlanRecord
 from rea.domain.codec import digest
-from rea.domain.errors import NotFoundError
+from rea.domain.errors import NotFoundError, ReaError
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
@@ -61,17 +61,25 @@ def exit_code(campaign: Campaign) -> int:
     return 5 if campaign.state is CampaignState.PAUSED else 0
 
 
+def _spent(workspace: Workspace, campaign: Campaign) -> str:
+    code = campaign.codebase
+    try:
+        balance, approved = workspace.store.balance(campaign.id), _approved(workspace, campaign)
+    except ReaError:
+        return f"unreadable: `rea check {campaign.title}`"
+    if approved:
+        return f"{device_time(balance.spent, code)} of {device_time(balance.approved, code)}"
+    return f"{device_time(balance.spent, code)} (profile)"
+
+
 def campaign_table(workspace: Workspace, campaigns: Sequence[Campaign]) -> str:
     if not campaigns:
         return "no campaigns yet; `rea plan` in a codebase starts one"
     rows = []
     for campaign in campaigns:
-        balance, code = workspace.store.balance(campaign.id), campaign.codebase
         claim = campaign.claim or campaign.visible
         gain = f"{claim.gain:+.2%} on {claim.split}" if claim else "–"
-        spent = f"{device_time(balance.spent, code)} (profile)"
-        if _approved(workspace, campaign):
-            spent = f"{device_time(balance.spent, code)} of {device_time(balance.approved, code)}"
+        spent = _spent(workspace, campaign)
         where = f"{campaign.round}/{campaign.phase.value}"
         state = campaign.verdict.value if campaign.verdict else campaign.state.value
         rows.append((campaign.title, campaign.name, state, where, spent, gain))

@@ -31,7 +31,7 @@ class Follower:
 
 def newest_moving(workspace: Workspace) -> Campaign:
     """The campaign to watch where none is named. Raises NotFoundError where all of them rest."""
-    moving = [campaign for campaign in workspace.store.campaigns() if campaign.state in MOVING]
+    moving = [campaign for campaign in workspace.store.readable_campaigns()[0] if campaign.state in MOVING]
     if not moving:
         raise NotFoundError("no campaign is under way", hint="`rea status` lists all; name one to see where it stands")
     if len(moving) > 1:

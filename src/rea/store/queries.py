@@ -52,6 +52,17 @@ class Queries:
     def campaigns(self) -> list[Campaign]:
         return [_campaign(row) for row in self._connection.execute(select(t.campaigns).order_by(t.campaigns.c.id))]
 
+    def readable_campaigns(self) -> tuple[list[Campaign], dict[int, str]]:
+        """All of them, oldest first, but for those whose row makes no sense: of these, by id, what is wrong."""
+        found: list[Campaign] = []
+        damaged: dict[int, str] = {}
+        for row in self._connection.execute(select(t.campaigns).order_by(t.campaigns.c.id)):
+            try:
+                found.append(_campaign(row))
+            except StoreError as error:
+                damaged[row.id] = str(error)
+        return found, damaged
+
     def campaign(self, ref: int | str) -> Campaign:
         """By id, by spoken id ("C-3") or by name."""
         wanted = campaign_number(ref)

@@ -132,6 +132,16 @@ class Store:
         with self.instant() as read:
             return read.campaigns()
 
+    def readable_campaigns(self) -> tuple[list[Campaign], dict[int, str]]:
+        """All of them, oldest first, but for those whose row makes no sense: of these, by id, what is wrong."""
+        with self.instant() as read:
+            return read.readable_campaigns()
+
+    def names(self) -> set[str]:
+        """Of all campaigns."""
+        with explained(self._address.where):
+            return {name for (name,) in self._ask("SELECT name FROM campaigns")}
+
     def campaign(self, ref: int | str) -> Campaign:
         """By id (3), spoken id ("C-3") or name. Raises NotFoundError, which lists what exists."""
         with self.instant() as read:

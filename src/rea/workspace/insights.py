@@ -55,7 +55,7 @@ def _planned(workspace: Workspace, codebase: str, family: object) -> Context:
     from rea.domain.plan import read_plan
     from rea.planner.compose import context_of
 
-    for campaign in reversed(workspace.store.campaigns()):
+    for campaign in reversed(workspace.store.readable_campaigns()[0]):
         if campaign.codebase.name != codebase:
             continue
         record = workspace.store.latest_plan(campaign.id)

@@ -131,7 +131,7 @@ def _free_name(workspace: Workspace, codebase: Codebase) -> str:
     """`<codebase>-<config>`, numbered when an earlier campaign has that name."""
     stem = Path(codebase.config).stem if codebase.config else ""
     base = f"{codebase.name}-{stem}"
-    taken = {campaign.name for campaign in workspace.store.campaigns()}
+    taken = workspace.store.names()
     ends = ("" if n == 1 else f"-{n}" for n in range(1, len(taken) + 2))
     names = (as_name(base, LONGEST - len(end)) + end for end in ends)
     return next(name for name in names if name not in taken)

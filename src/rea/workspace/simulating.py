@@ -163,7 +163,7 @@ def _untrainable(plan: Plan, insights: Insights) -> float:
 
 def _lost(workspace: Workspace, campaign: Campaign) -> float:
     """The share of attempts that infrastructure ended, by the campaigns of this codebase."""
-    mine = [c.id for c in workspace.store.campaigns() if c.codebase.name == campaign.codebase.name]
+    mine = [c.id for c in workspace.store.readable_campaigns()[0] if c.codebase.name == campaign.codebase.name]
     ended = [a for id_ in mine for a in workspace.store.attempts(id_) if a.state is AttemptState.ENDED]
     gone = sum(a.failure is not None and a.failure.kind == "T" for a in ended)
     return _share(gone, len(ended), *LOST)
