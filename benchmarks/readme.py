@@ -14,13 +14,25 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    tables = (headline, campaigns, null, footprint, speed)
+    tables = (headline, campaigns, null, footprint, endurance, speed)
     for name, table in ((table.__name__, table) for table in tables):
-        path = RESULTS / f"{name}.json"
-        body = table(json.loads(path.read_text())) if path.exists() else "No figures yet."
+        found = endurances() if table is endurance else read(name)
+        body = "No figures yet." if found is None else table(found)
         begin, end = f"<!-- results:begin {name}.json -->", f"<!-- results:end {name}.json -->"
         text = re.sub(f"{begin}.*?{end}", lambda _, b=f"{begin}\n{body}\n{end}": b, text, flags=re.DOTALL)
     readme.write_text(text, encoding="utf-8")
+
+
+def read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
+
+
+def endurances() -> dict[str, Any] | None:
+    """What four benchmarks measure, where all four were run."""
+    found = {name: read(name) for name in ("crash_sweep", "simulation", "latency", "scale")}
+    return None if None in found.values() else found
 
 
 def headline(found: dict[str, Any]) -> str:
@@ -130,6 +142,38 @@ def footprint(found: dict[str, Any]) -> str:
         f"({watched['campaigns_looked_at_in_full']} such looks)."
     )
     return "\n".join([*lines, "", told])
+
+
+def endurance(found: dict[str, Any]) -> str:
+    crash, simulated, latency, scale = (found[name] for name in ("crash_sweep", "simulation", "latency", "scale"))
+    large, whole = scale["sizes"][-1], simulated["whole"]
+    days = f"{simulated['days']:.0f} days on average"
+    rows = [
+        (
+            "`crash_sweep`: a process of a real campaign killed, which then goes on to its end",
+            f"{crash['points']} points, {crash['violations']} violations, the same end each time",
+        ),
+        (
+            "`simulation`: campaigns in bad weather, looked at after every commit",
+            f"{simulated['seeds']} of {days} and {whole['seeds']} whole ones, "
+            f"{simulated['violations'] + whole['violations']} violations",
+        ),
+        (
+            "`latency`: from the end of a job to the submission of the next, with `rea daemon`",
+            f"half within {latency['p50_s']:.2f} s, 99 of 100 within {latency['p99_s']:.2f} s ({latency['jobs']} jobs)",
+        ),
+        (
+            f"`latency`: {latency['slots']} slots and jobs of {latency['job_s']:.0f} s, beside `xargs -P2`",
+            f"{latency['slot_use_ratio']:.1%} of its speed where runs wait for a slot alone, "
+            f"{latency['whole_ratio']:.1%} over a whole campaign",
+        ),
+        (
+            f"`scale`: a wake that records one run beside {large['runs']:,} others",
+            f"{large['wall_s']:.2f} s, {large['memory_mib']:.0f} MiB (beside {scale['sizes'][0]['runs']}: "
+            f"{scale['sizes'][0]['wall_s']:.2f} s, {scale['sizes'][0]['memory_mib']:.0f} MiB)",
+        ),
+    ]
+    return "\n".join(["| benchmark | seen |", "| :-- | :-- |", *(f"| {what} | {seen} |" for what, seen in rows)])
 
 
 def speed(found: dict[str, Any]) -> str:

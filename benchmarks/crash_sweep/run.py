@@ -55,7 +55,7 @@ from support.desk import end_all  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "crash_sweep.json"
 KINDS = (CALL, INSIDE, TORN, WRAPPER)
-SPARSER = {CALL: 1, INSIDE: 3, TORN: 3, WRAPPER: 1}  # than every: neighbours of these differ little
+SPARSER = {CALL: 1, INSIDE: 3, TORN: 3, WRAPPER: 1}  # where not all are asked for: neighbours of these differ little
 JOBS = ("R-3/1", "R-11/1")  # whose wrappers are killed: a training's, and the reveal's
 OF_A_LOST_JOB = ("attempts", "reveals", "opened")  # what may differ where a job itself was killed: it is repeated
 
@@ -124,7 +124,7 @@ def chosen(points: dict[str, int], options: argparse.Namespace) -> list[Crash]:
     first, last = options.points
     found = []
     for kind in (kind for kind in options.kinds if kind != WRAPPER):
-        every = options.every * SPARSER[kind]
+        every = options.every * SPARSER[kind] if options.every > 1 else 1
         found += [Crash(kind, n) for n in range(first, min(points[kind], last) + 1, every)]
     for job in JOBS if WRAPPER in options.kinds else ():
         found += [

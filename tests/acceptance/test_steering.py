@@ -2,11 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
+from rea.domain.errors import ApprovalNeededError
 from rea.domain.states import AttemptState, CampaignState, HypothesisState, RunState
-from rea.workspace import governance
+from rea.workspace import governance, planning, steering
 from support.desk import opened, trainers, within_limit
 
 
@@ -68,6 +70,17 @@ def test_every_edit_is_a_new_version_estimated_anew(drafted):
     old, new = edited("--rounds", "2")
     assert new["rounds"] == 2 and old["rounds"] != 2 and (3, "validation") not in amounts(new)
 
+    old, new = edited("--valid", "2d")
+    assert new["start_by"] == pytest.approx(time.time() + 2 * 86400, abs=60) and old["start_by"] > new["start_by"]
+
+    old, new = edited("--deadline", "2999-01-01T12:00+01:00")
+    assert old["finish_by"] is None and new["finish_by"] == 32472183600.0
+    assert "2999-01-01 11:00 UTC" in desk.call("plan", "show", "C-1").stdout
+
+    old, new = edited("--deadline", "1h")
+    assert new["finish_by"] == pytest.approx(time.time() + 3600, abs=60)
+    assert edited("--deadline", "none")[1]["finish_by"] is None
+
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
@@ -79,6 +92,9 @@ def test_every_edit_is_a_new_version_estimated_anew(drafted):
         (("--budget", "cheap"), 2, "no amount of compute"),
         (("--budget", "1s"), 5, "too small"),
         (("--rounds", "0"), 2, "no number of rounds"),
+        (("--valid", "soon"), 2, "no duration"),
+        (("--deadline", "soon"), 2, "no moment"),
+        (("--deadline", "2020-01-01"), 2, "is past"),
         (("--split", "validation=2,combination=-1"), 2, "validation=2,combination=-1 is no split"),
         (("--split", "validation=1"), 2, "leaves nothing for combination and exploitation"),
         (("--add", "optim.lr=7"), 2, "optim.lr"),
@@ -135,6 +151,23 @@ def until(condition):
             return
         time.sleep(0.02)
     raise AssertionError("it never came")
+
+
+def test_a_signature_expires_and_the_plan_is_written_and_signed_anew(desks):
+    desk = desks()
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="60s", profile_runs=2, valid="1h")
+    desk.approve(workspace, campaign)
+    late = replace(workspace, clock=lambda: time.time() + 3700)
+    with pytest.raises(ApprovalNeededError, match="its signature has expired") as refused:
+        steering.start(late, campaign.title)
+    assert f"rea plan edit {campaign.title} --valid" in str(refused.value.hint)
+    planning.edit(late, campaign.title, planning.Edit(valid="1h"))
+    with pytest.raises(ApprovalNeededError):
+        steering.start(late, campaign.title)
+    governance.approve(late, campaign.title, desk.key)
+    assert steering.start(late, campaign.title).state is CampaignState.RUNNING
+    assert desk.call("stop", campaign.title).returncode == 0
 
 
 def test_a_running_campaign_is_steered_paused_resumed_and_stopped(desks):

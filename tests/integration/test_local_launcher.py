@@ -216,6 +216,23 @@ def test_cancelling_right_after_submitting_ends_the_job_whichever_comes_first(ru
         assert alive_in(job.run_dir) == []
 
 
+def test_a_wrapper_that_stands_still_is_killed_with_its_trainer_when_it_is_cancelled_again(runs, launcher, monkeypatch):
+    monkeypatch.setattr(local, "_CANCEL_PATIENCE_S", 0.3)
+    handle = launcher.submit(spec(runs, FAMILY + SLEEP), NAME)
+    pids = [int(pid) for pid in until(lambda: _text(Path(handle.id) / "pids")).split()]
+    wrapper = until(lambda: rundir.read_json(Path(handle.id) / rundir.ALIVE))
+    os.kill(wrapper["pid"], signal.SIGSTOP)
+    heard = see(launcher, handle).heard_at
+    launcher.cancel(handle)
+    launcher.cancel(handle)
+    time.sleep(0.4)
+    seen = see(launcher, handle)
+    assert seen.state is JobState.RUNNING and seen.heard_at == heard, "told twice at once is told once"
+    launcher.cancel(handle)
+    assert ended(launcher, handle).outcome is Outcome.CANCELLED
+    until(lambda: all(is_gone(pid) for pid in [*pids, wrapper["pid"]]))
+
+
 def test_cancelling_kills_the_whole_tree_and_an_ended_job_is_left_alone(runs, launcher):
     handle = launcher.submit(spec(runs, FAMILY + SLEEP), NAME)
     pids = [int(pid) for pid in until(lambda: _text(Path(handle.id) / "pids")).split()]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from rea.domain.jobs import JobState, Observation
 from rea.domain.ledger import Purse
 from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import Action as RunbookAction
@@ -22,7 +23,7 @@ from rea.domain.states import (
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
 from rea.executor.act import Wake, apply
-from rea.executor.decide import decide, evaluator_is_down, held, next_state
+from rea.executor.decide import SILENT_S, decide, evaluator_is_down, held, next_state
 from rea.executor.snapshot import Report
 from rea.simulation.bench import SimulatedBench
 from support.world import World
@@ -424,3 +425,46 @@ def test_an_intent_without_an_answer_is_taken_up_first():
     )
     open_ = [x.id for x in lost if x.state is AttemptState.INTENDED]
     assert decide(replace(snapshot, attempts=lost, reports={}), world.now) == tuple(a.Resubmit(id_) for id_ in open_)
+
+
+# ---------------------------------------------------------------- time
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("share", [0.6, 0.85])
+def test_a_deadline_ends_the_search_in_time_for_a_whole_claim(slots, share):
+    """Whatever time the campaign is given of what it would take, it ends by then, with the claim it would have made."""
+    free = World(2, strong, budget="40r", slots=slots).profile().sign().start()
+    begun = free.now
+    took = free.finish().now - begun
+    world = World(2, strong, budget="40r", slots=slots, options={"deadline": begun + share * took}).profile()
+    assert world.plan is not None and world.plan.finish_by == begun + share * took
+    ended_well(world.sign().start().finish())
+    assert world.now <= begun + share * took, (world.now - begun) / took
+    assert world.now >= begun + 0.5 * share * took, "the time there is, is used"
+    searched = [run for run in world.runs if run.draft.phase is Phase.VALIDATION and run.state is RunState.SUCCEEDED]
+    assert searched and world.campaign.verdict is Verdict.LAUNCH and world.campaign.claim is not None
+    assert any("is to have ended by" in event for event in world.events)
+
+
+def test_a_campaign_whose_deadline_is_far_away_is_as_without():
+    free = World(3, strong, budget="30r").whole()
+    held_to = World(3, strong, budget="30r", options={"deadline": free.now + 1e7}).whole()
+    assert held_to.events == free.events
+
+
+def test_a_job_that_is_silent_long_after_its_limit_is_ended_and_tried_again():
+    world = World(4, strong, budget="30r").profile().sign().start()
+    while not any(attempt.state is AttemptState.SUBMITTED for attempt in world.attempts):
+        world.step()
+    attempt = next(x for x in world.attempts if x.state is AttemptState.SUBMITTED)
+    seen = Observation(JobState.RUNNING, started_at=world.now, heard_at=world.now + 10.0)
+    limit = world.now + attempt.reserved_s / world.codebase.resources.devices
+    snapshot = replace(world.snapshot(), observed={attempt.job: seen}, reports={})
+    wanted = (a.Cancel(attempt.id, "it should have ended long ago and gives no sign of life"),)
+    assert decide(snapshot, limit + SILENT_S - 1) != wanted
+    assert decide(snapshot, limit + SILENT_S + 1) == wanted
+    heard = replace(seen, heard_at=limit + SILENT_S)
+    assert decide(replace(snapshot, observed={attempt.job: heard}), limit + SILENT_S + 1) != wanted, "its clock is off"
+    asked = replace(snapshot, cancelling=frozenset({attempt.id}))
+    assert decide(asked, limit + SILENT_S + 1) != wanted, "once a wake is enough"

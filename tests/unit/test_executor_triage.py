@@ -13,7 +13,7 @@ import pytest
 from rea.domain.codebase import Codebase
 from rea.domain.jobs import JobState, Observation, Outcome
 from rea.domain.run import Run, RunDraft, RunResult
-from rea.domain.runbook import Action
+from rea.domain.runbook import Action, Charge
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.harvest import METRICS_BYTES, harvest
@@ -64,6 +64,19 @@ def failure(report: Report) -> tuple[str, str]:
 def result(report: Report) -> RunResult:
     assert report.failure is None and report.result is not None, report.failure
     return report.result
+
+
+@pytest.mark.parametrize("unwanted", [True, False])
+def test_a_job_that_somebody_else_cancelled_is_repeated_and_one_that_rea_cancelled_is_not(unwanted: bool) -> None:
+    run = Run(1, 1, RunDraft("key", 1, 1, Phase.VALIDATION, Treatment(), 1, 1.0, 60.0, 60.0), RunState.ACTIVE)
+    seen = Observation(JobState.ENDED, Outcome.CANCELLED, None, "cancelled, and no process of it is left", 1.0, 2.0)
+    kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "unwanted": unwanted}
+    report = assess(run, seen, harvest(Path("/nowhere"), None), tiny_codebase(), dict, lambda: RUNBOOKS, **kinds)
+    if unwanted:
+        assert report.failure is None and not report.retry
+    else:
+        assert report.retry and report.wait_s > 0 and report.charge is Charge.CONTINGENCY
+        assert failure(report) == ("taken-back", "The scheduler took the machine back: " + seen.message)
 
 
 # ---------------------------------------------------------------- evaluators

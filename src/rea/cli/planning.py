@@ -47,6 +47,11 @@ def plan(
             "stop-rule, combination or confirmation. Repeatable."
         ),
     ] = None,
+    valid: Annotated[str | None, typer.Option(help="How long the plan may be started for (default: 30d).")] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(help="3d, 2026-12-01 or 2026-12-01T18:00: the search makes room to have ended by then."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the profile and print the plan.")] = True,
     whole: All = False,
     as_json: Json = False,
@@ -68,6 +73,8 @@ def plan(
         rounds=rounds,
         seed=seed,
         without=without or (),
+        valid=valid,
+        deadline=deadline,
     )
     output.note(f"{campaign.title} {campaign.name}: measuring the baseline, {profile_runs} runs")
     if wait:
@@ -103,6 +110,8 @@ def plan_edit(
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Another budget.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Another number of rounds.")] = None,
+    valid: Annotated[str | None, typer.Option(help="How long it may be started for, from now on.")] = None,
+    deadline: Annotated[str | None, typer.Option(help="Another deadline, or none.")] = None,
     whole: All = False,
     as_json: Json = False,
 ) -> None:
@@ -120,6 +129,8 @@ def plan_edit(
         split=named_numbers(split.split(","), "--split") if split else None,
         budget=budget,
         rounds=rounds,
+        valid=valid,
+        deadline=deadline,
     )
     planning.edit(workspace, ref, change)
     _show_plan(workspace, workspace.store.campaign(ref), as_json, whole)

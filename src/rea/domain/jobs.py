@@ -175,7 +175,7 @@ class Observation:
     """What a launcher saw. `outcome` is set exactly when `state` is ENDED.
 
     `exit` is the wrapper's exit.json where it exists. Times are Unix seconds. For LOST, `ended_at` is the last sign
-    of life, if there was one.
+    of life, if there was one; `heard_at` is that of a job that runs, where the launcher can tell.
     """
 
     state: JobState
@@ -184,6 +184,7 @@ class Observation:
     message: str = ""
     started_at: float | None = None
     ended_at: float | None = None
+    heard_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

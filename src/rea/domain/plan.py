@@ -169,6 +169,8 @@ class Plan:
     estimate: Estimate
     rules: Rules
     additivity: Additivity = field(default_factory=Additivity)
+    start_by: float | None = None  # Unix time until which its signature lets it be started or resumed
+    finish_by: float | None = None  # Unix time by which the search makes room for the confirmation and the reveal
 
     @property
     def reveal_s(self) -> float:

@@ -58,6 +58,9 @@ class HypothesisState(StrEnum):
     LEFT_OUT = "left_out"  # → PROPOSED                            not in this plan, with the reason
 
 
+BARRED: Final = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)  # nothing of them is trained
+
+
 class RunState(StrEnum):
     PLANNED = "planned"  # → ACTIVE, CANCELLED
     ACTIVE = "active"  # → SUCCEEDED, PRUNED, FAILED, CANCELLED, PLANNED   (PLANNED: a retry is due)

@@ -36,7 +36,7 @@ from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.planner.compose import data_facts, first_agenda, next_agenda
-from rea.planner.draft import first_validation_s, write_plan
+from rea.planner.draft import first_validation_s, start_by, write_plan
 from rea.planner.evidence import Evidence
 from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
 from rea.planner.profile import measure
@@ -275,6 +275,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
                 needs_code=agenda.needs_code,
                 profile_s=rows.balance.spent,
                 additivity=agenda.additivity,
+                start_by=start_by(campaign, now),
             )
             text = canonical(plan)
             tx.add_plan(campaign.id, text, digest(text), now)

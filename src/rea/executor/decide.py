@@ -6,6 +6,7 @@ Actions come in small steps. The wake applies them, takes a new snapshot and ask
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,13 +14,14 @@ from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
-from rea.domain.jobs import Outcome
+from rea.domain.jobs import JobState, Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
+    BARRED,
     PHASES,
     AttemptState,
     CampaignState,
@@ -52,20 +54,20 @@ from rea.executor.actions import (
 from rea.executor.snapshot import Report, Snapshot
 from rea.planner.combination import combination
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
-from rea.planner.confirmation import confirmation, idle_work
+from rea.planner.confirmation import claim_s, confirmation, idle_work
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
 from rea.planner.layout import SEARCH, pressed_walltime, reveal_s, tight_reveal, tight_walltime, walltime
-from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation
+from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation, judge
 from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
+SILENT_S = 300.0  # after its limit, of a job that is not heard of: sixty heartbeats
 DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
 
 _OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
-_BARRED = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)
 _DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
 
 
@@ -74,9 +76,9 @@ def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
 
     Raises ReaError for a campaign that nothing REA does could have brought to where it is.
     """
-    recorded = _ended(snapshot)
-    if recorded:
-        return recorded
+    seen = _ended(snapshot) or _silent(snapshot, now)
+    if seen:
+        return seen
     state = snapshot.campaign.state
     _check_phase(snapshot.campaign)
     if state is CampaignState.PROFILING:
@@ -107,6 +109,25 @@ def _check_phase(campaign: Campaign) -> None:
 def _ended(snapshot: Snapshot) -> tuple[Action, ...]:
     open_ids = {a.id for a in snapshot.attempts if a.state in _OPEN}
     return tuple(Record(attempt, report) for attempt, report in sorted(snapshot.reports.items()) if attempt in open_ids)
+
+
+def _silent(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    """Jobs that should have ended long ago and give no sign of life: their machine stands still, say.
+
+    A wrapper ends its job at the limit by itself. One that is heard of does so, whatever this machine's clock says.
+    """
+    devices = snapshot.campaign.codebase.resources.devices
+    found: list[Action] = []
+    for attempt in snapshot.attempts:
+        seen = snapshot.observed.get(attempt.job)
+        if attempt.state is not AttemptState.SUBMITTED or attempt.id in snapshot.cancelling or seen is None:
+            continue
+        if seen.state is not JobState.RUNNING or seen.started_at is None or seen.heard_at is None:
+            continue
+        late_s = now - seen.started_at - attempt.reserved_s / devices
+        if late_s > SILENT_S and now - seen.heard_at > SILENT_S:
+            found.append(Cancel(attempt.id, "it should have ended long ago and gives no sign of life"))
+    return tuple(found)
 
 
 def _unsubmitted(snapshot: Snapshot) -> tuple[Action, ...]:
@@ -203,8 +224,11 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         slots=snapshot.capacity.slots if snapshot.capacity is not None else plan.codebase.launcher.slots,
         budget_open=not warned,
         contingency_spent=snapshot.balance.contingency_spent,
+        left_s=math.inf if plan.finish_by is None else plan.finish_by - now,
     )
-    answer = _PHASES[snapshot.campaign.phase](snapshot, plan, situation)
+    answer = _late(snapshot, plan, situation)
+    if answer is None:
+        answer = _PHASES[snapshot.campaign.phase](snapshot, plan, situation)
     if answer:
         return answer
     limit = snapshot.balance.approved - max(0.0, plan.contingency_s - snapshot.balance.contingency_spent)
@@ -223,9 +247,33 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     return (Sleep(_sweep(snapshot, now)),)
 
 
+def _late(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...] | None:
+    """The end of a search that has to make room for its deadline; None while there is time, or where there is none.
+
+    What waits is withdrawn. What runs may end, and counts: meanwhile there is nothing to do.
+    """
+    if plan.finish_by is None or snapshot.campaign.phase not in SEARCH:
+        return None
+    # What still runs of the search ends first, then comes the claim.
+    left = [run.draft.predicted_s for run in situation.open_runs(*SEARCH) if run.state is RunState.ACTIVE]
+    if situation.left_s > claim_s(situation) + max(left, default=0.0):
+        return None
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(plan.finish_by))
+    why = f"the search ends: the campaign is to have ended by {when}"
+    waiting = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.draft.phase in SEARCH]
+    if waiting:
+        return tuple(Withdraw(run.id, why) for run in waiting)
+    if situation.open_runs(*SEARCH):
+        return ()
+    judgements = judge(situation, list(HypothesisKind))
+    if judgements:
+        return (Add((), (), judgements),)
+    return (_enter(Phase.CONFIRMATION, situation, why),)
+
+
 def _barred(snapshot: Snapshot) -> tuple[Action, ...]:
     """An engineer's veto reaches what waits and what runs."""
-    ids = {h.id for h in snapshot.hypotheses if h.state in _BARRED}
+    ids = {h.id for h in snapshot.hypotheses if h.state in BARRED}
     why = "its hypothesis was vetoed or left out"
     mine = [r for r in snapshot.runs if r.draft.hypothesis in ids]
     waiting = [Withdraw(run.id, why) for run in mine if run.state is RunState.PLANNED]
@@ -283,7 +331,7 @@ def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
     finalist = _find(snapshot.hypotheses, snapshot.campaign.incumbent)
     if finalist is None:
         return (Finish(Verdict.NO_LAUNCH, None, "nothing that was tried is better than the baseline"),)
-    if finalist.state in (*_BARRED, HypothesisState.FAILED):
+    if finalist.state in (*BARRED, HypothesisState.FAILED):
         return (_enter(Phase.CONFIRMATION, situation, f"{finalist.name} is {finalist.state.value}"),)
     if not plan.rules.confirm_seeds:
         found = f"{finalist.name}, believed to gain {situation.evidence.total(finalist.draft.full).mean:+.2%}"

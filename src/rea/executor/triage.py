@@ -38,8 +38,9 @@ def assess(
     reserved_s: float,
     paired: RunResult | None,
     rows: float | None = None,
+    unwanted: bool = True,
 ) -> Report:
-    """Judge one ended attempt of `run`.
+    """Judge one ended attempt of `run`; `unwanted`: REA itself would have its job cancelled.
 
     `values` are the baseline's knob values, asked for, as the runbooks are, where something went wrong: most attempts
     end well, and the next waits for this one's judgement. `ended_attempts` counts this one; `paired` is the baseline's
@@ -49,7 +50,7 @@ def assess(
     outcome = observation.outcome or Outcome.LOST
     exit_ = observation.exit or {}
     times = _times(observation, codebase, reserved_s)
-    if outcome is Outcome.CANCELLED:
+    if outcome is Outcome.CANCELLED and unwanted:
         return Report(outcome.value, **times)
     stopped = exit_.get("stop") or {}
     if outcome is Outcome.STOPPED and stopped.get("reason") != "nan":

@@ -9,6 +9,7 @@ before the process is, so a fresh process finds every job whatever instant its s
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from rea.job import rundir, tree
 
 START_GRACE_S: Final = 30.0  # a wrapper that has not started by then never will: the launcher takes its fence
 _KILL_PATIENCE_S: Final = 5.0
+_CANCEL_PATIENCE_S: Final = 60.0  # more than a wrapper that is told to end takes for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +111,26 @@ class LocalLauncher:
         return {handle.name: self._observe(handle) for handle in wanted}
 
     def cancel(self, handle: Handle) -> None:
-        """End the job: one that has not started never will, a running one is told twice (file and SIGTERM)."""
+        """End the job: one that has not started never will, a running one is told twice (file and SIGTERM).
+
+        A wrapper that was told and does nothing about it is killed when it is told again: the kernel ends its trainer
+        with it.
+        """
         run_dir = Path(handle.id)
         if self._observe(handle).state not in (JobState.PENDING, JobState.RUNNING):
             return
         with _reaching(run_dir):
-            rundir.write_atomically(run_dir / rundir.CANCEL, {"at": time.time()})
+            asked = rundir.read_json(run_dir / rundir.CANCEL)
+            deaf = asked is not None and time.time() - float(asked.get("at", math.inf)) > _CANCEL_PATIENCE_S
+            if asked is None:
+                rundir.write_atomically(run_dir / rundir.CANCEL, {"at": time.time()})
             if rundir.take_fence(run_dir, {"fenced_by": self.kind, "why": "cancelled"}) or not rundir.is_alive(run_dir):
                 return
             wrapper = rundir.read_json(run_dir / rundir.ALIVE)
             if wrapper is not None and _is_here(wrapper):
                 with contextlib.suppress(PermissionError):  # the file does as well
-                    tree.send((int(wrapper["pid"]), str(wrapper["start"])), signal.SIGTERM)
+                    number = signal.SIGKILL if deaf else signal.SIGTERM
+                    tree.send((int(wrapper["pid"]), str(wrapper["start"])), number)
 
     def capacity(self) -> Capacity:
         """Slots, less the running and pending jobs of this machine, whichever campaign they belong to."""
@@ -233,7 +243,8 @@ def _look(run_dir: Path) -> Observation | None:
     fence = rundir.read_json(started) or {}
     began = fence.get("at") if "pid" in fence else None
     if rundir.is_alive(run_dir):
-        return Observation(JobState.RUNNING, started_at=began)
+        beat = rundir.read_json(run_dir / rundir.HEARTBEAT) or {}
+        return Observation(JobState.RUNNING, started_at=began, heard_at=beat.get("time", began))
     ended = _read_exit(run_dir)
     if ended is not None:
         return ended

@@ -7,7 +7,7 @@ import math
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.run import RunDraft
 from rea.domain.states import Phase, is_terminal
-from rea.planner.layout import TIGHT, reveal_s
+from rea.planner.layout import TIGHT, TREATED_COST, reveal_s
 from rea.planner.situation import FEWEST_PAIRS, Advance, Situation, nothing
 
 
@@ -23,6 +23,18 @@ def confirmation(situation: Situation, finalist: Hypothesis) -> Advance:
     keys = {draft.key for draft in drafts}
     waiting = [r for r in situation.evidence.runs if r.draft.key in keys and not is_terminal(r.state)]
     return Advance(runs=missing, done=not missing and not waiting)
+
+
+def claim_s(situation: Situation) -> float:
+    """Wall seconds that the claim on today's best should take, once the search has ended: the pairs that are still to
+    be trained on fresh seeds, and the reveal."""
+    evidence, plan = situation.evidence, situation.evidence.plan
+    finalist, count = situation.finalist(), len(plan.rules.confirm_seeds)
+    own_s = TREATED_COST * plan.baseline.run_s if finalist is None else situation.predicted_s(finalist.draft)
+    done = sum(run.draft.phase is Phase.CONFIRMATION and run.draft.treatment.empty for run in evidence.runs)
+    total_s = max(0, count - done) * plan.baseline.run_s + count * own_s
+    trained_s = max(total_s / max(1, situation.slots), own_s) + own_s / 2
+    return TIGHT * trained_s + (reveal_s(plan.baseline.run_s, count) if plan.reveal_s else 0.0)
 
 
 def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int, ...]:
@@ -44,7 +56,11 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
     planned, price = len(plan.rules.confirm_seeds), plan.baseline.device_s + own
     # The reveal of the plan's pairs is kept back already; each spare one is evaluated, too.
     evaluated = TIGHT * reveal_s(plan.baseline.run_s, 1) * plan.codebase.resources.devices if plan.reveal_s else 0.0
-    spare = math.floor((left - planned * price) / (price + evaluated))
+    spare = (left - planned * price) / (price + evaluated)
+    if situation.left_s < math.inf:
+        pair_s = TIGHT * (plan.baseline.run_s + situation.predicted_s(finalist.draft)) / max(1, situation.slots)
+        spare = min(spare, (situation.left_s - claim_s(situation)) / pair_s)
+    spare = math.floor(spare)
     return fresh[: planned + max(0, spare)]
 
 

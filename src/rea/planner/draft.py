@@ -24,6 +24,7 @@ from rea.domain.states import Phase
 from rea.planner.layout import SHARES, BudgetTooSmallError, lay_out, make_rules
 
 PLAN_FORMAT = 1
+VALID_S = 30 * 86400.0  # that a plan may be started for after it was written
 _BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(r|runs?|s|m|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -81,8 +82,9 @@ def write_plan(
     needs_code: Sequence[LeftOut],
     profile_s: float,
     additivity: Additivity,
+    start_by: float | None,
 ) -> Plan:
-    """Lay the campaign's budget out over these hypotheses.
+    """Lay the campaign's budget out over these hypotheses. The campaign's deadline is among its options.
 
     Raises UsageError for a budget nobody can read, BudgetTooSmallError for one too small to decide anything.
     """
@@ -111,7 +113,14 @@ def write_plan(
         estimate=estimate,
         rules=rules,
         additivity=additivity,
+        start_by=start_by,
+        finish_by=campaign.options.get("deadline"),
     )
+
+
+def start_by(campaign: Campaign, now: float) -> float:
+    """Until when a plan that is written now may be started."""
+    return now + float(campaign.options.get("valid_s") or VALID_S)
 
 
 def _laid_out(

@@ -6,6 +6,7 @@ key and a hypothesis by what it trains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,6 +62,7 @@ class Situation:
     slots: int
     budget_open: bool = True  # False once the warning threshold is passed: no new hypothesis starts
     contingency_spent: float = 0.0
+    left_s: float = math.inf  # wall seconds until the plan's deadline
 
     @property
     def closed(self) -> Closed:

@@ -35,7 +35,7 @@ def render(plan: Plan, record: PlanRecord | None, campaign: Campaign, *, whole: 
     parts = (
         _head(plan, record, campaign),
         _note(plan),
-        _price(plan),
+        _price(plan, record),
         _baseline(plan),
         _symptoms(plan),
         _hypotheses(plan),
@@ -181,7 +181,7 @@ def _what_is_not_tried(plan: Plan) -> str:
     return " ".join(out)
 
 
-def _price(plan: Plan) -> list[str]:
+def _price(plan: Plan, record: PlanRecord | None) -> list[str]:
     codebase, estimate = plan.codebase, plan.estimate
     low, high = estimate.interval
     error = text.device_amount(estimate.sd_s, text.device_unit(estimate.device_s, codebase)[0])
@@ -197,8 +197,28 @@ def _price(plan: Plan) -> list[str]:
         f"{text.device_time(plan.profile_s, codebase)} are already spent on the profile. What no phase is granted, "
         f"{text.device_time(kept_s, codebase)}, stays free for the wall-time limit of the last run.",
     ]
+    times = _times(plan, record)
+    if times:
+        out += ["", " ".join(times)]
     if high > plan.budget_s:
         out += ["", "Where it would come to more than is approved, the last hypotheses are not tried."]
+    return out
+
+
+def _times(plan: Plan, record: PlanRecord | None) -> list[str]:
+    """Until when the plan may be started, and by when the campaign is to have ended, in words."""
+    out = [f"Its signature lets it be started until {text.moment(plan.start_by)}."] if plan.start_by is not None else []
+    if plan.finish_by is not None:
+        out.append(
+            f"It is to have ended by **{text.moment(plan.finish_by)}**: the search stops in time for the confirmation, "
+            "whatever is left to try."
+        )
+        left_s = plan.finish_by - record.created_at if record is not None else plan.estimate.wall_s
+        if left_s < plan.estimate.wall_s:
+            out.append(
+                f"**That leaves {text.duration(max(0.0, left_s))}** from when this plan was written, less than all of "
+                "it takes."
+            )
     return out
 
 

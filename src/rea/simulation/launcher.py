@@ -57,7 +57,7 @@ class SimulatedLauncher:
 
     def _seen(self, job: Job) -> Observation:
         if job.ends_at > self._clock():
-            return Observation(JobState.RUNNING, started_at=job.started_at)
+            return Observation(JobState.RUNNING, started_at=job.started_at, heard_at=self._clock())
         return Observation(
             JobState.ENDED, job.outcome, exit=job.play.exit, started_at=job.started_at, ended_at=job.ends_at
         )

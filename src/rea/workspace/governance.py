@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,11 +140,22 @@ def reject(workspace: Workspace, ref: str, why: str) -> Campaign:
     return workspace.store.campaign(campaign.id)
 
 
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
 def require_runnable(workspace: Workspace, campaign: Campaign) -> None:
-    """Raise ApprovalNeededError for an unsigned or changed plan, or while an item of the checklist is open."""
+    """Raise ApprovalNeededError for an unsigned or changed plan, one whose signature has expired, or while an item of
+    the checklist is open."""
     record, plan_ = latest_plan(workspace, campaign)
     root = Path(campaign.codebase.root)
     verified_approval(record, workspace.store.approval(record.id), campaign, read_signers(root))
+    if plan_.start_by is not None and workspace.clock() > plan_.start_by:
+        edit = f"rea plan edit {campaign.title} --valid 30d"
+        raise ApprovalNeededError(
+            f"{say('P', record.id)} could be started until {_day(plan_.start_by)}; its signature has expired",
+            hint=f"`{edit}` writes the plan anew, to be looked at and signed again",
+        )
     if codebase_digest(plan_.codebase) != plan_.codebase_digest:
         raise ApprovalNeededError("the plan's codebase does not have the digest it was signed with", hint="plan again")
     _, blocked = preflight(workspace, str(campaign.id))

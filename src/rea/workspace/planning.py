@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rea.codebase.config import load
 from rea.codebase.git import repository
 from rea.codebase.overrides import baseline_values, checked
 from rea.codebase.trees import as_knob
+from rea.codebase.units import parse_duration
 from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import canonical, digest
@@ -31,7 +33,7 @@ from rea.guard.signing import read_signers
 from rea.knowledge.cards import runbooks_of, techniques_of
 from rea.launchers import open_launcher
 from rea.planner.diagnose import priced_anew
-from rea.planner.draft import first_validation_s, parse_budget, write_plan
+from rea.planner.draft import first_validation_s, parse_budget, start_by, write_plan
 from rea.planner.layout import SEARCH, SHARES
 from rea.planner.profile import reading_noise
 from rea.planner.synthesise import rank
@@ -59,6 +61,8 @@ def plan(
     rounds: int | None = None,
     seed: int = 1,
     without: Sequence[str] = (),
+    valid: str | None = None,
+    deadline: str | None = None,
 ) -> Campaign:
     """Register a campaign and start measuring its baseline; the plan is drafted when the last of those runs has ended.
 
@@ -66,7 +70,9 @@ def plan(
 
     The engineer who asks for it allows `profile_runs` trainings of the unchanged baseline, each within the codebase's
     own wall-time limit, and nothing else. `seed` is the first of the seeds that the search trains on; `without` names
-    parts of the planner to do without (`Part`). Raises ReaError for a codebase that is not ready (see `rea doctor`).
+    parts of the planner to do without (`Part`); `valid` says for how long the plan may be started, `deadline` by when
+    the campaign should have ended (a duration or a moment). Raises ReaError for a codebase that is not ready (see `rea
+    doctor`).
     """
     if not 2 <= profile_runs <= MOST_PROFILE_RUNS:
         hint = f"seed noise needs 2 at least, better 3; at most {MOST_PROFILE_RUNS}"
@@ -80,6 +86,7 @@ def plan(
         raise UsageError(f"--seed {seed} is no first seed", hint=f"give 1 to {MOST_SEED}")
     parts = [part.value for part in _parts(without)]
     parse_budget(budget, 1.0)
+    times = _times(valid, deadline, workspace.clock())
     codebase = load(root, config=config)
     repo = repository(Path(codebase.root))
     repo.require_clean()
@@ -119,7 +126,7 @@ def plan(
         codebase=codebase,
         commit=repo.head(),
         env=_pinned_environment(codebase),
-        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds, "without": parts},
+        options={"budget": budget, "profile_runs": profile_runs, "rounds": rounds, "without": parts, **times},
         at=workspace.clock(),
         begin=allow_profile,
     )
@@ -150,7 +157,8 @@ def _pinned_environment(codebase: Codebase) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What an engineer changes in a plan before signing it. `weights` map hypothesis ids to factors; `split` shares
-    the search budget over the three phases; `additions` are override lists such as ("optim.lr=0.01",)."""
+    the search budget over the three phases; `additions` are override lists such as ("optim.lr=0.01",). `valid` and
+    `deadline` are as for `plan`; "none" takes the deadline away."""
 
     drop: tuple[int, ...] = ()
     weights: Mapping[int, float] | None = None
@@ -158,6 +166,8 @@ class Edit:
     split: Mapping[str, float] | None = None
     budget: str | None = None
     rounds: int | None = None
+    valid: str | None = None
+    deadline: str | None = None
     why: str = ""  # of the drops, for the record
 
 
@@ -186,9 +196,9 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             raise UsageError(
                 f"--weight H-{id_}={weight:g} is below zero", hint="0 puts it last, 2 makes it twice as wanted"
             )
-    options = {**campaign.options, **_options(campaign, change)}
-    granted_s = first_validation_s(replace(campaign, options=options), old.baseline, old.profile_s)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    options = {**campaign.options, **_options(campaign, change, now)}
+    granted_s = first_validation_s(replace(campaign, options=options), old.baseline, old.profile_s)
     dropped = f"dropped by {who}" + (f": {change.why}" if change.why else "")
     left_out = list(old.left_out)
     with workspace.store.transaction(campaign.id) as tx:
@@ -215,12 +225,12 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             needs_code=old.needs_code,
             profile_s=old.profile_s,
             additivity=old.additivity,
+            start_by=old.start_by,
         )
-        text = canonical(plan_)
-        if digest(text) == record.digest:
-            raise UsageError(
-                "the edit changes nothing", hint="give --drop, --weight, --add, --split, --budget or --rounds"
-            )
+        if digest(canonical(plan_)) == record.digest and change.valid is None:
+            hint = "give --drop, --weight, --add, --split, --budget, --rounds, --valid or --deadline"
+            raise UsageError("the edit changes nothing", hint=hint)
+        text = canonical(replace(plan_, start_by=start_by(replace(campaign, options=options), now)))
         new = tx.add_plan(campaign.id, text, digest(text), now)
         if campaign.state is CampaignState.APPROVED:
             tx.set_campaign(campaign.id, state=CampaignState.DRAFTED)
@@ -233,10 +243,10 @@ def _plan_again(workspace: Workspace, campaign: Campaign, change: Edit) -> PlanR
     if change.drop or change.weights or change.additions:
         hint = "give --budget alone (or with --rounds, --split), then shape the plan that comes of it"
         raise UsageError(f"{campaign.title} has no plan yet, so no hypothesis can be changed", hint=hint)
-    options = {**campaign.options, **_options(campaign, change)}
+    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
+    options = {**campaign.options, **_options(campaign, change, now)}
     if options == campaign.options:
         raise UsageError("the edit changes nothing", hint=campaign.reason)
-    now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     with workspace.store.transaction(campaign.id) as tx:
         tx.set_campaign(
             campaign.id,
@@ -271,8 +281,39 @@ def require_new(
             )
 
 
-def _options(campaign: Campaign, change: Edit) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _times(valid: str | None, deadline: str | None, now: float) -> dict[str, Any]:
+    """How long a plan may be started, and the campaign's deadline, as the campaign's options hold them."""
+    found: dict[str, Any] = {}
+    if valid is not None:
+        try:
+            found["valid_s"] = parse_duration(valid)
+        except ValueError as error:
+            raise UsageError(f"--valid {valid!r} is no duration", hint=f"expected {error}") from None
+    if deadline is not None:
+        found["deadline"] = None if deadline.strip().lower() == "none" else _moment(deadline, now)
+    return found
+
+
+def _moment(text: str, now: float) -> float:
+    """Unix time: so long from now, or a moment of UTC where it names no zone. A day without an hour means its end."""
+    try:
+        at = now + parse_duration(text)
+    except ValueError:
+        try:
+            found = datetime.fromisoformat(text.strip())
+        except ValueError:
+            hint = "for example 36h, 3d, 2026-12-01 or 2026-12-01T18:00+01:00"
+            raise UsageError(f"--deadline {text!r} is no moment", hint=hint) from None
+        if len(text.strip()) <= len("2026-12-01"):
+            found += timedelta(days=1)
+        at = (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    if at <= now:
+        raise UsageError(f"--deadline {text!r} is past", hint="give one to come, or `none` to do without")
+    return at
+
+
+def _options(campaign: Campaign, change: Edit, now: float) -> dict[str, Any]:
+    options = _times(change.valid, change.deadline, now)
     if change.budget is not None:
         parse_budget(change.budget, 1.0)
         options["budget"] = change.budget
