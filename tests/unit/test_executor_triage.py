@@ -66,13 +66,13 @@ def result(report: Report) -> RunResult:
     return report.result
 
 
-@pytest.mark.parametrize("unwanted", [True, False])
-def test_a_job_that_somebody_else_cancelled_is_repeated_and_one_that_rea_cancelled_is_not(unwanted: bool) -> None:
+@pytest.mark.parametrize("here", [True, False])
+def test_a_job_that_somebody_else_cancelled_is_repeated_and_one_that_rea_cancelled_is_not(here: bool) -> None:
     run = Run(1, 1, RunDraft("key", 1, 1, Phase.VALIDATION, Treatment(), 1, 1.0, 60.0, 60.0), RunState.ACTIVE)
     seen = Observation(JobState.ENDED, Outcome.CANCELLED, None, "cancelled, and no process of it is left", 1.0, 2.0)
-    kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "unwanted": unwanted}
+    kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "cancelled_here": here}
     report = assess(run, seen, harvest(Path("/nowhere"), None), tiny_codebase(), dict, lambda: RUNBOOKS, **kinds)
-    if unwanted:
+    if here:
         assert report.failure is None and not report.retry
     else:
         assert report.retry and report.wait_s > 0 and report.charge is Charge.CONTINGENCY

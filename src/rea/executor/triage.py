@@ -14,9 +14,10 @@ from rea.domain.codebase import Codebase, Scalar
 from rea.domain.jobs import Observation, Outcome
 from rea.domain.run import Failure, Reading, Run, RunResult
 from rea.domain.runbook import DISK_FULL, Action, FailureEvidence, Runbook, Signal
-from rea.domain.states import Phase
+from rea.domain.states import BARRED, Phase, is_terminal
 from rea.executor.harvest import EVALUATE, METRICS_BYTES, TRAIN, Harvest, numbers
 from rea.executor.snapshot import Report
+from rea.executor.tools import RowsPort
 from rea.knowledge.diagnosis import LINE_CHARACTERS, match
 from rea.knowledge.expression import apply
 
@@ -38,9 +39,9 @@ def assess(
     reserved_s: float,
     paired: RunResult | None,
     rows: float | None = None,
-    unwanted: bool = True,
+    cancelled_here: bool = True,
 ) -> Report:
-    """Judge one ended attempt of `run`; `unwanted`: REA itself would have its job cancelled.
+    """Judge one ended attempt of `run`; `cancelled_here`: where its job was cancelled, REA did that.
 
     `values` are the baseline's knob values, asked for, as the runbooks are, where something went wrong: most attempts
     end well, and the next waits for this one's judgement. `ended_attempts` counts this one; `paired` is the baseline's
@@ -50,7 +51,7 @@ def assess(
     outcome = observation.outcome or Outcome.LOST
     exit_ = observation.exit or {}
     times = _times(observation, codebase, reserved_s)
-    if outcome is Outcome.CANCELLED and unwanted:
+    if outcome is Outcome.CANCELLED and cancelled_here:
         return Report(outcome.value, **times)
     stopped = exit_.get("stop") or {}
     if outcome is Outcome.STOPPED and stopped.get("reason") != "nan":
@@ -121,6 +122,13 @@ def assess(
         charge=book.policy.charge,
         **times,
     )
+
+
+def unwanted(rows: RowsPort, run: Run) -> bool:
+    """Whether nobody waits for this run any more: its campaign has ended, or an engineer ruled its hypothesis out."""
+    if is_terminal(rows.campaign.state):
+        return True
+    return any(h.id == run.draft.hypothesis and h.state in BARRED for h in rows.hypotheses)
 
 
 def _completed(

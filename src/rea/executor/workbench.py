@@ -16,13 +16,13 @@ from rea.domain.data import DataProfile
 from rea.domain.jobs import JobSpec, Observation
 from rea.domain.run import Attempt, Run, RunResult
 from rea.domain.runbook import Runbook
-from rea.domain.states import BARRED, AttemptState, Phase, RunState, is_terminal
+from rea.domain.states import AttemptState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.harvest import harvest
 from rea.executor.jobs import Site, build, checkout, environment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
-from rea.executor.triage import assess
+from rea.executor.triage import assess, unwanted
 from rea.guard.approval import verified_approval
 from rea.guard.signing import read_signers
 
@@ -75,18 +75,11 @@ class Workbench:
             reserved_s=attempt.reserved_s,
             paired=paired,
             rows=_rows_of_baseline(rows.runs, run, paired),
-            unwanted=_unwanted(rows, run),
+            cancelled_here=unwanted(rows, run),
         )
 
     def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
         propose(campaign.codebase, treatment, commit=campaign.commit, branch=branch, message=message)
-
-
-def _unwanted(rows: RowsPort, run: Run) -> bool:
-    """Whether nobody waits for this run any more: its campaign has ended, or an engineer ruled its hypothesis out."""
-    if is_terminal(rows.campaign.state):
-        return True
-    return any(h.id == run.draft.hypothesis and h.state in BARRED for h in rows.hypotheses)
 
 
 def _rows_of_baseline(runs: tuple[Run, ...], run: Run, paired: RunResult | None) -> float | None:

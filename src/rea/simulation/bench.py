@@ -18,6 +18,7 @@ from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
+from rea.executor.triage import unwanted
 from rea.simulation.launcher import Play
 from rea.simulation.trainer import Trainer, lost
 
@@ -97,7 +98,10 @@ class SimulatedBench:
             gone = lost(seen.message, attempt.number)
             return replace(gone, device_s=attempt.reserved_s, started_at=started)
         ended = seen.ended_at or started
-        report = Report("cancelled") if seen.outcome is Outcome.CANCELLED else known.report
+        report = known.report
+        if seen.outcome is Outcome.CANCELLED:
+            here = unwanted(rows, known.run)
+            report = Report("cancelled") if here else lost("somebody else cancelled it", attempt.number)
         if report.result is not None and known.run.draft.phase is not Phase.REVEAL:
             report = replace(report, result=replace(report.result, wall_s=ended - started, cpu_s=ended - started))
         devices = rows.campaign.codebase.resources.devices

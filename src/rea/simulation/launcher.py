@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +12,13 @@ from rea.domain.jobs import Capacity, Handle, JobSpec, JobState, Observation, Ou
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What becomes of a job: after how many seconds it ends, and how; `exit` is its wrapper's exit record."""
+    """What becomes of a job: after how many seconds it ends, and how; `exit` is its wrapper's exit record. One that is
+    `silent` gives no sign of life after its start."""
 
     seconds: float
     outcome: Outcome
     exit: Mapping[str, Any] = field(default_factory=dict)
+    silent: bool = False
 
 
 @dataclass(slots=True)
@@ -57,7 +60,8 @@ class SimulatedLauncher:
 
     def _seen(self, job: Job) -> Observation:
         if job.ends_at > self._clock():
-            return Observation(JobState.RUNNING, started_at=job.started_at, heard_at=self._clock())
+            heard_at = job.started_at if job.play.silent else self._clock()
+            return Observation(JobState.RUNNING, started_at=job.started_at, heard_at=heard_at)
         return Observation(
             JobState.ENDED, job.outcome, exit=job.play.exit, started_at=job.started_at, ended_at=job.ends_at
         )
@@ -72,5 +76,11 @@ class SimulatedLauncher:
         return Capacity(self._slots, max(0, self._slots - busy))
 
     def next_end(self) -> float | None:
-        """When the next of the jobs that run will end."""
-        return min((job.ends_at for job in self.jobs.values() if job.ends_at > self._clock()), default=None)
+        """When the next of the jobs that run will end by itself."""
+        ends = (job.ends_at for job in self.jobs.values())
+        return min((end for end in ends if self._clock() < end < math.inf), default=None)
+
+    def limits_of_silent_jobs(self) -> list[float]:
+        """When each job that stands still should have ended."""
+        silent = (job for job in self.jobs.values() if job.play.silent and job.ends_at > self._clock())
+        return [job.started_at + job.spec.walltime_s for job in silent]

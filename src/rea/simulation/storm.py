@@ -2,13 +2,15 @@
 
 The executor runs as it is. Around it processes die or are stopped at any call that they make to the outside, calls of
 ended jobs get lost or come twice, the scheduler is away for hours, loses its answers, forgets jobs, starts them a
-second time or lets them overrun, trainers say that all was well when nothing is there, clocks jump and disks fill up.
+second time, takes them back or lets them overrun, machines stand still, trainers say that all was well when nothing is
+there, clocks jump and disks fill up.
 After every change that was committed the invariants are looked at. The same seed gives the same weeks.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +46,8 @@ class Faults:
     forgotten: float = 0.01  # per job: the scheduler does not know it any more
     restarted: float = 0.02  # per job: started a second time, which its start fence ends at once
     overrun: float = 0.01  # per job: it is ended long after its limit
+    frozen: float = 0.005  # per job: its machine stands still, until somebody ends it
+    taken: float = 0.01  # per job: somebody else cancels it half way
     liar: float = 0.02  # per job: it says that it succeeded, and nothing is there
     jump: float = 0.02  # per look: the clock is set, by up to an hour, either way
     full: float = 0.005  # per call: no space is left
@@ -216,6 +220,12 @@ class Storm:
         if chance.random() < faults.overrun:
             self._count("overruns")
             return Play(play.seconds * chance.uniform(1.0, 20.0), play.outcome, play.exit)
+        if chance.random() < faults.frozen:
+            self._count("frozen jobs")
+            return Play(math.inf, play.outcome, play.exit, silent=True)
+        if chance.random() < faults.taken:
+            self._count("jobs taken back")
+            return Play(play.seconds * chance.random(), Outcome.CANCELLED)
         if chance.random() < faults.restarted:
             # The second start finds the fence of the first; the scheduler shows the job for longer, that is all.
             self._count("restarts")

@@ -23,6 +23,7 @@ from rea.domain.run import Attempt, Run, RunDraft
 from rea.domain.states import CampaignState, HypothesisState, Phase, PlanState, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
+from rea.executor.decide import SILENT_S
 from rea.executor.observe import Observer
 from rea.executor.snapshot import Report, Snapshot
 from rea.executor.tools import Tools
@@ -207,6 +208,9 @@ class World:
         known = [time for time in times if time is not None]
         if not known and until is None and self.campaign.state is CampaignState.RUNNING:
             raise ReaError(f"{self.campaign.title} sleeps for ever in {self.campaign.phase}: {self.events[-5:]}")
+        if until is not None:
+            noticed = (limit + SILENT_S + 1.0 for limit in self.launcher.limits_of_silent_jobs())
+            known += [time if time > self.now else until for time in noticed]
         # A sweep in between would find nothing new.
         self.now = max(self.now, min(known, default=until if until is not None else self.now))
 
