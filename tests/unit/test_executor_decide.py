@@ -23,7 +23,8 @@ from rea.domain.states import (
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
 from rea.executor.act import Wake, apply
-from rea.executor.decide import SILENT_S, decide, evaluator_is_down, held, next_state
+from rea.executor.decide import SILENT_S, decide
+from rea.executor.ends import evaluator_is_down, held, next_state
 from rea.executor.snapshot import Report
 from rea.simulation.bench import SimulatedBench
 from support.world import World

@@ -31,7 +31,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.decide import held, hopeless, next_state
+from rea.executor.ends import held, hopeless, next_state
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort

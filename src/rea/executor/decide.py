@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
-from rea.domain.jobs import JobState, Outcome
-from rea.domain.ledger import Purse
+from rea.domain.jobs import JobState
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
-from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
-from rea.domain.runbook import Action as RunbookAction
+from rea.domain.runbook import TIME_LIMIT
 from rea.domain.states import (
     BARRED,
     PHASES,
@@ -47,28 +44,25 @@ from rea.executor.actions import (
     Resubmit,
     SetVisible,
     Sleep,
-    Submit,
     Warn,
     Withdraw,
 )
-from rea.executor.snapshot import Report, Snapshot
+from rea.executor.ends import hopeless
+from rea.executor.snapshot import Snapshot
+from rea.executor.submissions import OPEN, idle, open_attempts, ready, starved, submissions, tight
 from rea.planner.combination import combination
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.confirmation import claim_s, confirmation, idle_work
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
-from rea.planner.layout import SEARCH, pressed_walltime, reveal_s, tight_reveal, tight_walltime, walltime
+from rea.planner.layout import SEARCH, reveal_s, walltime
 from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation, judge
 from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S = 60.0
 SILENT_S = 300.0  # after its limit, of a job that is not heard of: sixty heartbeats
-DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
-
-_OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
-_DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
 
 
 def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
@@ -107,7 +101,7 @@ def _check_phase(campaign: Campaign) -> None:
 
 
 def _ended(snapshot: Snapshot) -> tuple[Action, ...]:
-    open_ids = {a.id for a in snapshot.attempts if a.state in _OPEN}
+    open_ids = {a.id for a in snapshot.attempts if a.state in OPEN}
     return tuple(Record(attempt, report) for attempt, report in sorted(snapshot.reports.items()) if attempt in open_ids)
 
 
@@ -144,16 +138,12 @@ def _wind_up(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         Withdraw(run.id, f"the campaign is {ended}") for run in snapshot.runs if run.state is RunState.PLANNED
     ]
     actions += _cancels(snapshot, {run.id for run in snapshot.runs}, f"the campaign is {ended}")
-    return (*actions, Sleep(now + SWEEP_S if _open_attempts(snapshot) else None))
+    return (*actions, Sleep(now + SWEEP_S if open_attempts(snapshot) else None))
 
 
 def _cancels(snapshot: Snapshot, runs: set[int], why: str) -> list[Action]:
     asked = snapshot.cancelling
-    return [Cancel(a.id, why) for a in snapshot.attempts if a.state in _OPEN and a.run in runs and a.id not in asked]
-
-
-def _open_attempts(snapshot: Snapshot) -> list[Attempt]:
-    return [a for a in snapshot.attempts if a.state in _OPEN]
+    return [Cancel(a.id, why) for a in snapshot.attempts if a.state in OPEN and a.run in runs and a.id not in asked]
 
 
 # ---------------------------------------------------------------- the profile
@@ -166,8 +156,8 @@ def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     pending = [run for run in snapshot.runs if not is_terminal(run.state)]
     done = [run for run in snapshot.runs if run.state is RunState.SUCCEEDED]
     if pending:
-        started = _submissions(snapshot, now, snapshot.balance.approved)
-        if started or not _starved(snapshot, now):
+        started = submissions(snapshot, now, snapshot.balance.approved)
+        if started or not starved(snapshot, now):
             return started or (Sleep(_sweep(snapshot, now)),)
         balance = snapshot.balance
         why = f"of {balance.approved:.0f} device-seconds for the profile {balance.spent:.0f} are spent"
@@ -178,14 +168,6 @@ def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         return (DraftPlan(),)
     failed = [run for run in snapshot.runs if run.failure is not None]
     return (_no_baseline(failed[-1] if failed else None),)
-
-
-def hopeless(run: Run) -> bool:
-    """Whether this run of the unchanged baseline ended as every other one would."""
-    failure = run.failure
-    if run.state is not RunState.FAILED or failure is None:
-        return False
-    return failure.kind in _DETERMINISTIC or failure.runbook == TIME_LIMIT
 
 
 def _no_baseline(run: Run | None) -> Fail:
@@ -233,13 +215,13 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         return answer
     limit = snapshot.balance.approved - max(0.0, plan.contingency_s - snapshot.balance.contingency_spent)
     limit -= plan.reveal_s
-    started = _submissions(snapshot, now, limit)
+    started = submissions(snapshot, now, limit)
     if started:
         return started
     exhausted = _exhausted(snapshot, plan, situation, now)
     if exhausted:
         return exhausted
-    if snapshot.campaign.phase in SEARCH and _idle(snapshot):
+    if snapshot.campaign.phase in SEARCH and idle(snapshot):
         extra = idle_work(situation)
         held = snapshot.balance.spent + snapshot.balance.reserved
         if extra and held + extra[0].walltime_s * plan.codebase.resources.devices <= limit:
@@ -455,90 +437,26 @@ def _find(hypotheses: tuple[Hypothesis, ...], wanted: int | None) -> Hypothesis 
     return next((h for h in hypotheses if h.id == wanted), None)
 
 
-# ---------------------------------------------------------------- submissions
-
-
-def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
-    """The wall-time limit a run gets when `left_s` seconds of its devices are left; None if they are too few."""
-    if left_s >= draft.walltime_s:
-        return draft.walltime_s
-    if plan is None:
-        return None
-    return left_s if left_s >= _tight(draft, plan) else None
-
-
-def _tight(draft: RunDraft, plan: Plan) -> float:
-    least = {Phase.REVEAL: tight_reveal, Phase.CONFIRMATION: pressed_walltime}.get(draft.phase, tight_walltime)
-    return least(draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
-
-
-def _ready(snapshot: Snapshot, now: float) -> list[Run]:
-    order = {Phase.REVEAL: 0, Phase.CONFIRMATION: 1, snapshot.campaign.phase: -1}
-    runs = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before <= now]
-    return sorted(runs, key=lambda r: (order.get(r.draft.phase, 0), -r.draft.priority, r.id))
-
-
-def _submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Action, ...]:
-    """Planned runs that fit the free slots and the budget, most wanted first."""
-    if snapshot.capacity is None:
-        return ()
-    # A launcher shared with other campaigns may have fewer slots free than this one has open.
-    slots = snapshot.campaign.codebase.launcher.slots
-    free = min(snapshot.capacity.free, slots - len(_open_attempts(snapshot)))
-    devices = snapshot.campaign.codebase.resources.devices
-    held = snapshot.balance.spent + snapshot.balance.reserved
-    actions: list[Action] = []
-    for run in _ready(snapshot, now):
-        if len(actions) >= free:
-            break
-        purse = _purse(snapshot, run)
-        # The reveal is the campaign's last act: nothing is kept back from it.
-        whole = purse is Purse.CONTINGENCY or run.draft.phase is Phase.REVEAL
-        ceiling = snapshot.balance.approved if whole else limit
-        walltime_s = _limit(run.draft, snapshot.plan, (ceiling - held) / devices)
-        if walltime_s is not None:
-            held += walltime_s * devices
-            actions.append(Submit(run.id, purse, walltime_s))
-    return tuple(actions)
-
-
-def _purse(snapshot: Snapshot, run: Run) -> Purse:
-    """A repetition that infrastructure caused is paid from the contingency."""
-    earlier = [a for a in snapshot.attempts if a.run == run.id and a.failure is not None]
-    infrastructure = bool(earlier) and earlier[-1].failure is not None and earlier[-1].failure.kind == "T"
-    return Purse.CONTINGENCY if infrastructure else Purse.MAIN
-
-
-def _idle(snapshot: Snapshot) -> bool:
-    if snapshot.capacity is None or snapshot.capacity.free < 1:
-        return False
-    waiting = any(run.state is RunState.PLANNED for run in snapshot.runs)
-    return not waiting and len(_open_attempts(snapshot)) < snapshot.campaign.codebase.launcher.slots
-
-
-def _starved(snapshot: Snapshot, now: float) -> bool:
-    """Whether runs wait, a slot is free and nothing runs: where none was started, the budget holds none of them."""
-    free = snapshot.capacity is not None and snapshot.capacity.free >= 1
-    return free and bool(_ready(snapshot, now)) and not _open_attempts(snapshot)
+# ---------------------------------------------------------------- when there is nothing to start
 
 
 def _exhausted(snapshot: Snapshot, plan: Plan, situation: Situation, now: float) -> tuple[Action, ...]:
     """Runs wait, nothing runs, and the budget holds none of them: the search ends, or an engineer is asked."""
-    if not _starved(snapshot, now):
+    if not starved(snapshot, now):
         return ()
-    ready, balance = _ready(snapshot, now), snapshot.balance
+    waiting, balance = ready(snapshot, now), snapshot.balance
     left = balance.approved - balance.spent
-    needed = _tight(ready[0].draft, plan) * plan.codebase.resources.devices
+    needed = tight(waiting[0].draft, plan) * plan.codebase.resources.devices
     kept = f"{max(0.0, plan.contingency_s - balance.contingency_spent):.0f} of them for retries"
     if plan.reveal_s and snapshot.campaign.phase is not Phase.REVEAL:
         kept += f" and {plan.reveal_s:.0f} for the reveal"
     why = f"{left:.0f} device-seconds are left, {kept}; the next run needs {needed:.0f} free"
     if snapshot.campaign.phase in SEARCH:
-        withdrawn: list[Action] = [Withdraw(run.id, why) for run in ready if run.draft.phase in SEARCH]
+        withdrawn: list[Action] = [Withdraw(run.id, why) for run in waiting if run.draft.phase in SEARCH]
         return (*withdrawn, _enter(Phase.CONFIRMATION, situation, f"the search ends: {why}"))
     if snapshot.campaign.phase is Phase.CONFIRMATION and _pairs(snapshot, situation.evidence) >= FEWEST_PAIRS:
         # Fewer pairs than planned, for a reason that has nothing to do with what they showed.
-        return tuple(Withdraw(run.id, f"the claim rests on the pairs there are: {why}") for run in ready)
+        return tuple(Withdraw(run.id, f"the claim rests on the pairs there are: {why}") for run in waiting)
     return (Pause(PauseReason.BUDGET, why),)
 
 
@@ -557,60 +475,6 @@ def _sweep(snapshot: Snapshot, now: float) -> float | None:
     if snapshot.capacity is None:
         return now + UNREACHABLE_S
     times = [run.not_before for run in snapshot.runs if run.state is RunState.PLANNED and run.not_before > now]
-    if _open_attempts(snapshot) or any(run.state is RunState.PLANNED for run in snapshot.runs):
+    if open_attempts(snapshot) or any(run.state is RunState.PLANNED for run in snapshot.runs):
         times.append(now + SWEEP_S)
     return min(times) if times else None
-
-
-def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunState:
-    """Where a run goes when an attempt of it has ended.
-
-    Repetitions that the hypothesis pays for are capped here; those of infrastructure by their runbook and their purse.
-    """
-    if report.result is not None:
-        return RunState.PRUNED if report.pruned else RunState.SUCCEEDED
-    if report.outcome == "cancelled":
-        return RunState.CANCELLED
-    # Of a run that is held, every repetition is an engineer's word: no cap counts them.
-    uncapped = report.charge is Charge.CONTINGENCY or report.action is RunbookAction.HOLD
-    if report.retry and (attempts < retry_cap or uncapped):
-        return RunState.PLANNED
-    return RunState.FAILED
-
-
-def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts: Sequence[Attempt]) -> Report:
-    """The report as it counts: where an engineer can mend what failed, the run waits for the campaign's resumption.
-
-    So it is with an evaluator that is down, and with the reveal, which is never given up. `attempts` are those that
-    were recorded before.
-    """
-    tried = 1 + sum(attempt.run == run.id and attempt.state is AttemptState.ENDED for attempt in attempts)
-    given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
-    if given_up or evaluator_is_down(run, report, runs, attempts):
-        return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
-    if report.failure is not None and report.failure.runbook == DISK_FULL:
-        # No fault of the run's. A campaign in its profile cannot be paused: there a run waits, within the cap of tries.
-        if run.draft.phase is Phase.PROFILE:
-            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S)
-        return replace(report, retry=True)
-    return report
-
-
-def evaluator_is_down(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:
-    """Whether it is the evaluator that fails, and not what this run's treatment predicts.
-
-    So it is where the baseline meets it, which was judged before, and where the treatment judged before this one met it
-    too. `attempts` are those that were recorded before.
-    """
-    if run.draft.phase is Phase.PROFILE or report.failure is None or report.failure.runbook != EVALUATOR_FAILED:
-        return False
-    if run.draft.treatment.empty:
-        return True
-    key = run.draft.treatment.key()
-    others = {r.id for r in runs if r.draft.treatment.key() != key}
-    judged = [a for a in attempts if a.run in others and (a.outcome == Outcome.SUCCEEDED or _unjudged(a))]
-    return bool(judged) and _unjudged(max(judged, key=lambda a: (a.ended_at or 0.0, a.id)))
-
-
-def _unjudged(attempt: Attempt) -> bool:
-    return attempt.failure is not None and attempt.failure.runbook == EVALUATOR_FAILED

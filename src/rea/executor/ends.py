@@ -1,0 +1,79 @@
+"""What the end of an attempt means for its run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rea.domain.jobs import Outcome
+from rea.domain.run import Attempt, Run
+from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
+from rea.domain.runbook import Action as RunbookAction
+from rea.domain.states import AttemptState, Phase, RunState
+from rea.executor.snapshot import Report
+
+DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
+
+_DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
+
+
+def hopeless(run: Run) -> bool:
+    """Whether this run of the unchanged baseline ended as every other one would."""
+    failure = run.failure
+    if run.state is not RunState.FAILED or failure is None:
+        return False
+    return failure.kind in _DETERMINISTIC or failure.runbook == TIME_LIMIT
+
+
+def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunState:
+    """Where a run goes when an attempt of it has ended.
+
+    Repetitions that the hypothesis pays for are capped here; those of infrastructure by their runbook and their purse.
+    """
+    if report.result is not None:
+        return RunState.PRUNED if report.pruned else RunState.SUCCEEDED
+    if report.outcome == "cancelled":
+        return RunState.CANCELLED
+    # Of a run that is held, every repetition is an engineer's word: no cap counts them.
+    uncapped = report.charge is Charge.CONTINGENCY or report.action is RunbookAction.HOLD
+    if report.retry and (attempts < retry_cap or uncapped):
+        return RunState.PLANNED
+    return RunState.FAILED
+
+
+def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts: Sequence[Attempt]) -> Report:
+    """The report as it counts: where an engineer can mend what failed, the run waits for the campaign's resumption.
+
+    So it is with an evaluator that is down, and with the reveal, which is never given up. `attempts` are those that
+    were recorded before.
+    """
+    tried = 1 + sum(attempt.run == run.id and attempt.state is AttemptState.ENDED for attempt in attempts)
+    given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
+    if given_up or evaluator_is_down(run, report, runs, attempts):
+        return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
+    if report.failure is not None and report.failure.runbook == DISK_FULL:
+        # No fault of the run's. A campaign in its profile cannot be paused: there a run waits, within the cap of tries.
+        if run.draft.phase is Phase.PROFILE:
+            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S)
+        return replace(report, retry=True)
+    return report
+
+
+def evaluator_is_down(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:
+    """Whether it is the evaluator that fails, and not what this run's treatment predicts.
+
+    So it is where the baseline meets it, which was judged before, and where the treatment judged before this one met it
+    too. `attempts` are those that were recorded before.
+    """
+    if run.draft.phase is Phase.PROFILE or report.failure is None or report.failure.runbook != EVALUATOR_FAILED:
+        return False
+    if run.draft.treatment.empty:
+        return True
+    key = run.draft.treatment.key()
+    others = {r.id for r in runs if r.draft.treatment.key() != key}
+    judged = [a for a in attempts if a.run in others and (a.outcome == Outcome.SUCCEEDED or _unjudged(a))]
+    return bool(judged) and _unjudged(max(judged, key=lambda a: (a.ended_at or 0.0, a.id)))
+
+
+def _unjudged(attempt: Attempt) -> bool:
+    return attempt.failure is not None and attempt.failure.runbook == EVALUATOR_FAILED

@@ -1,0 +1,84 @@
+"""Which planned runs are started now: what the free slots take and the budget holds."""
+
+from __future__ import annotations
+
+from rea.domain.ledger import Purse
+from rea.domain.plan import Plan
+from rea.domain.run import Attempt, Run, RunDraft
+from rea.domain.states import AttemptState, Phase, RunState
+from rea.executor.actions import Submit
+from rea.executor.snapshot import Snapshot
+from rea.planner.layout import pressed_walltime, tight_reveal, tight_walltime
+
+OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
+
+
+def open_attempts(snapshot: Snapshot) -> list[Attempt]:
+    """Attempts whose end was not seen yet."""
+    return [a for a in snapshot.attempts if a.state in OPEN]
+
+
+def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
+    """The wall-time limit a run gets when `left_s` seconds of its devices are left; None if they are too few."""
+    if left_s >= draft.walltime_s:
+        return draft.walltime_s
+    if plan is None:
+        return None
+    return left_s if left_s >= tight(draft, plan) else None
+
+
+def tight(draft: RunDraft, plan: Plan) -> float:
+    """The shortest wall-time limit, in seconds, that this run is started with."""
+    least = {Phase.REVEAL: tight_reveal, Phase.CONFIRMATION: pressed_walltime}.get(draft.phase, tight_walltime)
+    return least(draft.predicted_s, plan.rules, plan.codebase.resources.walltime_s)
+
+
+def ready(snapshot: Snapshot, now: float) -> list[Run]:
+    """Planned runs that need not wait any longer, most wanted first."""
+    order = {Phase.REVEAL: 0, Phase.CONFIRMATION: 1, snapshot.campaign.phase: -1}
+    runs = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before <= now]
+    return sorted(runs, key=lambda r: (order.get(r.draft.phase, 0), -r.draft.priority, r.id))
+
+
+def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, ...]:
+    """Planned runs that fit the free slots and the budget, most wanted first."""
+    if snapshot.capacity is None:
+        return ()
+    # A launcher shared with other campaigns may have fewer slots free than this one has open.
+    slots = snapshot.campaign.codebase.launcher.slots
+    free = min(snapshot.capacity.free, slots - len(open_attempts(snapshot)))
+    devices = snapshot.campaign.codebase.resources.devices
+    held = snapshot.balance.spent + snapshot.balance.reserved
+    actions: list[Submit] = []
+    for run in ready(snapshot, now):
+        if len(actions) >= free:
+            break
+        purse = _purse(snapshot, run)
+        # The reveal is the campaign's last act: nothing is kept back from it.
+        whole = purse is Purse.CONTINGENCY or run.draft.phase is Phase.REVEAL
+        ceiling = snapshot.balance.approved if whole else limit
+        walltime_s = _limit(run.draft, snapshot.plan, (ceiling - held) / devices)
+        if walltime_s is not None:
+            held += walltime_s * devices
+            actions.append(Submit(run.id, purse, walltime_s))
+    return tuple(actions)
+
+
+def _purse(snapshot: Snapshot, run: Run) -> Purse:
+    """A repetition that infrastructure caused is paid from the contingency."""
+    earlier = [a for a in snapshot.attempts if a.run == run.id and a.failure is not None]
+    infrastructure = bool(earlier) and earlier[-1].failure is not None and earlier[-1].failure.kind == "T"
+    return Purse.CONTINGENCY if infrastructure else Purse.MAIN
+
+
+def idle(snapshot: Snapshot) -> bool:
+    if snapshot.capacity is None or snapshot.capacity.free < 1:
+        return False
+    waiting = any(run.state is RunState.PLANNED for run in snapshot.runs)
+    return not waiting and len(open_attempts(snapshot)) < snapshot.campaign.codebase.launcher.slots
+
+
+def starved(snapshot: Snapshot, now: float) -> bool:
+    """Whether runs wait, a slot is free and nothing runs: where none was started, the budget holds none of them."""
+    free = snapshot.capacity is not None and snapshot.capacity.free >= 1
+    return free and bool(ready(snapshot, now)) and not open_attempts(snapshot)
