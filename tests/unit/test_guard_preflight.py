@@ -21,6 +21,7 @@ GOOD = Facts(
     python="3.12.1",
     python_error="",
     evaluator=("evaluate.py",),
+    runs="/runs",
     free_bytes=10**12,
     needed_bytes=10**9,
     capacity=Capacity(2, 2),

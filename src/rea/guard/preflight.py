@@ -54,6 +54,7 @@ class Facts:
     python: str
     python_error: str
     evaluator: tuple[str, ...]
+    runs: str
     free_bytes: int
     needed_bytes: int
     capacity: Capacity | None
@@ -89,6 +90,7 @@ def gather(
         python=version,
         python_error=python_error,
         evaluator=evaluator_files(codebase),
+        runs=str(runs_folder),
         free_bytes=free_bytes(runs_folder),
         needed_bytes=needed_bytes,
         capacity=capacity,
@@ -287,7 +289,7 @@ def _resources(codebase: Codebase, facts: Facts) -> tuple[Check, ...]:
 
 def _disk(facts: Facts) -> Check:
     free, needed = facts.free_bytes / 1024**3, facts.needed_bytes / 1024**3
-    words = f"{free:.1f} GiB free for runs, {needed:.1f} GiB wanted"
+    words = f"{free:.1f} GiB free for runs in {facts.runs}, {needed:.1f} GiB wanted"
     return Check("disk", free >= needed, words, None if free >= needed else "free some space, or set REA_RUNS")
 
 
