@@ -1009,3 +1009,24 @@ def test_a_ledger_that_is_read_on_adds_up_to_what_it_adds_up_to_from_its_beginni
         assert store.working_rows(c).balance == balance(store.entries(c)) == store.balance(c)
         if n % 2:
             end(store, c, attempt, 3.0)
+
+
+def test_rows_that_are_read_again_are_those_of_now_whoever_wrote_in_between(store: Store, url: str) -> None:
+    c = campaign(store)
+    other = open_store(url)
+    first = store.working_rows(c)
+    if url.startswith("sqlite"):
+        assert store.working_rows(c) is first, "nothing was written"
+    planned(store, c, "mine")
+    assert len(store.working_rows(c).runs) == 1
+    planned(other, c, "another process'")
+    assert len(store.working_rows(c).runs) == 2
+    with pytest.raises(ZeroDivisionError), store.transaction(c) as tx:
+        tx.add_runs(c, [training("rolled back")])
+        assert len(tx.working_rows(c).runs) == 3
+        raise ZeroDivisionError
+    assert len(store.working_rows(c).runs) == 2
+    store.close()
+    planned(other, c, "while it was closed")
+    assert len(store.working_rows(c).runs) == 3
+    other.close()

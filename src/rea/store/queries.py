@@ -325,16 +325,17 @@ class Queries:
         return rows
 
     def working_rows(self, campaign: int) -> Rows:
-        """What a decision is made on; all rows, unless the campaign has tried very many hypotheses.
+        """What a decision is made on; all rows, unless the campaign has tried very many hypotheses."""
+        known = working.told(self._connection, campaign)
+        return self.rows(campaign) if len(known) <= working.MOST else self._working_rows(campaign, known)
 
-        Asked again before anything was written, it gives the same rows again.
-        """
+    def committed_rows(self, campaign: int) -> Rows:
+        """`working_rows` of a transaction that writes nothing; the same rows again where nothing was written since."""
         version = working.version(self._connection)
         last = self._memory.rows.get(campaign)
         if last is not None and last[0] == version:
             return last[1]
-        known = working.told(self._connection, campaign)
-        rows = self.rows(campaign) if len(known) <= working.MOST else self._working_rows(campaign, known)
+        rows = self.working_rows(campaign)
         if version is not None:
             self._memory.rows[campaign] = version, rows
         return rows

@@ -320,7 +320,7 @@ class Store:
         """What a decision is made on, as of one instant: of a campaign that has tried very many hypotheses, all of
         them but those whose runs can change nothing any more. These are summed up."""
         with self.instant() as read:
-            return read.working_rows(campaign)
+            return read.committed_rows(campaign)
 
     def due(self, now: float) -> list[int]:
         """Ids of campaigns a wake has something to look at, longest due first.
