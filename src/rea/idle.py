@@ -33,6 +33,7 @@ DUE = f"SELECT id FROM campaigns WHERE (next_wake_at IS NULL OR next_wake_at <= 
 
 SWEEP_S = 60.0  # as in rea.executor.decide: no campaign with work in flight falls asleep for longer
 WHOLE_S = 600.0  # a look in full, at least this often
+NEAR_S = 86400.0  # a campaign whose deadline is nearer than this does not rest: time alone may end its search
 # How long before a wake reads the rows a change may have been dated that it did not see: a writer waits half a minute
 # for its turn at most.
 MARGIN_S = 60.0
@@ -42,6 +43,7 @@ _RESTING = """
 SELECT CASE
     WHEN state IN ('profiling', 'running', 'paused')
      AND json_extract(codebase, '$.launcher.kind') = 'local'
+     AND coalesce(json_extract(options, '$.deadline') > :near, 1)
      AND EXISTS (SELECT 1 FROM attempts WHERE attempts.campaign = campaigns.id AND attempts.state <> 'ended')
      AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.campaign = campaigns.id AND runs.state = 'planned'
                      AND runs.not_before > campaigns.next_wake_at - :since AND runs.not_before <= :now)
@@ -106,7 +108,7 @@ def _called(runs: str, uid: str) -> bool:
 def _all_rest(connection: sqlite3.Connection, due: list[int], runs: str, now: float) -> bool:
     from rea.job import alive
 
-    given = {"due": str(due), "since": SWEEP_S, "now": now}
+    given = {"due": str(due), "since": SWEEP_S, "now": now, "near": now + NEAR_S}
     times = [at for (at,) in connection.execute(_RESTING, given)]
     if len(times) != len(due) or None in times or min(times) < now - WHOLE_S:
         return False

@@ -111,7 +111,8 @@ def later(desk):
     """Time passed: the campaign was looked at in full two minutes ago and nothing has happened for ten."""
     sql(
         desk,
-        "UPDATE campaigns SET next_wake_at = :now - 60, codebase = replace(codebase, 'elsewhere', 'local')",
+        "UPDATE campaigns SET next_wake_at = :now - 60, codebase = replace(codebase, 'elsewhere', 'local'), "
+        "options = json_remove(options, '$.deadline')",
         "UPDATE events SET at = :now - 600",
         "UPDATE runs SET not_before = 0",
         "UPDATE attempts SET state = 'submitted'",
@@ -146,6 +147,7 @@ REASONS = {
     "jobs of another launcher cannot be asked so cheaply": "UPDATE campaigns SET codebase = "
     "replace(codebase, '\"local\"', '\"elsewhere\"')",
     "the schema is older": "UPDATE alembic_version SET version_num = '0001_first'",
+    "its deadline is near": "UPDATE campaigns SET options = json_set(options, '$.deadline', :now + 3600)",
 }
 
 
@@ -157,6 +159,12 @@ def test_it_is_looked_at_in_full_where(asleep, reason):
         assert not idle.nothing_to_do(os.environ)
     finally:
         sql(desk, f"UPDATE alembic_version SET version_num = '{idle.REVISION}'")
+
+
+def test_a_deadline_that_is_far_away_keeps_nobody_awake(asleep):
+    desk, _ = asleep
+    sql(desk, "UPDATE campaigns SET options = json_set(options, '$.deadline', :now + 100 * 86400)")
+    assert idle.nothing_to_do(os.environ)
 
 
 def test_a_wake_file_is_seen_and_one_of_another_store_is_not(asleep):
