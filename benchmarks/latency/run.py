@@ -81,6 +81,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     with_daemon = followed(args.jobs, daemon=True)
     without = followed(max(2, args.jobs // 4), daemon=False)
+    print(f"with rea daemon: {with_daemon}\nwithout: {without}", file=sys.stderr)
     found: dict[str, Any] = {**with_daemon, "without_daemon": without, **slot_use(args.long, args.seconds)}
     found |= {"targets": TARGETS, "machine": machine(), "load_average": [load, os.getloadavg()[0]]}
     found |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit()}
@@ -211,7 +212,7 @@ def slot_use(count: int, seconds: float) -> dict[str, Any]:
                 name = job.phase.value if job.phase in FREE else "what follows"
                 parts.setdefault(name, []).append(job)
             took = {name: window(part) for name, part in parts.items()}
-            peer = {name: with_xargs(Path(folder) / f"{name}.txt", part) for name, part in parts.items()}
+            peer = {name: with_xargs(Path(folder) / f"part-{n}", part) for n, (name, part) in enumerate(parts.items())}
     return {
         "slots": SLOTS,
         "long_jobs": len(jobs),
@@ -235,18 +236,18 @@ def window(jobs: list[Job]) -> float:
     return max(job.ended for job in jobs) - min(job.submitted for job in jobs)
 
 
-def with_xargs(listing: Path, jobs: list[Job]) -> float:
+def with_xargs(folder: Path, jobs: list[Job]) -> float:
     """Wall seconds of `xargs -P2` for the same jobs: the same steps in the same places, in the order of submission."""
+    folder.mkdir()
     scripts = []
     for number, job in enumerate(jobs):
         spec = json.loads((job.run_dir / "job.json").read_text())
-        script = listing.with_name(f"{listing.stem}-{number}.sh")
+        script = folder / f"{number}.sh"
         script.write_text("set -e\n" + "".join(in_shell(step) for step in spec["steps"]))
         scripts.append(str(script))
-    listing.write_text("\n".join(scripts))
     began = time.monotonic()
-    with listing.open() as given:
-        subprocess.run(["xargs", "-n1", f"-P{SLOTS}", "sh"], stdin=given, check=True, stdout=subprocess.DEVNULL)
+    command = ["xargs", "-n1", f"-P{SLOTS}", "sh"]
+    subprocess.run(command, input="\n".join(scripts).encode(), check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began
 
 
