@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from rea.cli import views
+from rea.cli.views import status_text
 from rea.domain.errors import ApprovalNeededError
 from rea.domain.states import AttemptState, CampaignState, HypothesisState, RunState
 from rea.workspace import governance, planning, steering
@@ -162,11 +164,18 @@ def test_a_signature_expires_and_the_plan_is_written_and_signed_anew(desks):
     with pytest.raises(ApprovalNeededError, match="its signature has expired") as refused:
         steering.start(late, campaign.title)
     assert f"rea plan edit {campaign.title} --valid" in str(refused.value.hint)
+    found = workspace.store.campaign(campaign.id)
+    assert [("past" in words) for words in views.status(workspace, found)["times"]] == [False]
+    assert "which is past" in status_text(views.status(late, found))
     planning.edit(late, campaign.title, planning.Edit(valid="1h"))
     with pytest.raises(ApprovalNeededError):
         steering.start(late, campaign.title)
     governance.approve(late, campaign.title, desk.key)
-    assert steering.start(late, campaign.title).state is CampaignState.RUNNING
+    running = steering.start(late, campaign.title)
+    assert running.state is CampaignState.RUNNING and views.status(late, running)["times"] == []
+    much_later = replace(workspace, clock=lambda: time.time() + 3700 + 2 * 3600)
+    (silence,) = views.status(much_later, running)["times"]
+    assert "nothing was written for 2 h" in silence
     assert desk.call("stop", campaign.title).returncode == 0
 
 

@@ -71,7 +71,15 @@ def test_a_status_fits_the_room_and_keeps_the_newest_events_and_the_best_hypothe
     events = [replace(view.events[0], id=n, message=f"event {n}") for n in range(10)]
     judged = [replace(view.hypotheses[0], id=n, belief=Belief(0.001 * n, 0.001)) for n in range(1, 21)]
     text = {"id": "C-1", "name": "spring", "state": CampaignState.RUNNING, "round": 1, "phase": Phase.VALIDATION}
-    text |= {"reason": "", "warning": "", "budget": "half", "gain": None, "runs": {"active": 1}, "events": events}
+    text |= {
+        "reason": "",
+        "warning": "",
+        "times": [],
+        "budget": "half",
+        "gain": None,
+        "runs": {"active": 1},
+        "events": events,
+    }
     job = {"run": "R-1", "of": "H-1", "what": "seed 1", "for_s": 5.0, "predicted_s": 9.0, "limit_s": 27.0}
     whole = text | {"running": [job], "hypotheses": judged}
     lines = status_text(whole, room).splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from rea.domain.errors import NotFoundError, ReaError
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
+from rea.domain.plan import read_plan
 from rea.domain.run import Attempt, Run
-from rea.domain.states import AttemptState, CampaignState, Phase, RunState
-from rea.report.text import device_time, disk, duration, shorten
+from rea.domain.states import AttemptState, CampaignState, Phase, RunState, is_terminal
+from rea.report.text import device_time, disk, duration, moment, shorten
 from rea.workspace import Workspace
 from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
 from rea.workspace.waking import Attendance
 
 WIDEST = 60  # characters of a cell that holds free text
+SILENT_S = 3600.0  # beyond the limit of what runs: without a word for longer, a campaign that should go on may not
+WAITING = (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED)
 
 
 def brief(campaign: Campaign) -> dict[str, Any]:
@@ -93,8 +97,10 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
     now = workspace.clock()
     devices = campaign.codebase.resources.devices
     running = [_running(runs, a, now, devices) for a in attempts if a.state is not AttemptState.ENDED]
+    events = workspace.store.events(campaign.id)
     return {
         **brief(campaign),
+        "times": _times(workspace, campaign, events, running, now),
         "spent_s": balance.spent,
         "reserved_s": balance.reserved,
         "approved_s": balance.approved,
@@ -103,8 +109,32 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
         "runs": counts,
         "running": running,
         "hypotheses": workspace.store.hypotheses(campaign.id),
-        "events": workspace.store.events(campaign.id)[-10:],
+        "events": events[-10:],
     }
+
+
+def _times(
+    workspace: Workspace, campaign: Campaign, events: Sequence[Event], running: Sequence[dict[str, Any]], now: float
+) -> list[str]:
+    """What an engineer should know of the campaign's time, in words: its deadlines, and a silence that is too long."""
+    record, state, found = workspace.store.latest_plan(campaign.id), campaign.state, []
+    plan = None
+    if record is not None and not is_terminal(state):
+        with suppress(ReaError):  # whoever asks for the plan is told
+            plan = read_plan(record)
+    if plan is not None and plan.finish_by is not None:
+        found.append(f"to have ended by {moment(plan.finish_by)}{_until(plan.finish_by, now)}")
+    if plan is not None and plan.start_by is not None and state in WAITING:
+        found.append(f"may be started until {moment(plan.start_by)}{_until(plan.start_by, now)}")
+    silent_s = now - max((event.at for event in events), default=now)
+    usual_s = max((job["limit_s"] for job in running), default=0.0)
+    if state in (CampaignState.PROFILING, CampaignState.RUNNING) and silent_s > SILENT_S + usual_s:
+        found.append(f"nothing was written for {duration(silent_s)}; does anybody wake it? `rea daemon status` tells")
+    return found
+
+
+def _until(at: float, now: float) -> str:
+    return f", in {duration(at - now)}" if at > now else ", which is past"
 
 
 def digest_warning(record: PlanRecord | None) -> str:
@@ -164,6 +194,7 @@ def status_text(whole: dict[str, Any], room: int | None = None) -> str:
         state += f"\n  {lines_of(whole['reason'])}"
     if whole["warning"]:
         state += f"\n  {whole['warning']}"
+    state += "".join(f"\n  {words}" for words in whole["times"])
     counts = ", ".join(f"{count} {name}" for name, count in whole["runs"].items() if count)
     lines = [*state.splitlines(), f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
     if whole["gain"] is not None:
