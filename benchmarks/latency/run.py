@@ -1,13 +1,13 @@
 """How long a free slot waits: from the end of a job to the submission of the next, and what share of the slots works.
 
-    .venv/bin/python benchmarks/latency [--jobs 200] [--long 40] [--seconds 10]
+    .venv/bin/python benchmarks/latency [--jobs 200] [--long 56] [--seconds 10] [--parts gaps,slots]
 
 Whole campaigns of the tiny codebase with one slot are planned, signed and run, one after the other, until that many
 jobs have followed another; `rea daemon` waits for them, and a quarter as many follow without a daemon. The end of a job
 is what its wrapper wrote down when the last of its processes was gone, its submission what the launcher wrote down
 before it started the next one's wrapper. What an engineer's signature lies between does not count.
 
-Then two slots and jobs that sleep: the parts of a campaign, each from its first submission to the end of its last job,
+Then two slots and jobs that sleep: the parts of a campaign of one round, each from its first submission to the end of its last job,
 and `xargs -P2` with the very commands of the same jobs. `slot_use_ratio` is of the runs that wait for nothing but a
 slot, as all of xargs' do: the profile's and the validation's. What follows waits for results as well (a set for the
 verdicts on its parts, the reveal for the confirmation), and stands beside it. Prints a table and writes
@@ -48,6 +48,7 @@ SHORT_S = 0.05  # of each epoch of a job of the first part
 PROFILE = 4  # runs of the baseline before the signature
 LONGEST_S = 3600.0  # that anything here is waited for
 FREE = (Phase.PROFILE, Phase.VALIDATION)  # of the campaign, whose runs wait for a slot alone
+PARTS = ("gaps", "slots")
 RESTS = (CampaignState.RUNNING, CampaignState.PROFILING)
 
 
@@ -73,18 +74,25 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=200, help="that follow another (default: 200)")
     parser.add_argument("--long", type=int, default=56, help="jobs of the second part, about (default: 56)")
     parser.add_argument("--seconds", type=float, default=10.0, help="that each of them sleeps (default: 10)")
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help="the others are kept")
     args = parser.parse_args()
+    if set(args.parts) - set(PARTS):
+        parser.error(f"--parts are of {', '.join(PARTS)}")
     if args.jobs < 2 or args.long < 8 or not 0 < args.seconds <= 600:
         parser.error("--jobs is 2 or more, --long 8 or more, --seconds above 0 and at most 600")
     # As installed: pip compiles what it installs, a checkout is compiled as it is used.
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT / "src")], check=True)
-    load = os.getloadavg()[0]
-    with_daemon = followed(args.jobs, daemon=True)
-    without = followed(max(2, args.jobs // 4), daemon=False)
-    print(f"with rea daemon: {with_daemon}\nwithout: {without}", file=sys.stderr)
-    found: dict[str, Any] = {**with_daemon, "without_daemon": without, **slot_use(args.long, args.seconds)}
-    found |= {"targets": TARGETS, "machine": machine(), "load_average": [load, os.getloadavg()[0]]}
-    found |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit()}
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for part in args.parts:
+        load = os.getloadavg()[0]
+        if part == "gaps":
+            found |= followed(args.jobs, daemon=True)
+            found["without_daemon"] = followed(max(2, args.jobs // 4), daemon=False)
+        else:
+            found |= slot_use(args.long, args.seconds)
+        when = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit()}
+        found.setdefault("measured", {})[part] = when | {"load_average": [load, os.getloadavg()[0]]}
+    found |= {"targets": TARGETS, "machine": machine()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     show(found)
@@ -126,9 +134,9 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(-(-share * len(ordered) // 1)) - 1)]
 
 
-def campaign(desk: Desk, workspace: Workspace, budget: str, profile_runs: int = PROFILE) -> list[Job]:
+def campaign(desk: Desk, workspace: Workspace, budget: str, profile_runs: int = PROFILE, **plan: Any) -> list[Job]:
     """A whole campaign that nobody of this process wakes after its beginning; its jobs in the order of submission."""
-    made = planning.plan(workspace, desk.root, budget=budget, profile_runs=profile_runs)
+    made = planning.plan(workspace, desk.root, budget=budget, profile_runs=profile_runs, **plan)
     begun(desk, made.title)
     until(workspace, made.id, CampaignState.DRAFTED)
     governance.approve(workspace, made.title, desk.key)
@@ -206,7 +214,7 @@ def slot_use(count: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rea-latency-") as folder:
         with opened(Path(folder) / "home", config=config, toml=toml) as desk:
             with watched(desk, True):
-                jobs = campaign(desk, desk.workspace(), budget, profile_runs)
+                jobs = campaign(desk, desk.workspace(), budget, profile_runs, rounds=1)
             parts: dict[str, list[Job]] = {}
             for job in jobs:
                 name = job.phase.value if job.phase in FREE else "what follows"
