@@ -7,10 +7,10 @@ jobs have followed another; `rea daemon` waits for them, and a quarter as many f
 is what its wrapper wrote down when the last of its processes was gone, its submission what the launcher wrote down
 before it started the next one's wrapper. What an engineer's signature lies between does not count.
 
-Then two slots and jobs that sleep: the parts of a campaign of one round, each from its first submission to the end of its last job,
-and `xargs -P2` with the very commands of the same jobs. `slot_use_ratio` is of the runs that wait for nothing but a
-slot, as all of xargs' do: the profile's and the validation's. What follows waits for results as well (a set for the
-verdicts on its parts, the reveal for the confirmation), and stands beside it. Prints a table and writes
+Then two slots and jobs that sleep: the parts of a campaign of one round, each from its first submission to the end of
+its last job, and `xargs -P2` with the very commands of the same jobs. `slot_use_ratio` is of the runs that wait for
+nothing but a slot, as all of xargs' do: the profile's and the validation's. What follows waits for results as well (a
+set for the verdicts on its parts, the reveal for the confirmation), and stands beside it. Prints a table and writes
 benchmarks/results/latency.json.
 """
 
