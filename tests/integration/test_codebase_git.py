@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -177,6 +178,20 @@ def test_many_worktrees_can_be_made_at_once(repo: Repository, tmp_path: Path) ->
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda index: repo.worktree("HEAD", tmp_path / f"w{index}"), range(8)))
     assert all((folder / "config.yaml").read_text() == CONFIG for folder in folders)
+
+
+def test_whoever_was_stopped_while_it_made_a_worktree_keeps_no_other_from_one_that_is_ready(
+    repo: Repository, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, ready = repo.head(), tmp_path / "ready"
+    folder = repo.worktree(commit, ready)
+    monkeypatch.setattr("rea.codebase.git._LOCK_PATIENCE_S", 0.2)
+    with (repo.common / "rea-worktrees.lock").open("w") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        assert repo.worktree(commit, ready) == folder
+        with pytest.raises(TimeoutError, match="is it stopped"):
+            repo.worktree(commit, tmp_path / "another")
+    assert repo.worktree(commit, tmp_path / "another").is_dir()
 
 
 def test_removing_a_worktree_leaves_the_linked_data(repo: Repository, root: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from rea.domain.errors import GuardrailError, NotFoundError, ReaError, UsageErro
 from rea.domain.paths import check_editable, matches
 
 _READY: Final = "rea-ready"  # written last: a worktree without it was left half-made by a crash
+_LOCK_PATIENCE_S: Final = 120.0
 _PATCHED: Final = "rea-patch"  # the digest of the patch a worktree carries
 
 # What git ignores in a checkout and a run must not share with it: environments, caches, outputs, secrets.
@@ -128,15 +130,15 @@ class Repository:
         """
         commit = self.resolve(commit)
         path = path.absolute()
+        # One that is ready needs no lock: whoever holds it may have been stopped.
+        ready = self._ready(path, commit)
+        if ready is not None:
+            return ready
         with self._lock():
+            ready = self._ready(path, commit)
+            if ready is not None:
+                return ready
             admin = self._admin(path)
-            if admin is not None and (admin / _READY).is_file():
-                at = _git(path, "rev-parse", "HEAD").stdout.strip()
-                if at != commit:
-                    raise UsageError(
-                        f"the worktree {path} is at {at[:12]}, not at {commit[:12]}", hint="use another path"
-                    )
-                return self._inside(path, commit)
             if admin is not None:
                 self._remove(path)
             elif path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -151,6 +153,16 @@ class Repository:
                 raise GitError(f"git made no worktree at {path}", hint="see `git worktree list`")
             (made / _READY).touch()
         return folder
+
+    def _ready(self, path: Path, commit: str) -> Path | None:
+        """The codebase's folder in a worktree that was made to its end; None where there is none."""
+        admin = self._admin(path)
+        if admin is None or not (admin / _READY).is_file():
+            return None
+        at = _git(path, "rev-parse", "HEAD").stdout.strip()
+        if at != commit:
+            raise UsageError(f"the worktree {path} is at {at[:12]}, not at {commit[:12]}", hint="use another path")
+        return self._inside(path, commit)
 
     def remove_worktree(self, path: Path) -> None:
         """Remove a worktree that `worktree` made; nothing happens if there is none."""
@@ -341,11 +353,24 @@ class Repository:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """One at a time: parallel `git worktree add` commands disturb each other."""
+        """One at a time: parallel `git worktree add` commands disturb each other. Raises TimeoutError where another
+        process has kept it for longer than a worktree takes to make: it was stopped, say. Nothing is wrong with what
+        was to be done, so this is no ReaError."""
         import fcntl
 
-        with (self.common / "rea-worktrees.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        path = self.common / "rea-worktrees.lock"
+        patience = time.monotonic() + _LOCK_PATIENCE_S
+        with path.open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > patience:
+                        raise TimeoutError(
+                            f"another process has held {path} for {_LOCK_PATIENCE_S:.0f} s; is it stopped?"
+                        ) from None
+                    time.sleep(0.05)
             yield
 
 
