@@ -377,7 +377,8 @@ class Campaign:
             try:
                 self._sum_up(store)
             except (ReaError, OSError, subprocess.SubprocessError) as error:
-                self.seen.wrong.append(str(error))
+                told = [event.message for event in store.events(ONLY)]
+                self.seen.wrong.append(f"{error}; its record: {' | '.join(told)}")
 
     def _sum_up(self, store: Any) -> None:
         assert self.desk is not None
