@@ -32,6 +32,7 @@ ORDER BY coalesce(next_wake_at, 0), id
 DUE = f"SELECT id FROM campaigns WHERE (next_wake_at IS NULL OR next_wake_at <= :now) AND {MOVING}"
 
 SWEEP_S = 60.0  # as in rea.executor.decide: no campaign with work in flight falls asleep for longer
+SILENT_S = 300.0  # as there: after its limit, of a job that is not heard of
 WHOLE_S = 600.0  # a look in full, at least this often
 NEAR_S = 86400.0  # a campaign whose deadline is nearer than this does not rest: time alone may end its search
 # How long before a wake reads the rows a change may have been dated that it did not see: a writer waits half a minute
@@ -50,7 +51,8 @@ SELECT CASE
     THEN next_wake_at END
 FROM campaigns WHERE id IN (SELECT value FROM json_each(:due))
 """
-_FLIGHT = "SELECT state, run_dir FROM attempts WHERE state <> 'ended'"
+# A job that is long past its limit may stand still and hold its lock. With several devices the limit is shorter.
+_FLIGHT = "SELECT state, run_dir, intended_at + reserved_s FROM attempts WHERE state <> 'ended'"
 _RECORD = "SELECT max(at) FROM (SELECT at FROM events ORDER BY id DESC LIMIT 1)"
 
 
@@ -119,4 +121,6 @@ def _all_rest(connection: sqlite3.Connection, due: list[int], runs: str, now: fl
     if (said is not None and said >= asleep) or freed >= asleep:
         return False
     flight = connection.execute(_FLIGHT).fetchall()
-    return all(state == "submitted" and alive.runs_on(folder) for state, folder in flight)
+    return all(
+        state == "submitted" and now < limit + SILENT_S and alive.runs_on(folder) for state, folder, limit in flight
+    )

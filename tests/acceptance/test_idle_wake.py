@@ -24,7 +24,7 @@ HEAVY = {"typer", "pydantic", "sqlalchemy", "alembic", "numpy", "rich", "json", 
 
 def test_what_the_short_way_knows_is_what_the_long_one_does():
     assert migrate.REVISIONS[-1] == idle.REVISION, "the questions of rea.idle are put to the newest schema"
-    assert idle.SWEEP_S == decide.SWEEP_S
+    assert idle.SWEEP_S == decide.SWEEP_S and idle.SILENT_S == decide.SILENT_S
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def later(desk):
         "options = json_remove(options, '$.deadline')",
         "UPDATE events SET at = :now - 600",
         "UPDATE runs SET not_before = 0",
-        "UPDATE attempts SET state = 'submitted'",
+        "UPDATE attempts SET state = 'submitted', intended_at = :now - 200",
     )
     old = time.time() - 600
     os.utime(desk.runs / ".local", (old, old))
@@ -148,6 +148,7 @@ REASONS = {
     "replace(codebase, '\"local\"', '\"elsewhere\"')",
     "the schema is older": "UPDATE alembic_version SET version_num = '0001_first'",
     "its deadline is near": "UPDATE campaigns SET options = json_set(options, '$.deadline', :now + 3600)",
+    "its job is long past its limit": "UPDATE attempts SET intended_at = :now - reserved_s - 301",
 }
 
 
@@ -183,10 +184,10 @@ def test_a_slot_that_another_store_gave_back_is_a_reason_to_look(asleep):
     (desk.runs / ".local" / "elsewhere").unlink()
 
 
-@pytest.mark.parametrize("name", ["exit.json", "started", "alive.lock"])
+@pytest.mark.parametrize("name", ["exit.json", "cancel", "started", "alive.lock"])
 def test_a_job_whose_files_do_not_say_that_it_runs_is_a_reason_to_look(asleep, name):
     _, run_dir = asleep
-    if name == "exit.json":
+    if name in ("exit.json", "cancel"):
         (run_dir / name).write_text("")
         assert not idle.nothing_to_do(os.environ)
         (run_dir / name).unlink()

@@ -1,8 +1,11 @@
 """Engineers shape a plan before they sign it, and steer the campaign while it runs."""
 
 import json
+import os
+import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,9 +78,9 @@ def test_every_edit_is_a_new_version_estimated_anew(drafted):
     old, new = edited("--valid", "2d")
     assert new["start_by"] == pytest.approx(time.time() + 2 * 86400, abs=60) and old["start_by"] > new["start_by"]
 
-    old, new = edited("--deadline", "2999-01-01T12:00+01:00")
-    assert old["finish_by"] is None and new["finish_by"] == 32472183600.0
-    assert "2999-01-01 11:00 UTC" in desk.call("plan", "show", "C-1").stdout
+    old, new = edited("--deadline", "2099-01-01T12:00+01:00")
+    assert old["finish_by"] is None and new["finish_by"] == 4070948400.0
+    assert "2099-01-01 11:00 UTC" in desk.call("plan", "show", "C-1").stdout
 
     old, new = edited("--deadline", "1h")
     assert new["finish_by"] == pytest.approx(time.time() + 3600, abs=60)
@@ -97,6 +100,8 @@ def test_every_edit_is_a_new_version_estimated_anew(drafted):
         (("--valid", "soon"), 2, "no duration"),
         (("--deadline", "soon"), 2, "no moment"),
         (("--deadline", "2020-01-01"), 2, "is past"),
+        (("--deadline", "9999-12-31"), 2, "a lifetime away"),
+        (("--valid", "99999999d"), 2, "a lifetime"),
         (("--split", "validation=2,combination=-1"), 2, "validation=2,combination=-1 is no split"),
         (("--split", "validation=1"), 2, "leaves nothing for combination and exploitation"),
         (("--add", "optim.lr=7"), 2, "optim.lr"),
@@ -177,6 +182,38 @@ def test_a_signature_expires_and_the_plan_is_written_and_signed_anew(desks):
     (silence,) = views.status(much_later, running)["times"]
     assert "nothing was written for 2 h" in silence
     assert desk.call("stop", campaign.title).returncode == 0
+
+
+def test_a_job_that_somebody_else_cancelled_is_tried_again(desks):
+    desk = desks(config={"fault.plan": ["optim.schedule=cosine:slow"], "fault.seconds": 1.0})
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="90s", rounds=1, profile_runs=2)
+    desk.keep(workspace, campaign, "optim.schedule=cosine")
+    desk.approve(workspace, campaign)
+    steering.start(workspace, campaign.title)
+    until(lambda: trainers(desk.home))
+    (attempt,) = [x for x in workspace.store.attempts(campaign.id) if x.state is not AttemptState.ENDED]
+    os.kill(json.loads((Path(attempt.run_dir) / "alive.lock").read_text())["pid"], signal.SIGTERM)
+    until(lambda: workspace.store.run(attempt.run).failure is not None)
+    run = workspace.store.run(attempt.run)
+    assert run.state is RunState.PLANNED and run.not_before > time.time() and run.failure.runbook == "taken-back"
+    assert workspace.store.attempt(attempt.id).outcome == "cancelled"
+    assert desk.call("stop", campaign.title).returncode == 0
+
+
+def test_a_plan_without_time_for_its_claim_is_not_signed(desks):
+    desk = desks()
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="60s", profile_runs=2, deadline="1h", valid="2h")
+    late = replace(workspace, clock=lambda: time.time() + 3599)
+    with pytest.raises(ApprovalNeededError, match="has no time"):
+        governance.approve(late, campaign.title, desk.key)
+    desk.approve(workspace, campaign)
+    with pytest.raises(ApprovalNeededError, match="has no time"):
+        steering.start(late, campaign.title)
+    later = replace(workspace, clock=lambda: time.time() + 7201)
+    with pytest.raises(ApprovalNeededError, match="has expired"):
+        governance.approve(later, campaign.title, desk.key)
 
 
 def test_a_running_campaign_is_steered_paused_resumed_and_stopped(desks):

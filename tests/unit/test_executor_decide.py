@@ -469,3 +469,23 @@ def test_a_job_that_is_silent_long_after_its_limit_is_ended_and_tried_again():
     assert decide(replace(snapshot, observed={attempt.job: heard}), limit + SILENT_S + 1) != wanted, "its clock is off"
     asked = replace(snapshot, cancelling=frozenset({attempt.id}))
     assert decide(asked, limit + SILENT_S + 1) != wanted, "once a wake is enough"
+
+
+def test_what_others_cancelled_goes_where_its_runbook_says_and_what_rea_cancelled_is_over():
+    world = World(4, strong, budget="30r").profile()
+    run = world.runs[0]
+    assert next_state(run, Report("cancelled"), 3, 1) is RunState.CANCELLED
+    taken = Report("cancelled", failure=Failure("taken-back", "T", "taken"), action=RunbookAction.RETRY, retry=True)
+    assert next_state(run, replace(taken, charge=Charge.CONTINGENCY), 3, 5) is RunState.PLANNED
+    assert next_state(run, replace(taken, retry=False), 3, 1) is RunState.FAILED
+
+
+def test_a_run_that_takes_the_claims_time_is_ended_before_a_deadline():
+    world = World(2, strong, budget="40r", options={"deadline": 2e6}).profile().sign().start()
+    while not any(attempt.state is AttemptState.SUBMITTED for attempt in world.attempts):
+        world.step()
+    snapshot = replace(world.snapshot(), reports={})
+    attempt = next(x for x in snapshot.attempts if x.state is AttemptState.SUBMITTED)
+    assert all(not isinstance(action, a.Cancel) for action in decide(snapshot, 2e6 - 50_000.0))
+    (cancelled,) = [x for x in decide(snapshot, 2e6 - 100.0) if isinstance(x, a.Cancel | a.Withdraw)]
+    assert cancelled == a.Cancel(attempt.id, cancelled.why) and "is to have ended by" in cancelled.why

@@ -125,7 +125,8 @@ def _times(
     if plan is not None and plan.finish_by is not None:
         found.append(f"to have ended by {moment(plan.finish_by)}{_until(plan.finish_by, now)}")
     if plan is not None and plan.start_by is not None and state in WAITING:
-        found.append(f"may be started until {moment(plan.start_by)}{_until(plan.start_by, now)}")
+        word = "resumed" if state is CampaignState.PAUSED else "started"
+        found.append(f"may be {word} until {moment(plan.start_by)}{_until(plan.start_by, now)}")
     silent_s = now - max((event.at for event in events), default=now)
     usual_s = max((job["limit_s"] for job in running), default=0.0)
     if state in (CampaignState.PROFILING, CampaignState.RUNNING) and silent_s > SILENT_S + usual_s:

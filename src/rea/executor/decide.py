@@ -232,7 +232,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
 def _late(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...] | None:
     """The end of a search that has to make room for its deadline; None while there is time, or where there is none.
 
-    What waits is withdrawn. What runs may end, and counts: meanwhile there is nothing to do.
+    What waits is withdrawn. What runs may end, and counts, unless it takes longer than it should.
     """
     if plan.finish_by is None or snapshot.campaign.phase not in SEARCH:
         return None
@@ -245,8 +245,10 @@ def _late(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action,
     waiting = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.draft.phase in SEARCH]
     if waiting:
         return tuple(Withdraw(run.id, why) for run in waiting)
-    if situation.open_runs(*SEARCH):
-        return ()
+    running = {run.id for run in situation.open_runs(*SEARCH)}
+    if running:
+        # One that takes longer than it should would take the claim's time.
+        return tuple(_cancels(snapshot, running, why)) if situation.left_s < claim_s(situation) else ()
     judgements = judge(situation, list(HypothesisKind))
     if judgements:
         return (Add((), (), judgements),)
@@ -312,7 +314,9 @@ def _exploitation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple
 def _confirmation(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action, ...]:
     finalist = _find(snapshot.hypotheses, snapshot.campaign.incumbent)
     if finalist is None:
-        return (Finish(Verdict.NO_LAUNCH, None, "nothing that was tried is better than the baseline"),)
+        tried = any(h.belief is not None for h in snapshot.hypotheses)
+        why = "nothing that was tried is better than the baseline" if tried else "there was no room to try anything"
+        return (Finish(Verdict.NO_LAUNCH, None, why),)
     if finalist.state in (*BARRED, HypothesisState.FAILED):
         return (_enter(Phase.CONFIRMATION, situation, f"{finalist.name} is {finalist.state.value}"),)
     if not plan.rules.confirm_seeds:
@@ -387,11 +391,10 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
         )
     sealed, objective = run.result.sealed, plan.codebase.objective
     seeds = {r.id: r for r in snapshot.runs if r.draft.phase is Phase.CONFIRMATION}
-    control = {seeds[int(i)].draft.seed: line for i, line in sealed.items() if seeds[int(i)].draft.treatment.empty}
+    drafts = [(seeds[int(i)].draft, line) for i, line in sealed.items() if int(i) in seeds]
+    control = {draft.seed: line for draft, line in drafts if draft.treatment.empty}
     key = finalist.draft.full.key()
-    treated = {
-        seeds[int(i)].draft.seed: line for i, line in sealed.items() if seeds[int(i)].draft.treatment.key() == key
-    }
+    treated = {draft.seed: line for draft, line in drafts if draft.treatment.key() == key}
     claim = make_claim(objective.sealed or "", objective, plan.baseline, control, treated)
     if claim is None:
         why = f"the sealed evaluation has no pair of runs to compare; {_only_stop(snapshot)}"

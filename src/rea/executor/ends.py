@@ -32,8 +32,8 @@ def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunSt
     """
     if report.result is not None:
         return RunState.PRUNED if report.pruned else RunState.SUCCEEDED
-    if report.outcome == "cancelled":
-        return RunState.CANCELLED
+    if report.outcome == "cancelled" and report.failure is None:
+        return RunState.CANCELLED  # as REA wanted; what others cancelled is a failure with a runbook
     # Of a run that is held, every repetition is an engineer's word: no cap counts them.
     uncapped = report.charge is Charge.CONTINGENCY or report.action is RunbookAction.HOLD
     if report.retry and (attempts < retry_cap or uncapped):

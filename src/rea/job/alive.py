@@ -9,14 +9,18 @@ import os
 STARTED = "started"  # the fence
 ALIVE = "alive.lock"  # held while the wrapper lives
 EXIT = "exit.json"  # the wrapper's own record, written last
+CANCEL = "cancel"  # its existence asks the wrapper to end the job
 
 
 def runs_on(run_dir: str) -> bool:
-    """True where the job was started, has left no record of its end, and its wrapper holds the lock.
+    """True where the job was started, was not told to end, has left no record of its end, and its wrapper holds the
+    lock.
 
     False says nothing. Raises OSError where the directory cannot be read or its file system cannot lock.
     """
-    if os.path.lexists(os.path.join(run_dir, EXIT)) or not os.path.lexists(os.path.join(run_dir, STARTED)):
+    if any(os.path.lexists(os.path.join(run_dir, name)) for name in (EXIT, CANCEL)):
+        return False
+    if not os.path.lexists(os.path.join(run_dir, STARTED)):
         return False
     probe = os.open(os.path.join(run_dir, ALIVE), os.O_RDONLY | os.O_CLOEXEC)
     try:

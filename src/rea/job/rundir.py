@@ -34,7 +34,7 @@ from rea.job import alive
 SPEC: Final = "job.json"  # what the launcher wrote
 STARTED: Final = alive.STARTED
 ALIVE: Final = alive.ALIVE
-CANCEL: Final = "cancel"  # its existence asks the wrapper to end the job
+CANCEL: Final = alive.CANCEL
 HEARTBEAT: Final = "heartbeat"  # {"time", "step", "rss"}
 GROUP: Final = "pgid"  # the processes of the running step, for whoever finds the wrapper dead
 MARK: Final = "REA_JOB_MARK"  # a variable that only this job's processes have; its value stands in `pgid`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from rea.domain.hypothesis import Hypothesis
+from rea.domain.plan import Plan
 from rea.domain.run import RunDraft
 from rea.domain.states import Phase, is_terminal
 from rea.planner.layout import TIGHT, TREATED_COST, reveal_s
@@ -35,6 +36,13 @@ def claim_s(situation: Situation) -> float:
     total_s = max(0, count - done) * plan.baseline.run_s + count * own_s
     trained_s = max(total_s / max(1, situation.slots), own_s) + own_s / 2
     return TIGHT * trained_s + (reveal_s(plan.baseline.run_s, count) if plan.reveal_s else 0.0)
+
+
+def least_s(plan: Plan) -> float:
+    """Wall seconds that a campaign of this plan takes at the least: one run of its search, and the claim."""
+    count, run_s = len(plan.rules.confirm_seeds), plan.baseline.run_s
+    trained_s = count * (1 + TREATED_COST) * run_s / max(1, plan.codebase.launcher.slots)
+    return TREATED_COST * run_s + TIGHT * trained_s + (reveal_s(run_s, count) if plan.reveal_s else 0.0)
 
 
 def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int, ...]:

@@ -101,7 +101,8 @@ class SimulatedBench:
         report = known.report
         if seen.outcome is Outcome.CANCELLED:
             here = unwanted(rows, known.run)
-            report = Report("cancelled") if here else lost("somebody else cancelled it", attempt.number)
+            elsewhere = replace(lost("somebody else cancelled it", attempt.number), outcome="cancelled")
+            report = Report("cancelled") if here else elsewhere
         if report.result is not None and known.run.draft.phase is not Phase.REVEAL:
             report = replace(report, result=replace(report.result, wall_s=ended - started, cpu_s=ended - started))
         devices = rows.campaign.codebase.resources.devices

@@ -12,15 +12,14 @@ from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.errors import ApprovalNeededError, NotFoundError, ReaError, UsageError
 from rea.domain.ids import say
 from rea.domain.plan import Plan, read_plan
-from rea.domain.states import (
-    CampaignState,
-    PlanState,
-)
+from rea.domain.states import CampaignState, Phase, PlanState
 from rea.guard.approval import verified_approval
 from rea.guard.preflight import Check, blocking, checks, gather
 from rea.guard.signing import principal as this_person
 from rea.guard.signing import read_signers, sign, statement
 from rea.launchers.host import look
+from rea.planner.confirmation import least_s
+from rea.planner.layout import SEARCH
 from rea.workspace.compose import Workspace
 
 
@@ -111,6 +110,7 @@ def approve(workspace: Workspace, ref: str, key: Path, signer: str | None = None
     root = Path(campaign.codebase.root)
     who = signer or this_person(root)
     now = workspace.clock()
+    require_time(campaign, record, plan_, now)
     signature = sign(statement(record.digest, campaign.name), key)
     approval = Approval(record.id, record.digest, who, signature, now)
     verified_approval(record, approval, campaign, read_signers(root))
@@ -140,6 +140,23 @@ def reject(workspace: Workspace, ref: str, why: str) -> Campaign:
     return workspace.store.campaign(campaign.id)
 
 
+def require_time(campaign: Campaign, record: PlanRecord, plan: Plan, now: float) -> None:
+    """Raise ApprovalNeededError for a plan that may no longer be started, or whose deadline leaves it no time."""
+    edit = f"rea plan edit {campaign.title}"
+    if plan.start_by is not None and now > plan.start_by:
+        raise ApprovalNeededError(
+            f"{say('P', record.id)} could be started until {_day(plan.start_by)}; its signature has expired",
+            hint=f"`{edit} --valid 30d` writes the plan anew, to be looked at and signed again",
+        )
+    searching = campaign.phase in (Phase.PROFILE, *SEARCH)
+    if plan.finish_by is not None and searching and now + least_s(plan) > plan.finish_by:
+        left = f"{max(0.0, plan.finish_by - now):.0f} s are left until its deadline, {_day(plan.finish_by)}"
+        raise ApprovalNeededError(
+            f"{say('P', record.id)} has no time: {left}, and one run with its confirmation takes {least_s(plan):.0f} s",
+            hint=f"`{edit} --deadline …` gives it another, or `none`",
+        )
+
+
 def _day(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
@@ -149,13 +166,8 @@ def require_runnable(workspace: Workspace, campaign: Campaign) -> None:
     the checklist is open."""
     record, plan_ = latest_plan(workspace, campaign)
     root = Path(campaign.codebase.root)
+    require_time(campaign, record, plan_, workspace.clock())
     verified_approval(record, workspace.store.approval(record.id), campaign, read_signers(root))
-    if plan_.start_by is not None and workspace.clock() > plan_.start_by:
-        edit = f"rea plan edit {campaign.title} --valid 30d"
-        raise ApprovalNeededError(
-            f"{say('P', record.id)} could be started until {_day(plan_.start_by)}; its signature has expired",
-            hint=f"`{edit}` writes the plan anew, to be looked at and signed again",
-        )
     if codebase_digest(plan_.codebase) != plan_.codebase_digest:
         raise ApprovalNeededError("the plan's codebase does not have the digest it was signed with", hint="plan again")
     _, blocked = preflight(workspace, str(campaign.id))

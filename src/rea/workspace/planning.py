@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ PROFILE_RUNS = 3
 MOST_PROFILE_RUNS = 20
 MOST_ROUNDS = 10
 MOST_SEED = 1_000_000
+DAY_S = 86400.0
+FARTHEST_S = 36500 * DAY_S
 MOST_GAIN = 0.5  # relative; more is a slip of the pen, or a leak
 ENGINEERS_BELIEF = Belief(0.003, 0.004)  # of a hypothesis an engineer adds without a number
 
@@ -289,6 +291,8 @@ def _times(valid: str | None, deadline: str | None, now: float) -> dict[str, Any
             found["valid_s"] = parse_duration(valid)
         except ValueError as error:
             raise UsageError(f"--valid {valid!r} is no duration", hint=f"expected {error}") from None
+        if found["valid_s"] > FARTHEST_S:
+            raise UsageError(f"--valid {valid!r} is a lifetime", hint="give some days or weeks")
     if deadline is not None:
         found["deadline"] = None if deadline.strip().lower() == "none" else _moment(deadline, now)
     return found
@@ -304,9 +308,10 @@ def _moment(text: str, now: float) -> float:
         except ValueError:
             hint = "for example 36h, 3d, 2026-12-01 or 2026-12-01T18:00+01:00"
             raise UsageError(f"--deadline {text!r} is no moment", hint=hint) from None
-        if len(text.strip()) <= len("2026-12-01"):
-            found += timedelta(days=1)
-        at = (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+        day = DAY_S if len(text.strip()) <= len("2026-12-01") else 0.0
+        at = (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() + day
+    if at > now + FARTHEST_S:
+        raise UsageError(f"--deadline {text!r} is a lifetime away", hint="give one nearer, or `none` to do without")
     if at <= now:
         raise UsageError(f"--deadline {text!r} is past", hint="give one to come, or `none` to do without")
     return at
