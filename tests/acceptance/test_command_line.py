@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from rea.domain.insight import ExperimentRecord
 from rea.domain.states import CampaignState, PauseReason
 from support.desk import within_limit
 
+FULL = Path("/dev/full")
 HEAVY = ("torch", "sqlalchemy", "pydantic", "numpy", "optuna", "scipy", "alembic", "yaml")
 
 
@@ -304,3 +306,15 @@ def test_experiments_are_carried_to_another_store_once(desk):
     assert refused.returncode == 2 and f"{file}, line 4" in refused.stderr and "Traceback" not in refused.stderr
     taken = desk.rea("insights", "import", str(file), "--skip-bad", env=other)
     assert taken.returncode == 0 and "1 lines skipped" in taken.stdout
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("both", [False, True])
+def test_an_output_that_nobody_has_room_for_is_told_in_a_word(desk, both):
+    for words in (["status"], ["wake"], ["wake"]):  # the second wake says so by the short way
+        command = [sys.executable, "-m", "rea", *words]
+        with FULL.open("w") as full:
+            err = full if both else subprocess.PIPE
+            done = subprocess.run(command, cwd=desk.root, env=desk.env, stdout=full, stderr=err, text=True, timeout=60)
+        assert done.returncode == 1, words
+        assert both or done.stderr == "rea: [Errno 28] No space left on device\n", done.stderr

@@ -11,7 +11,7 @@ def main() -> None:
     stop, 6 launcher unreachable, 130 interrupted, 141 the reader of the output has gone."""
     if sys.argv[1:] in (["wake"], ["wake", "--json"]) and _asleep():
         return
-    from rea.cli.output import closed
+    from rea.cli.output import closed, unwritten
     from rea.domain.errors import ReaError
 
     try:
@@ -25,8 +25,7 @@ def main() -> None:
     except BrokenPipeError:
         closed()
     except OSError as error:
-        print(f"rea: {error}", file=sys.stderr)
-        sys.exit(1)
+        unwritten(error)
 
 
 def _run() -> None:
@@ -52,4 +51,8 @@ def _asleep() -> bool:
         from rea.cli.output import closed
 
         closed()
+    except OSError as error:
+        from rea.cli.output import unwritten
+
+        unwritten(error)
     return True

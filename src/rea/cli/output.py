@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 from rea.domain.codec import to_plain
 
@@ -42,9 +43,24 @@ def markdown(text: str) -> None:
 
 def closed() -> NoReturn:
     """The reader has gone, as `head` does: end quietly, with the code of a program that SIGPIPE ended."""
-    # Whatever is still buffered goes nowhere, so that nothing complains of it at the interpreter's end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
     sys.exit(128 + signal.SIGPIPE)
+
+
+def unwritten(error: OSError) -> NoReturn:
+    """Say what the system refused and end; it may be that very output that it has no room for."""
+    with suppress(OSError):
+        note(f"rea: {error}")
+    _discard(sys.stdout)
+    _discard(sys.stderr)
+    sys.exit(1)
+
+
+def _discard(stream: TextIO) -> None:
+    """Whatever is still buffered goes nowhere, so that nothing complains of it at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def note(text: str) -> None:
