@@ -6,7 +6,6 @@ Actions come in small steps. The wake applies them, takes a new snapshot and ask
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 
 from rea.domain.campaign import Campaign
@@ -14,6 +13,7 @@ from rea.domain.claim import Claim
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.jobs import JobState
+from rea.domain.moments import utc
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import TIME_LIMIT
@@ -240,7 +240,7 @@ def _late(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action,
     left = [run.draft.predicted_s for run in situation.open_runs(*SEARCH) if run.state is RunState.ACTIVE]
     if situation.left_s > claim_s(situation) + max(left, default=0.0):
         return None
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(plan.finish_by))
+    when = utc(plan.finish_by)
     why = f"the search ends: the campaign is to have ended by {when}"
     waiting = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.draft.phase in SEARCH]
     if waiting:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from rea.domain.codebase import Codebase, Objective, Scalar
+from rea.domain.moments import utc
 from rea.domain.plan import Plan
 
 NOTHING = "—"
@@ -119,7 +119,7 @@ def moment(at: float | None) -> str:
     if at is None or not math.isfinite(at):
         return NOTHING
     try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+        return utc(at)
     except (OverflowError, OSError, ValueError):
         return NOTHING
 

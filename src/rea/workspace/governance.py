@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from rea.codebase.config import digest as codebase_digest
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.errors import ApprovalNeededError, NotFoundError, ReaError, UsageError
 from rea.domain.ids import say
+from rea.domain.moments import utc
 from rea.domain.plan import Plan, read_plan
 from rea.domain.states import CampaignState, Phase, PlanState
 from rea.guard.approval import verified_approval
@@ -145,20 +145,16 @@ def require_time(campaign: Campaign, record: PlanRecord, plan: Plan, now: float)
     edit = f"rea plan edit {campaign.title}"
     if plan.start_by is not None and now > plan.start_by:
         raise ApprovalNeededError(
-            f"{say('P', record.id)} could be started until {_day(plan.start_by)}; its signature has expired",
+            f"{say('P', record.id)} could be started until {utc(plan.start_by)}; its signature has expired",
             hint=f"`{edit} --valid 30d` writes the plan anew, to be looked at and signed again",
         )
     searching = campaign.phase in (Phase.PROFILE, *SEARCH)
     if plan.finish_by is not None and searching and now + least_s(plan) > plan.finish_by:
-        left = f"{max(0.0, plan.finish_by - now):.0f} s are left until its deadline, {_day(plan.finish_by)}"
+        left = f"{max(0.0, plan.finish_by - now):.0f} s are left until its deadline, {utc(plan.finish_by)}"
         raise ApprovalNeededError(
             f"{say('P', record.id)} has no time: {left}, and one run with its confirmation takes {least_s(plan):.0f} s",
             hint=f"`{edit} --deadline …` gives it another, or `none`",
         )
-
-
-def _day(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def require_runnable(workspace: Workspace, campaign: Campaign) -> None:
