@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -44,7 +45,7 @@ class Job:
         env = {"PATH": os.environ["PATH"], "RUN": str(self.run_dir), "ROOT": str(self.root)}
         return {"name": name, "argv": argv, "cwd": str(self.root), "env": env, "stdout": stdout}
 
-    def start(self) -> subprocess.Popen:
+    def start(self, stderr: int | IO = subprocess.PIPE) -> subprocess.Popen:
         # Whole or not at all: another wrapper of this directory may be reading it.
         (self.root / "job.json.new").write_text(json.dumps(self.spec))
         (self.root / "job.json.new").replace(self.root / "job.json")
@@ -53,7 +54,7 @@ class Job:
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             start_new_session=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
         )
 
     def run(self) -> dict:
@@ -477,12 +478,25 @@ def test_a_broken_specification_leaves_a_started_run_alone(tmp_path):
     assert not (job.run_dir / "exit.json").exists()
 
 
-def test_the_record_is_written_on_a_disk_that_is_full(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = shutil.which("mount") and os.geteuid() == 0
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], check=False).returncode:
+@pytest.fixture
+def disk(tmp_path):
+    """(folder, resize): a file system of its own, whose size is said in the words of mount(8)."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def resize(size, *how):
+        command = ["mount", *how, "-o", f"{'' if how else 'remount,'}size={size}", "none", folder]
+        return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+    if not shutil.which("mount") or os.geteuid() != 0 or not resize("1m", "-t", "tmpfs"):
         pytest.skip("needs root and the right to mount a tmpfs")
+    yield folder, resize
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_the_record_is_written_on_a_disk_that_is_full(disk):
+    folder, resize = disk
+    resize("256k")
     script = """
         import os, sys, time
         time.sleep(0.3)
@@ -497,29 +511,34 @@ def test_the_record_is_written_on_a_disk_that_is_full(tmp_path):
             time.sleep(0.6)
             sys.exit(7)
     """
-    try:
-        job = Job(disk, script)
-        record = job.run()
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-        assert (record["outcome"], record["exit_code"], job.code) == ("failed", 7, 1)
-        assert record["log_bytes_cut"] > 0 and record["disk_full"]
-        assert free < rundir.EXIT_BYTES  # there was room in the reserve and nowhere else
-    finally:
-        subprocess.run(["umount", disk], check=True)
+    job = Job(folder, script)
+    record = job.run()
+    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize
+    assert (record["outcome"], record["exit_code"], job.code) == ("failed", 7, 1)
+    assert record["log_bytes_cut"] > 0 and record["disk_full"]
+    assert free < rundir.EXIT_BYTES  # there was room in the reserve and nowhere else
 
 
-def test_without_room_for_its_record_nothing_is_started(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = shutil.which("mount") and os.geteuid() == 0
+def test_without_room_for_its_record_nothing_is_started(disk):
+    folder, resize = disk
     # Four pages: the specification, the lock and the fence take one each, the reserve would take two.
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", disk], check=False).returncode:
-        pytest.skip("needs root and the right to mount a tmpfs")
-    try:
-        job = Job(disk, "import os; open(os.environ['RUN'] + '/trained', 'w')")
-        record = job.run()
-        assert record["outcome"] == "failed" and record["disk_full"] and record["steps"] == []
-        assert "No space left on device" in record["message"] and str(job.run_dir) in record["message"]
-        assert not (job.run_dir / "trained").exists()
-    finally:
-        subprocess.run(["umount", disk], check=True)
+    resize("16k")
+    job = Job(folder, "import os; open(os.environ['RUN'] + '/trained', 'w')")
+    record = job.run()
+    assert record["outcome"] == "failed" and record["disk_full"] and record["steps"] == []
+    assert "No space left on device" in record["message"] and str(job.run_dir) in record["message"]
+    assert not (job.run_dir / "trained").exists()
+
+
+def test_a_record_for_which_there_is_no_room_at_all_comes_when_there_is(disk):
+    folder, resize = disk
+    resize("12k")  # no page for the record, nor for a word about it
+    job = Job(folder, "pass")
+    with (folder / "said").open("wb") as said:
+        wrapper = job.start(stderr=said)
+        wait_for(job.run_dir / "started")
+        time.sleep(0.5)
+        assert wrapper.poll() is None and not (job.run_dir / "exit.json").exists()
+        resize("64k")
+        assert wrapper.wait(30) == 1
+    assert "No space left on device" in job.exit()["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -17,12 +18,13 @@ from rea.job.wake import wake
 
 EXIT_SPEC: Final = 2  # the specification is wrong
 EXIT_STARTED_BEFORE: Final = 73  # EX_CANTCREAT of sysexits(3): the fence was there already
+_PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 15.0, 0.0)  # between attempts to write the record
 
 
 def main(arguments: list[str]) -> int:
     """0: the job succeeded. 1: it ended otherwise (exit.json says how). 2: wrong specification. 73: started before."""
     if len(arguments) != 1:
-        print("usage: python -m rea.job SPEC.json", file=sys.stderr)
+        _say("usage: python -m rea.job SPEC.json")
         return EXIT_SPEC
     signals = Signals()
     try:
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
     _write_exit(spec.run_dir, record)
     if spec.wake is not None:
         for problem in wake(spec.wake, spec.name, spec.run_dir):
-            print(problem, file=sys.stderr)
+            _say(problem)
     # The lock is dropped by the kernel with this process, never before.
     return 0 if record["outcome"] == "succeeded" else 1
 
@@ -59,7 +61,7 @@ def _identity() -> dict[str, Any]:
 
 def _refuse(message: str, run_dir: Path | None, name: str | None) -> int:
     """Say what is wrong, and where a run directory is known and was never started, leave it on record."""
-    print(f"rea.job: {message}", file=sys.stderr)
+    _say(f"rea.job: {message}")
     if run_dir is None:
         return EXIT_SPEC
     identity = _identity()
@@ -95,10 +97,17 @@ def _refuse(message: str, run_dir: Path | None, name: str | None) -> int:
 
 
 def _write_exit(run_dir: Path, record: dict[str, Any]) -> None:
-    for pause in (0.1, 0.5, 2.0, 0.0):
+    """A job without its record counts as lost, so that what fills a disk for a moment is waited for."""
+    for pause in _PAUSES_S:
         try:
             rundir.write_exit(run_dir, record)
             return
         except OSError as error:
-            print(f"rea.job: {run_dir / rundir.EXIT} could not be written: {error}", file=sys.stderr)
+            _say(f"rea.job: {run_dir / rundir.EXIT} could not be written: {error}")
             time.sleep(pause)
+
+
+def _say(text: str) -> None:
+    """Into the wrapper's log, which may be on the full disk that it is about."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
