@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rea.cli import insights, keeping, looking, planning, running, setting_up
+from rea.cli import auditing, insights, keeping, looking, planning, running, setting_up
 
 app = typer.Typer(
     name="rea",
@@ -68,4 +68,5 @@ app.add_typer(running.hypothesis_app, name="hypothesis")
 app.add_typer(running.daemon_app, name="daemon")
 app.add_typer(keeping.service_app, name="service")
 app.add_typer(keeping.db_app, name="db")
+app.add_typer(auditing.audit_app, name="audit")
 app.add_typer(insights.insights_app, name="insights", rich_help_panel=None)

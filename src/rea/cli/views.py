@@ -18,8 +18,9 @@ from rea.domain.ledger import Balance
 from rea.domain.plan import read_plan
 from rea.domain.run import Attempt, Run
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState, is_terminal
-from rea.report.text import device_time, disk, duration, moment, shorten
+from rea.report.text import device_time, disk, duration, moment, plural, shorten
 from rea.workspace import Workspace
+from rea.workspace.auditing import Audit
 from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
 from rea.workspace.waking import Attendance
@@ -252,6 +253,15 @@ def health_text(found: Health) -> str:
     lines += [f"  {name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.campaigns.items()]
     lines += [f"  {line}" for line in found.runs] or ["  run directories: all that are needed are there"]
     return "\n".join([*lines, *(f"  by the way, {line}" for line in found.asides)])
+
+
+def audit_text(found: Sequence[Audit]) -> str:
+    lines = []
+    for one in found:
+        places = f", held against {plural(one.witnesses, 'head')} kept elsewhere" if one.witnesses else ""
+        lines.append(f"{one.campaign}: {plural(one.links, 'link')}{places}: {'whole' if one.whole else 'NOT WHOLE'}")
+        lines += [f"  ✗ {fault}" for fault in one.faults]
+    return "\n".join(lines) or "there is no campaign yet"
 
 
 def cleaning_text(found: Sequence[Cleaning], done: bool = False) -> str:

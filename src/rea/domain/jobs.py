@@ -100,6 +100,7 @@ class JobSpec:
     grace_s: float = 5.0
     heartbeat_s: float = 5.0
     metrics: str = "metrics.jsonl"
+    witness: str = ""  # the end of the campaign's trail when the job was made; nothing is done with it here
 
     def __post_init__(self) -> None:
         check_job_name(self.name)
@@ -129,6 +130,7 @@ class JobSpec:
             "grace_s": self.grace_s,
             "heartbeat_s": self.heartbeat_s,
             "metrics": self.metrics,
+            "witness": self.witness,
             "stop_rule": None
             if rule is None
             else {

@@ -107,7 +107,7 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
             return
     else:
         # Also where it is known: whoever submitted it may have died before it was started.
-        tools.launcher.submit(spec, attempt.job)
+        tools.launcher.submit(replace(spec, witness=tools.store.head(wake.campaign)), attempt.job)
     with wake.transaction() as tx:
         tx.submitted(attempt.id)
         if run.draft.phase is Phase.REVEAL:

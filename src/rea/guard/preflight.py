@@ -64,6 +64,7 @@ class Facts:
     signers_error: str
     ssh_keygen: bool
     host: Host
+    trail: tuple[str, ...] = ()  # what of the campaign something else than REA wrote
 
 
 def gather(
@@ -76,6 +77,7 @@ def gather(
     launcher_error: str = "",
     overrides_verifiable: bool = True,
     needed_bytes: int = MINIMUM_FREE_BYTES,
+    trail: tuple[str, ...] = (),
 ) -> Facts:
     """Look at the codebase, its environment and the disk; the launcher's capacity and its host are handed in."""
     root = Path(codebase.root)
@@ -100,6 +102,7 @@ def gather(
         signers_error=signers_error,
         ssh_keygen=has_ssh_keygen(),
         host=host,
+        trail=trail,
     )
 
 
@@ -118,6 +121,7 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
         _disk(facts),
         _signers(facts),
         _ssh_keygen(facts),
+        _record(facts),
     )
     if plan is None:
         return common
@@ -310,6 +314,14 @@ def _ssh_keygen(facts: Facts) -> Check:
     if facts.ssh_keygen:
         return Check("ssh-keygen", True, "ssh-keygen is there")
     return Check("ssh-keygen", False, "ssh-keygen is not installed", "install openssh-client (or openssh-clients)")
+
+
+def _record(facts: Facts) -> Check:
+    if not facts.trail:
+        return Check("record", True, "every row is as REA wrote it")
+    more = f" (and {len(facts.trail) - 1} more)" if len(facts.trail) > 1 else ""
+    hint = "`rea audit verify` lists it; restore the store from a backup, or vouch for it: grant `record`"
+    return Check("record", False, f"{facts.trail[0]}{more}", hint, grantable=True)
 
 
 def _guardrails(codebase: Codebase, plan: Plan) -> Check:

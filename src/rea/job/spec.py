@@ -115,7 +115,7 @@ def _spec(top: _Table, name: str, run_dir: Path) -> Spec:
         stop_rule=_stop_rule(top.table("stop_rule")) if top.get("stop_rule") is not None else None,
         wake=_wake(top.table("wake")) if top.get("wake") is not None else None,
     )
-    top.nothing_else("version", "name", "run_dir", "steps")
+    top.nothing_else("version", "name", "run_dir", "steps", "witness")
     return spec
 
 

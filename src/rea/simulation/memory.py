@@ -121,6 +121,10 @@ class MemoryStore:
             next((x for x in page.approvals if plan is not None and x.plan == plan.id), None),
         )
 
+    def head(self, campaign: int) -> str:
+        """No trail is kept of what lives in memory."""
+        return ""
+
     def working_rows(self, campaign: int) -> Rows:
         """Whatever a decision may look at: here nothing is ever closed."""
         return self.snapshot_rows(campaign)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parent / "migrations"
 # Oldest first; known without reading the scripts, so that opening is cheap.
-REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights", "0003_same_data", "0004_large_campaigns")
+REVISIONS: tuple[str, ...] = ("0001_first", "0002_insights", "0003_same_data", "0004_large_campaigns", "0005_trail")
 _POSTGRESQL_LOCK: Final = 0x7265615F  # any fixed number: "rea_"
 
 
@@ -159,10 +159,12 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _derive(connection: Connection) -> None:
-    """Fill what this release keeps beside the records of experiments that an older one wrote."""
+    """Fill what this release keeps beside the rows that an older one wrote."""
     from rea.store.experiments import derive
+    from rea.store.trail import begin_all
 
     derive(connection)
+    begin_all(connection)
 
 
 def _uid(connection: Connection) -> str:

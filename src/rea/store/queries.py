@@ -16,7 +16,7 @@ from rea.domain.ledger import Balance, Entry
 from rea.domain.rows import Closed, Rows
 from rea.domain.run import Attempt, Run
 from rea.domain.states import HypothesisState
-from rea.store import readers, working
+from rea.store import readers, trail, working
 from rea.store import tables as t
 from rea.store.decode import MEND
 from rea.store.errors import StoreError
@@ -87,6 +87,9 @@ class Queries(InsightQueries):
     def entries(self, campaign: int) -> list[Entry]:
         return [readers.entry(row) for row in self._of(t.entries, campaign)]
 
+    def numbered_entries(self, campaign: int) -> list[tuple[int, Entry]]:
+        return [(row.id, readers.entry(row)) for row in self._of(t.entries, campaign)]
+
     def balance(self, campaign: int) -> Balance:
         return self._tally(campaign).balance()
 
@@ -128,6 +131,15 @@ class Queries(InsightQueries):
         table = t.grants
         rows = self._connection.execute(select(table).where(table.c.campaign == campaign).order_by(table.c.name))
         return [Grant(row.name, row.by, row.at) for row in rows]
+
+    def head(self, campaign: int) -> trail.Head:
+        return trail.head(self._connection, campaign)
+
+    def trail(self, campaign: int) -> list[trail.Link]:
+        return trail.links(self._connection, campaign)
+
+    def trail_faults(self, campaign: int) -> list[str]:
+        return trail.faults(self._connection, campaign)
 
     def rows(self, campaign: int) -> Rows:
         plan = self.latest_plan(campaign)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rea.domain.ledger import Balance, Entry
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
+    from rea.store.trail import Link
     from rea.store.transaction import Transaction
     from rea.store.working import Memory
 
@@ -345,6 +346,21 @@ class Store:
         with explained(self._address.where):
             return [id_ for (id_,) in self._ask(_WAITING)]
 
+    def head(self, campaign: int) -> str:
+        """The end of a campaign's trail, as text. Written down elsewhere it tells later whether all is as it was."""
+        with self.instant() as read:
+            return str(read.head(campaign))
+
+    def trail(self, campaign: int) -> list[Link]:
+        """Every change of a campaign's rows, in their order."""
+        with self.instant() as read:
+            return read.trail(campaign)
+
+    def trail_faults(self, campaign: int) -> list[str]:
+        """What of a campaign was written, changed or removed by something else than REA, in words."""
+        with self.instant() as read:
+            return read.trail_faults(campaign)
+
     # the lease
 
     def acquire(self, campaign: int, owner: str, ttl_s: float, now: float) -> int | None:
@@ -394,7 +410,9 @@ class Store:
         from rea.store.transaction import Transaction
 
         with explained(self._address.where), writing(self._engine) as connection:
-            yield Transaction(connection, campaign, fence, self._memory)
+            opened = Transaction(connection, campaign, fence, self._memory)
+            yield opened
+            opened.close()
 
     def create_campaign(
         self,
@@ -444,8 +462,11 @@ class Store:
                     hint="choose another name with --name, or go on with that one",
                 )
             id_ = connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
+            made = Transaction(connection, id_, None)
+            made.created()
             if begin is not None:
-                begin(Transaction(connection, id_, None), id_)
+                begin(made, id_)
+            made.close()
             return Queries(connection).campaign(id_)
 
     def _ask(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:

@@ -363,6 +363,27 @@ grants = Table(
     sqlite_strict=True,
 )
 
+# Every change of the rows above that are a campaign's, in a chain: see rea.store.trail.
+trail = Table(
+    "trail",
+    metadata,
+    Column("campaign", Id, ForeignKey("campaigns.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # 1, 2, … within the campaign
+    Column("row", Text, nullable=False),  # "runs/40"
+    Column("content", Text, nullable=False),  # digest of what the row says from then on
+    Column("link", Text, nullable=False),  # digest of this and the link before
+    sqlite_strict=True,
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("campaign", Id, ForeignKey("campaigns.id"), primary_key=True, autoincrement=False),
+    Column("number", Integer, nullable=False),
+    Column("link", Text, nullable=False),
+    sqlite_strict=True,
+)
+
 for _dialect, _statements in TEXT_INDEX.items():
     for _statement in _statements:
         event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

@@ -34,6 +34,7 @@ from rea.store import experiments
 from rea.store import tables as t
 from rea.store.decode import encode, plain
 from rea.store.queries import Queries
+from rea.store.trail import Trail
 from rea.store.working import Memory, treatment_digest
 
 OVERRUN_S: Final = 5.0  # device-seconds by which killing a job at its limit may be late
@@ -64,6 +65,15 @@ class Transaction(Queries):
                 hint="nothing was written; the other wake goes on",
             )
         self._campaign = campaign
+        self._trail = Trail(connection, campaign)
+
+    def close(self) -> None:
+        """Put what was written on the trail; the last thing before the commit."""
+        self._trail.close()
+
+    def created(self) -> None:
+        """The campaign's own row was made in this transaction."""
+        self._trail.touch(t.campaigns, self._campaign)
 
     # campaign
 
@@ -408,12 +418,14 @@ class Transaction(Queries):
                     at=approval.at,
                 )
             )
+            self._trail.touch(t.approvals, approval.plan)
 
     def grant(self, campaign: int, name: str, by: str, at: float) -> None:
         """Keep an engineer's permission. One that is given already stays as it was."""
         self._mine(campaign, campaign, "C")
         if all(given.name != name for given in self.grants(campaign)):
             self._connection.execute(insert(t.grants).values(campaign=campaign, name=name, by=by, at=at))
+            self._trail.touch(t.grants, name)
 
     # insights
 
@@ -464,11 +476,13 @@ class Transaction(Queries):
 
     def _insert(self, table: Table, **values: Any) -> int:
         id_: int = self._connection.execute(insert(table).values(**values).returning(table.c.id)).scalar_one()
+        self._trail.touch(table, id_)
         return id_
 
     def _update(self, table: Table, id_: int, values: dict[str, Any]) -> None:
         if values:
             self._connection.execute(update(table).where(table.c.id == id_).values(**values))
+            self._trail.touch(table, id_)
 
 
 def _check_amount(device_s: float, what: str) -> None:

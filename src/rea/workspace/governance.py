@@ -47,6 +47,7 @@ def preflight(
         capacity=tools.launcher.capacity(),
         host=look(),
         overrides_verifiable=_verifiable(workspace, campaign),
+        trail=tuple(workspace.store.trail_faults(campaign.id)),
     )
     listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
     if grants:

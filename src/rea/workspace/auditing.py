@@ -1,0 +1,161 @@
+"""The trail of a campaign, looked at: whether it is whole, and a copy of it that can be signed and kept elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rea.domain.campaign import Campaign
+from rea.domain.codec import canonical, to_plain
+from rea.domain.errors import NotFoundError, ReaError, UsageError
+from rea.guard import signing
+from rea.store.trail import FIRST, Link, chained
+from rea.workspace.compose import Workspace
+
+PURPOSE: Final = "rea-audit-head"
+MOST_LISTED: Final = 20
+_SPEC_BYTES: Final = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found of one campaign's trail. `witnesses` counts the heads kept elsewhere that it was held against."""
+
+    campaign: str
+    links: int
+    head: str
+    witnesses: int
+    faults: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        return not self.faults
+
+
+def verify(workspace: Workspace, campaign: int, against: Path | None = None) -> Audit:
+    """Hold a campaign's rows against its trail, and the trail against every head of it that is kept elsewhere.
+
+    Those are in the specifications of its jobs, as far as their directories are there, and in `against`, a file that
+    `export` wrote, whose signature counts where there is one. Raises UsageError where that file is none of this
+    campaign's.
+    """
+    store = workspace.store
+    faults = store.trail_faults(campaign)
+    links = store.trail(campaign)
+    heads = list(_of_jobs(workspace, campaign))
+    if against is not None:
+        heads.append(_exported(workspace, campaign, against))
+        faults += [f"{against}: {fault}" for fault in _follows(against)]
+    known = {link.number: link.link for link in links} | {0: FIRST}
+    for place, head in heads:
+        number, _, link = head.partition(":")
+        if known.get(int(number) if number.isdecimal() else -1) != link:
+            faults.append(f"{place} knew a trail with another link {number}")
+    return Audit(f"C-{campaign}", len(links), store.head(campaign), len(heads), tuple(faults))
+
+
+def _of_jobs(workspace: Workspace, campaign: int) -> Iterator[tuple[str, str]]:
+    """The heads that jobs carry: place, head."""
+    for attempt in workspace.store.attempts(campaign):
+        path = Path(attempt.run_dir) / "job.json"
+        try:
+            with path.open("rb") as file:
+                witness = json.loads(file.read(_SPEC_BYTES)).get("witness")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if isinstance(witness, str) and witness:
+            yield str(path), witness
+
+
+def _exported(workspace: Workspace, campaign: int, path: Path) -> tuple[str, str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            header = json.loads(file.readline())
+        head, name = str(header["head"]), str(header["campaign"])
+        own = header["store"] == workspace.store.uid and header["id"] == campaign
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no export of a trail: {error}", hint="`rea audit export` writes one") from error
+    if not own:
+        raise UsageError(f"{path} is of {name!r}, another campaign or store", hint="name the export of this campaign")
+    signature = Path(f"{path}.sig")
+    if signature.is_file():
+        root = Path(workspace.store.campaign(campaign).codebase.root)
+        signer = str(header.get("signer", ""))
+        signing.verify(statement(name, head), signature.read_text("ascii"), signer, signing.read_signers(root))
+    return str(path), head
+
+
+def statement(campaign: str, head: str) -> str:
+    """What is signed of a trail: which campaign's it is, and where it ended."""
+    return canonical({"campaign": campaign, "head": head, "purpose": PURPOSE})
+
+
+def export(
+    workspace: Workspace, campaign: Campaign, target: Path, *, key: Path | None = None, force: bool = False
+) -> str:
+    """Write the trail with everything that it is about to `target`, one JSON object a line; gives the head.
+
+    The first line names campaign and head; with `key`, `target`.sig gets an SSH signature over both. Raises UsageError
+    where the file is there, ReaError where the trail is not whole: a copy of it would lend it credit.
+    """
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists already", hint="name another file, or --force to replace it")
+    if not target.absolute().parent.is_dir():
+        raise NotFoundError(f"there is no folder {target.absolute().parent}", hint="name a file in one that is there")
+    found = verify(workspace, campaign.id)
+    if not found.whole:
+        raise ReaError(f"the trail of {campaign.title} is not whole: {found.faults[0]}", hint="`rea audit verify`")
+    signer = signing.principal(Path(campaign.codebase.root)) if key is not None else None
+    header = {
+        "campaign": campaign.name,
+        "id": campaign.id,
+        "store": workspace.store.uid,
+        "head": found.head,
+        "at": workspace.clock(),
+    } | ({"signer": signer} if signer else {})
+    says = _says(workspace, campaign.id)
+    lines = [header, *({**asdict(link), **_latest(link, says)} for link in workspace.store.trail(campaign.id))]
+    part = target.with_name(f".{target.name}.part")
+    part.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    if key is not None:
+        Path(f"{target}.sig").write_text(signing.sign(statement(campaign.name, found.head), key), encoding="ascii")
+    part.replace(target)
+    return found.head
+
+
+def _says(workspace: Workspace, campaign: int) -> Mapping[str, Any]:
+    """What engineers ask of a trail, by row: who approved what, what was spent, what was decided and why."""
+    store = workspace.store
+    found: dict[str, Any] = {f"events/{event.id}": event for event in store.events(campaign)}
+    found |= {f"grants/{grant.name}": grant for grant in store.grants(campaign)}
+    for plan in store.plans(campaign):
+        found[f"plans/{plan.id}"] = plan
+        found[f"approvals/{plan.id}"] = store.approval(plan.id)
+    with store.instant() as read:
+        found |= {f"entries/{id_}": entry for id_, entry in read.numbered_entries(campaign)}
+    return found
+
+
+def _latest(link: Link, says: Mapping[str, Any]) -> dict[str, Any]:
+    value = says.get(link.row)
+    return {} if value is None else {"says": to_plain(value)}
+
+
+def _follows(path: Path) -> list[str]:
+    """What does not agree within an exported trail itself, without its store; empty where every link follows."""
+    found: list[str] = []
+    last, number = FIRST, 0
+    with path.open(encoding="utf-8") as file:
+        header = json.loads(file.readline())
+        for line in file:
+            link = json.loads(line)
+            number += 1
+            if link["number"] != number or link["link"] != chained(last, number, link["row"], link["content"]):
+                found.append(f"line {number + 1}: link {link['number']} does not follow from the one before it")
+            number, last = link["number"], link["link"]
+    if header["head"] != f"{number}:{last}":
+        found.append(f"line 1 names another head than the last link, {number}")
+    return found
