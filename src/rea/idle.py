@@ -18,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 
-REVISION = "0004_large_campaigns"  # of the schema that is asked: the newest in rea.store.migrate
+REVISION = "0005_trail"  # of the schema that is asked: the newest in rea.store.migrate
 
 # One row (revision, uid) where the store is set up. Asked first of every store, so it must stay cheap and constant.
 STATUS = "SELECT (SELECT max(version_num) FROM alembic_version), (SELECT value FROM meta WHERE key = 'uid')"

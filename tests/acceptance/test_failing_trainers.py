@@ -10,7 +10,7 @@ TWO_SLOTS = {"slots = 1": "slots = 2", 'walltime = "20s"': 'walltime = "6s"'}
 
 BASELINE = {
     "die": "The trainer raised an exception: train ended with exit code 1",
-    "hang": "wall time",
+    "hang": "it hung",
     "silent": "metrics.jsonl holds 2 JSON lines, none with",
     "mute": "metrics.jsonl is empty",
     "stdout": "while train.log in the run's directory has such a line; append one",
@@ -84,7 +84,7 @@ WORDS = {
     "ignore_openly": "but the trainer used",
     "cheat": "the evaluator found",
     "nan": "nan",
-    "hang": "wall time",
+    "hang": "it hung",
     "memory": "memory",
 }
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from rea.domain.codebase import Codebase
+from rea.domain.codebase import Codebase, Knob, KnobType
 from rea.domain.jobs import JobState, Observation, Outcome
-from rea.domain.run import Run, RunDraft, RunResult
+from rea.domain.run import Reading, Run, RunDraft, RunResult
 from rea.domain.runbook import Action, Charge
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
-from rea.executor.harvest import METRICS_BYTES, harvest
+from rea.executor import remedies
+from rea.executor.harvest import METRICS_BYTES, Harvest, harvest
 from rea.executor.snapshot import Report
-from rea.executor.triage import assess
+from rea.executor.triage import Around, assess
 from rea.knowledge.cards import load_runbooks
 from support.world import VALUES, tiny_codebase
 
@@ -52,8 +53,8 @@ def judged(
     seen = Observation(JobState.ENDED, outcome, exit_, words, 1.0, 2.0)
     found = harvest(folder, step)
     run = Run(1, 1, draft, RunState.ACTIVE)
-    kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "rows": rows}
-    return assess(run, seen, found, codebase or tiny_codebase(), lambda: VALUES, lambda: RUNBOOKS, **kinds)
+    around = Around(ended_attempts=1, reserved_s=60.0, rows=rows)
+    return assess(run, seen, found, codebase or tiny_codebase(), lambda: VALUES, lambda: RUNBOOKS, around)
 
 
 def failure(report: Report) -> tuple[str, str]:
@@ -70,8 +71,8 @@ def result(report: Report) -> RunResult:
 def test_a_job_that_somebody_else_cancelled_is_repeated_and_one_that_rea_cancelled_is_not(here: bool) -> None:
     run = Run(1, 1, RunDraft("key", 1, 1, Phase.VALIDATION, Treatment(), 1, 1.0, 60.0, 60.0), RunState.ACTIVE)
     seen = Observation(JobState.ENDED, Outcome.CANCELLED, None, "cancelled, and no process of it is left", 1.0, 2.0)
-    kinds: dict[str, Any] = {"ended_attempts": 1, "reserved_s": 60.0, "paired": None, "cancelled_here": here}
-    report = assess(run, seen, harvest(Path("/nowhere"), None), tiny_codebase(), dict, lambda: RUNBOOKS, **kinds)
+    around = Around(ended_attempts=1, reserved_s=60.0, cancelled_here=here)
+    report = assess(run, seen, harvest(Path("/nowhere"), None), tiny_codebase(), dict, lambda: RUNBOOKS, around)
     if here:
         assert report.failure is None and not report.retry
     else:
@@ -222,9 +223,138 @@ def test_a_final_line_without_the_metric_says_what_it_has(tmp_path: Path) -> Non
         codebase,
         lambda: VALUES,
         lambda: RUNBOOKS,
-        ended_attempts=1,
-        reserved_s=60.0,
-        paired=None,
+        Around(ended_attempts=1, reserved_s=60.0),
     )
     name, message = failure(report)
     assert name == "missing-metric" and "the final line has no number 'ne', only auc, final" in message
+
+
+# ---------------------------------------------------------------- what forbids believing, and how a job really ended
+
+
+def finished(
+    value: float, *, auc: float | None = None, base: float = 0.8, more: dict[str, Any] | None = None, **around: Any
+) -> Report:
+    metrics = {"ne": value} | ({} if auc is None else {"auc": auc})
+    draft = RunDraft("key", 1, 1, Phase.VALIDATION, Treatment({"optim.lr": 0.01}), 1, 1.0, 60.0, 60.0)
+    found = Harvest(lines=({"final": True, "split": "valid", **metrics},), evaluated={"evaluate": metrics})
+    exit_ = {"step": "evaluate", "exit_code": 0, "wall_s": 1.0, **(more or {})}
+    seen = Observation(JobState.ENDED, Outcome.SUCCEEDED, exit_, "", 1.0, 2.0)
+    paired = RunResult({"ne": base, "auc": 0.7}, (Reading(1.0, {"ne": base}),), "epoch", 1.0, 1.0, 1)
+    given = Around(ended_attempts=1, reserved_s=60.0, paired=paired, **around)
+    return assess(Run(1, 1, draft, RunState.ACTIVE), seen, found, tiny_codebase(), dict, lambda: RUNBOOKS, given)
+
+
+@pytest.mark.parametrize("auc", [0.4951, 0.5, 0.5049])
+def test_a_model_as_good_as_a_coin_is_no_measurement_of_its_treatment(auc: float) -> None:
+    name, message = failure(finished(0.81, auc=auc))
+    assert name == "constant-predictions" and "the baseline's 0.7000" in message
+    assert result(finished(0.81, auc=0.51)).metrics["auc"] == 0.51
+
+
+def test_half_of_what_was_left_at_one_stroke_is_quarantined_unless_an_engineer_has_looked() -> None:
+    report = finished(0.35, noise=0.001)
+    name, message = failure(report)
+    assert name == "too-good" and report.action is Action.QUARANTINE and not report.retry and not report.repair
+    assert "ne went from 0.8 to 0.35, 56% of what was left to gain" in message
+    assert result(finished(0.35, noise=0.001, believed=True)).metrics["ne"] == 0.35
+    assert result(finished(0.35, noise=0.06)).metrics["ne"] == 0.35, "where noise alone does that, it says nothing"
+    assert result(finished(0.45, noise=0.001)).metrics["ne"] == 0.45
+
+
+def test_a_loss_beyond_twice_the_baselines_has_exploded() -> None:
+    report = finished(1.7)
+    assert failure(report)[0] == "loss-explosion" and report.action is Action.DROP
+    assert result(finished(1.5)).metrics["ne"] == 1.5
+
+
+def test_a_result_judged_by_code_that_was_changed_holds_the_campaign() -> None:
+    report = finished(0.79, against={"tampered": "evaluate.py was changed"})
+    assert failure(report)[0] == "tampered" and report.action is Action.HOLD
+
+
+def ended(outcome: Outcome, readings: int = 0, own: RunResult | None = None, **exit_: Any) -> Report:
+    draft = RunDraft("key", 1, 1, Phase.VALIDATION, Treatment({"optim.lr": 0.01}), 1, 1.0, 60.0, 60.0)
+    found = Harvest(lines=tuple({"epoch": n + 1, "split": "valid", "ne": 0.8} for n in range(readings)))
+    seen = Observation(JobState.ENDED, outcome, {"step": "train", "wall_s": 100.0, **exit_}, "", 1.0, 101.0)
+    around = Around(ended_attempts=1, reserved_s=100.0, own=own)
+    return assess(Run(1, 1, draft, RunState.ACTIVE), seen, found, tiny_codebase(), dict, lambda: RUNBOOKS, around)
+
+
+FAST = RunResult({"ne": 0.8}, tuple(Reading(float(n), {"ne": 0.8}) for n in range(1, 11)), "epoch", 50.0, 50.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        ({"idle_s": 31.0}, "hung"),
+        ({"idle_s": 29.0}, "time-limit"),
+        ({"quiet_s": 61.0, "readings": 2}, "hung"),
+        ({"quiet_s": 61.0, "readings": 1}, "time-limit"),  # it may be one that never says anything
+        ({"readings": 8, "own": FAST}, "straggler"),
+        ({"readings": 8}, "time-limit"),
+    ],
+)
+def test_at_its_limit_a_run_that_hangs_or_crawls_is_told_from_one_that_is_long(how: dict[str, Any], name: str) -> None:
+    report = ended(Outcome.TIMEOUT, **how)
+    assert failure(report)[0] == name
+    assert report.retry is (name != "time-limit")
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        ({"oom_kills": 0, "peak_memory_bytes": GIB, "memory_bytes": 8 * GIB}, "killed"),
+        ({"oom_kills": 1, "peak_memory_bytes": GIB, "memory_bytes": 8 * GIB}, "host-out-of-memory"),
+        ({"oom_kills": 0, "peak_memory_bytes": 7 * GIB, "memory_bytes": 8 * GIB}, "host-out-of-memory"),
+        ({"peak_memory_bytes": GIB, "memory_bytes": 8 * GIB}, "host-out-of-memory"),  # nobody counts there
+    ],
+)
+def test_sigkill_is_put_down_to_memory_only_where_memory_was_short(how: dict[str, Any], name: str) -> None:
+    assert failure(ended(Outcome.FAILED, signal=9, **how))[0] == name
+
+
+# ---------------------------------------------------------------- remedies
+
+
+def knobs(*roles: str) -> Codebase:
+    made = [Knob(f"engine.{role}", role, KnobType.INT, 0, 4096) for role in roles]
+    return replace(tiny_codebase(), knobs=(*tiny_codebase().knobs, *made))
+
+
+def test_an_adjustment_keeps_the_model_and_each_is_tried_once() -> None:
+    book = next(card for card in RUNBOOKS if card.name == "gpu-out-of-memory")
+    now = {"engine.micro_batch": 512, "engine.accumulation_steps": 2}
+    codebase = knobs("micro_batch", "accumulation_steps")
+    tried = [remedies.adjustment(book, met, codebase, now, {}) for met in range(3)]
+    assert tried == [
+        {"engine.micro_batch": 256, "engine.accumulation_steps": 4},
+        {"engine.micro_batch": 128, "engine.accumulation_steps": 8},
+        None,
+    ]
+    assert all(
+        found is None or found["engine.micro_batch"] * found["engine.accumulation_steps"] == 1024 for found in tried
+    )
+    assert remedies.adjustment(book, 0, tiny_codebase(), VALUES, {}) is None, "a codebase without such knobs"
+
+
+def test_what_worked_moves_up() -> None:
+    book = next(card for card in RUNBOOKS if card.name == "gpu-out-of-memory")
+    codebase = knobs("micro_batch", "accumulation_steps")
+    now = {"engine.micro_batch": 512, "engine.accumulation_steps": 2}
+    first, second = (remedies.adjustment(book, met, codebase, now, {}) for met in range(2))
+    assert first is not None and second is not None
+    known = {(book.name, remedies.told(first)): (4, 0), (book.name, remedies.told(second)): (3, 3)}
+    assert remedies.adjustment(book, 0, codebase, now, known) == second
+
+
+def test_a_repair_of_a_repair_goes_on_from_it_and_ends_at_the_cap() -> None:
+    book = next(card for card in RUNBOOKS if card.name == "diverged")
+    lr = {"optim.lr": 0.01}
+    once = remedies.mutation(book, 0, tiny_codebase(), {**VALUES, **lr}, {})
+    assert once == {"optim.lr": 0.005}
+    assert remedies.mutation(book, 1, tiny_codebase(), {**VALUES, **once}, {}) == {"optim.lr": 0.0025}
+    assert remedies.mutation(book, 2, tiny_codebase(), {**VALUES, **lr}, {}) is None

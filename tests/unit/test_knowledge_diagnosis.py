@@ -15,7 +15,8 @@ from rea.domain.errors import ConfigError
 from rea.domain.jobs import Outcome
 from rea.domain.runbook import Action, FailureEvidence, Policy, Signal
 from rea.knowledge.cards import load_runbooks
-from rea.knowledge.diagnosis import LINE_CHARACTERS, TAIL_BYTES, match
+from rea.knowledge.diagnosis import match
+from rea.knowledge.traces import LINE_CHARACTERS, TAIL_BYTES
 
 RUNBOOKS = load_runbooks()
 BY_NAME = {card.name: card for card in RUNBOOKS}
@@ -32,7 +33,15 @@ LINES = {
     "RuntimeError: [enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate": "host-out-of-memory",
     "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.batch": "host-out-of-memory",
     "OSError: [Errno 28] No space left on device: '/scratch/run/predictions.npy'": "disk-full",
-    "RuntimeError: unable to open shared memory: Too many open files": "worker-limits",
+    "RuntimeError: unable to open shared memory: Too many open files": "too-many-files",
+    "ERROR: Unexpected bus error encountered in worker. insufficient shared memory (shm)": "worker-limits",
+    "OSError: [Errno 98] Address already in use": "port-in-use",
+    "RuntimeError: expected scalar type Float but found Half": "dtype-or-device",
+    "RuntimeError: can't start new thread": "no-more-processes",
+    "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:": "compile-failed",
+    "FloatingPointError: Minimum loss scale reached (0.0001). Your loss is probably exploding.": "gradient-overflow",
+    "Gradient overflow.  Skipping step, reducing loss scale to 0.0009765625": "gradient-overflow",
+    "ValueError: Only one class present in y_true. ROC AUC score is not defined": "constant-predictions",
     "NVRM: Xid (PCI:0000:3b:00): 79, pid=1, GPU has fallen off the bus.": "device-fault",
     "RuntimeError: No CUDA GPUs are available": "gpu-unavailable",
     "IndexError: index out of range in self": "index-out-of-range",
@@ -49,7 +58,7 @@ LINES = {
     "RuntimeError: Function 'MulBackward0' returned nan values in its 0th output.": "diverged",
     "epoch 1 step 200 loss=nan": "diverged",
     "RuntimeError: mat1 and mat2 shapes cannot be multiplied (4096x390 and 400x64)": "shape-mismatch",
-    "RuntimeError: Error(s) in loading state_dict for DCNv2:": "shape-mismatch",
+    "RuntimeError: Error(s) in loading state_dict for DCNv2:": "checkpoint-mismatch",
     "RuntimeError: one of the variables needed ... has been modified by an inplace operation": "autograd-error",
     "train.py: error: unrecognized arguments: --dropuot 0.1": "configuration-error",
     "hydra.errors.ConfigCompositionException: Could not override 'optim.lrr'.": "configuration-error",
@@ -221,7 +230,7 @@ def test_a_policy_counts_repetitions_and_walks_through_its_waits_and_changes() -
 
 def test_validation_gives_up_early_on_memory_and_divergence_only() -> None:
     early = {card.name for card in RUNBOOKS if card.action(validation=True) != card.action(validation=False)}
-    assert early == {"gpu-out-of-memory", "host-out-of-memory", "diverged"}
+    assert early == {"gpu-out-of-memory", "host-out-of-memory", "diverged", "loss-explosion", "gradient-overflow"}
 
 
 def test_a_teams_runbook_is_matched_like_any_other(tmp_path: Path) -> None:

@@ -43,12 +43,14 @@ FLAGS_AND_PATHS = {
     "features.numeric_encoding": "numeric_encoding",
     "trainer.max_epochs": "epochs",
     "max_grad_norm": "gradient_clip",
+    "num_workers": "data_workers",
+    "gradient_accumulation_steps": "accumulation_steps",
+    "train.micro_batch_size": "micro_batch",
     "model.name": "interaction",
 }
 NOT_KNOBS = [
     "seed",
     "data.path",
-    "num_workers",
     "device",
     "log_every",
     "warmup_steps",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rea.cli import auditing, insights, keeping, looking, planning, running, setting_up
+from rea.cli import auditing, inbox, insights, keeping, looking, planning, running, setting_up
 
 app = typer.Typer(
     name="rea",
@@ -59,6 +59,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     looking.report,
     looking.budget,
     looking.check,
+    inbox.inbox,
+    inbox.answer,
     keeping.clean,
 )
 for command in COMMANDS:

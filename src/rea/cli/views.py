@@ -23,6 +23,7 @@ from rea.workspace import Workspace
 from rea.workspace.auditing import Audit
 from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
+from rea.workspace.inbox import Inbox
 from rea.workspace.waking import Attendance
 
 WIDEST = 60  # characters of a cell that holds free text
@@ -253,6 +254,19 @@ def health_text(found: Health) -> str:
     lines += [f"  {name}: {'; '.join(wrong) if wrong else 'all holds'}" for name, wrong in found.campaigns.items()]
     lines += [f"  {line}" for line in found.runs] or ["  run directories: all that are needed are there"]
     return "\n".join([*lines, *(f"  by the way, {line}" for line in found.asides)])
+
+
+def inbox_text(found: Inbox) -> str:
+    lines = []
+    for one, campaign in found.questions:
+        lines.append(f"{one.name}  {campaign.title}  {one.text}")
+        for option in one.options:
+            cost = f" (about {device_time(option.cost_s, campaign.codebase)})" if option.cost_s else ""
+            lines.append(f"    rea answer {one.name} {option.name}: {option.words}{cost}")
+    for waits in found.waiting:
+        lines.append(f"{waits.campaign.title} {waits.campaign.name} ({waits.campaign.state.value}): {waits.why}")
+        lines += [f"    {way}" for way in waits.ways]
+    return "\n".join(lines) or "nothing waits for you"
 
 
 def audit_text(found: Sequence[Audit]) -> str:

@@ -164,6 +164,21 @@ class Repository:
             raise UsageError(f"the worktree {path} is at {at[:12]}, not at {commit[:12]}", hint="use another path")
         return self._inside(path, commit)
 
+    def altered(self, folder: Path) -> tuple[str, ...]:
+        """Files of an unpatched worktree that are not as their commit has them, hidden ones (git-update-index(1),
+        --assume-unchanged) included."""
+        top, _ = self._own(folder)
+        changed = _git(top, "-c", "core.fsmonitor=false", "diff", "--name-only", "-z", "HEAD").stdout.split("\0")
+        flagged = _git(top, "ls-files", "-v", "-z").stdout.split("\0")
+        hidden = [entry[2:] for entry in flagged if entry[:1].islower() or entry[:1] == "S"]
+        return tuple(sorted({path for path in (*changed, *hidden) if path}))
+
+    def restore(self, folder: Path) -> None:
+        """Make an unpatched worktree what its commit is again."""
+        top, _ = self._own(folder)
+        _git(top, "read-tree", "--reset", "-u", "HEAD")  # makes the index anew, and its flags with it
+        _git(top, "reset", "--quiet", "--hard", "HEAD")
+
     def remove_worktree(self, path: Path) -> None:
         """Remove a worktree that `worktree` made; nothing happens if there is none."""
         with self._lock():

@@ -1,4 +1,4 @@
-"""Ids people can say: C-3 (campaign), H-12 (hypothesis), R-40 (run), A-41 (attempt), P-2 (plan)."""
+"""Ids people can say: C-3 (campaign), H-12 (hypothesis), R-40 (run), A-41 (attempt), P-2 (plan), Q-1 (question)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import re
 
 from rea.domain.errors import UsageError
 
-_KINDS = {"C": "campaign", "H": "hypothesis", "R": "run", "A": "attempt", "P": "plan", "E": "experiment"}
+_KINDS = {
+    "C": "campaign",
+    "H": "hypothesis",
+    "R": "run",
+    "A": "attempt",
+    "P": "plan",
+    "E": "experiment",
+    "Q": "question",
+}
 _PATTERN = re.compile(r"^([A-Za-z])-?(\d{1,12})$")
 
 

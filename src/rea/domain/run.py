@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rea.domain.codebase import Scalar
 from rea.domain.ids import say
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.domain.treatment import Treatment
@@ -39,7 +40,8 @@ class RunResult:
 class Failure:
     """Why a run has no result: the runbook that recognised it, its class, the words for people, the log's line.
 
-    `detail` says how it was recognised, for who doubts it.
+    `detail` says how it was recognised, for who doubts it. `chain` are the runbooks of what led to it, the first cause
+    first and itself last, where it is a consequence.
     """
 
     runbook: str
@@ -47,6 +49,9 @@ class Failure:
     message: str
     line: str | None = None
     detail: str = ""
+    chain: tuple[str, ...] = ()
+    node: str = ""  # where it happened, if it speaks against that machine
+    remedy: str = ""  # what was done about it, in a word to count by
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Run:
     not_before: float = 0.0
     result: RunResult | None = None
     failure: Failure | None = None
+    adjust: Mapping[str, Scalar] = field(default_factory=dict)  # beside its treatment; leaves the model what it is
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ class Action(StrEnum):
     MUTATE = "mutate"  # again, with one change from the runbook
     DROP = "drop"  # give this run up; its hypothesis goes on with the runs it has
     FAIL_HYPOTHESIS = "fail_hypothesis"  # the treatment cannot be trained
+    QUARANTINE = "quarantine"  # believe nothing of it, keep it out of everything, and ask an engineer about it alone
     HOLD = "hold"  # stop launching and ask an engineer
 
 
@@ -40,8 +41,10 @@ EVALUATOR_FAILED: Final = "evaluator-failed"
 """The runbook of an evaluator that gives no answer; repeated, it holds the campaign (`rea.executor.decide`)."""
 
 TIME_LIMIT: Final = "time-limit"
-DISK_FULL: Final = "disk-full"
 """The runbook of a run that reached its wall-time limit; in the profile, every other run would."""
+
+DISK_FULL: Final = "disk-full"
+UNKNOWN: Final = "unknown"
 
 
 class Signal(StrEnum):
@@ -53,6 +56,14 @@ class Signal(StrEnum):
     RESOLVED_MISMATCH = "resolved_mismatch"  # the trainer ran with other values than it was given
     EVALUATOR_DISAGREES = "evaluator_disagrees"  # the pinned evaluator recomputed another metric
     EVALUATOR_FAILED = "evaluator_failed"  # the pinned evaluator died, or printed no metric
+    EXPLODED = "exploded"  # the objective grew far beyond the baseline's
+    CONSTANT = "constant"  # the predictions tell rows apart no better than chance
+    TOO_GOOD = "too_good"  # a gain that no treatment has: labels, or what tells of them, were seen
+    HUNG = "hung"  # at its limit it had neither worked nor said anything for long
+    SLOW = "slow"  # at its limit it was far behind what the same training took before
+    KILLED = "killed"  # killed by SIGKILL, and nothing was short of memory
+    TAMPERED = "tampered"  # the code that judges is not as it was committed
+    DATA_CHANGED = "data_changed"  # the data are not those of the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,9 @@ class Policy:
     """What to do about a failure: `max` repetitions at most, waiting `backoff_s` seconds before each.
 
     `mutate` lists the changes in the order in which they are tried, relative to the run's settings as planned.
+    `adjust` lists changes that leave the model what it is, such as half of a micro-batch with twice the accumulation:
+    where the codebase has those knobs, the same run is tried again with them. `resume`: a repetition goes on from the
+    last good checkpoint. `cordon`: after two such failures a node gets no more runs of the campaign.
     """
 
     action: Action
@@ -67,6 +81,9 @@ class Policy:
     backoff_s: tuple[float, ...] = ()
     mutate: tuple[Setting, ...] = ()
     charge: Charge = Charge.HYPOTHESIS
+    adjust: tuple[Setting, ...] = ()
+    resume: bool = False
+    cordon: bool = False
 
     def repeats(self, attempts: int) -> bool:
         """Whether a run whose `attempts` attempts have all ended may be submitted once more."""
@@ -102,6 +119,7 @@ class Runbook:
     exit_codes: tuple[int, ...] = ()
     kill_signals: tuple[int, ...] = ()
     validation_action: Action | None = None
+    follows: tuple[str, ...] = ()  # runbooks of failures that this one can be a consequence of
     source: str = ""  # the file the card was read from
 
     def action(self, *, validation: bool) -> Action:
@@ -114,7 +132,7 @@ class FailureEvidence:
     """What is known of a run that has no believable result.
 
     `outcome` is the launcher's word; `signal` the number of the signal that ended the trainer; `attempts` counts this
-    run's ended attempts, the last one included.
+    run's ended attempts, the last one included; `earlier` are the runbooks of those before it, oldest first.
     """
 
     outcome: str
@@ -123,12 +141,17 @@ class FailureEvidence:
     log_tail: str = ""
     signals: frozenset[str] = frozenset()
     attempts: int = 1
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Which runbook applies, why in words, and the line of the log that gave it away."""
+    """Which runbook applies, why in words, and the line of the log that gave it away.
+
+    `chain` names the failures that led to this one, first cause first and this one last, where there were others.
+    """
 
     runbook: Runbook
     why: str
     line: str | None = None
+    chain: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from rea.domain.hypothesis import HypothesisKind
 from rea.domain.jobs import job_name
 from rea.domain.ledger import Purse
 from rea.domain.plan import Part, Plan, PlannedHypothesis, read_plan
-from rea.domain.run import Attempt, Failure
+from rea.domain.question import BELIEVE, DISMISS, QUARANTINE, Option
+from rea.domain.run import Attempt, Failure, Run
 from rea.domain.runbook import Action as RunbookAction
-from rea.domain.runbook import Charge
 from rea.domain.states import (
+    BARRED,
+    TRANSITIONS,
     AttemptState,
     CampaignState,
     HypothesisState,
@@ -38,7 +40,7 @@ from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.planner.compose import data_facts, first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, start_by, write_plan
 from rea.planner.evidence import Evidence
-from rea.planner.layout import RETRY_CAP, BudgetTooSmallError
+from rea.planner.layout import RETRY_CAP, SEARCH, BudgetTooSmallError
 from rea.planner.profile import measure
 from rea.planner.situation import repair
 
@@ -156,14 +158,24 @@ def _record(wake: Wake, action: a.Record) -> None:
             purse=purse,
         )
         wait = now + report.wait_s if state is RunState.PLANNED else None
-        tx.set_run(run.id, state=state, result=report.result, failure=report.failure, not_before=wait)
+        tx.set_run(
+            run.id,
+            state=state,
+            result=report.result,
+            failure=report.failure,
+            not_before=wait,
+            adjust=report.adjust or None,
+        )
         story = _story(run.name, state, report)
         if run.draft.phase is Phase.PROFILE and hopeless(replace(run, state=state, failure=report.failure)):
             story = "failure", f"{run.name} failed"  # why, the end of the campaign tells
         tx.event(wake.campaign, *story, now, run=run.name, attempt=attempt.number)
+        _count(tx, earlier, report)
         if report.failure is not None and report.action is RunbookAction.HOLD:
             _hold(tx, rows.campaign, report.failure, now)
-        if report.repair and rows.campaign.phase is Phase.VALIDATION and report.charge is Charge.HYPOTHESIS:
+        if report.failure is not None and report.action is RunbookAction.QUARANTINE:
+            _quarantine(tx, rows, run, report.failure, now)
+        if report.repair and rows.campaign.phase in SEARCH and run.draft.phase in SEARCH:
             _repair(tx, rows, run.draft.hypothesis, report, now)
 
 
@@ -189,10 +201,37 @@ def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float)
         tx.event(campaign.id, "paused", why, now)
 
 
+def _count(tx: TransactionPort, earlier: Sequence[Attempt], report: Report) -> None:
+    """What this attempt tells of the remedy that was tried before it."""
+    last = max((x for x in earlier if x.failure is not None), key=lambda x: x.number, default=None)
+    if last is not None and last.failure is not None and last.failure.remedy and last.outcome != "cancelled":
+        tx.tried(last.failure.runbook, last.failure.remedy, report.result is not None)
+
+
+def _quarantine(tx: TransactionPort, rows: RowsPort, run: Run, failure: Failure, now: float) -> None:
+    """Keep a hypothesis out of everything until an engineer has looked; the rest of the campaign goes on."""
+    found = next((h for h in rows.hypotheses if h.id == run.draft.hypothesis), None)
+    if found is None or found.state in BARRED or is_terminal(found.state):
+        return
+    again_s = run.draft.predicted_s * rows.campaign.codebase.resources.devices
+    options = (
+        Option(DISMISS, f"{found.name} stays out; nothing is learnt from it"),
+        Option(BELIEVE, f"{found.name} is trained again, and its result counts", again_s),
+    )
+    text = f"{found.name} ({found.draft.title}), {run.name}: {failure.message}. Is that possible?"
+    question = tx.ask(rows.campaign.id, QUARANTINE, found.name, text, options, now)
+    reason = f"quarantined: {failure.message}; see Q-{question} (`rea inbox`)"
+    if HypothesisState.LEFT_OUT not in TRANSITIONS[HypothesisState, found.state]:
+        tx.set_hypothesis(found.id, state=HypothesisState.VETOED, reason=reason)
+    else:
+        tx.set_hypothesis(found.id, state=HypothesisState.LEFT_OUT, reason=reason)
+    tx.event(rows.campaign.id, "quarantined", f"{found.name} is kept out of everything: {failure.message}", now)
+
+
 def _repair(tx: TransactionPort, rows: RowsPort, hypothesis: int | None, report: Report, now: float) -> None:
     """A runbook's change to a treatment that could not be trained becomes a hypothesis of its own, once."""
     broken = next((h for h in rows.hypotheses if h.id == hypothesis), None)
-    if broken is None or report.failure is None or "repaired" in broken.draft.title:
+    if broken is None or report.failure is None:
         return
     draft = repair(broken, report.repair, report.failure.message)
     tx.add_hypotheses(rows.campaign.id, rows.campaign.round, [draft])

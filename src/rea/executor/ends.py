@@ -36,8 +36,8 @@ def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunSt
         return RunState.CANCELLED  # as REA wanted; what others cancelled is a failure with a runbook
     # Of a run that is held, every repetition is an engineer's word: no cap counts them.
     uncapped = report.charge is Charge.CONTINGENCY or report.action is RunbookAction.HOLD
-    if report.retry and (attempts < retry_cap or uncapped):
-        return RunState.PLANNED
+    if report.retry and (attempts < retry_cap or uncapped or report.adjust):
+        return RunState.PLANNED  # an adjustment is capped by how many its runbook has
     return RunState.FAILED
 
 

@@ -59,6 +59,15 @@ def checkout(site: Site, campaign: Campaign, treatment: Treatment) -> Path:
     return folder
 
 
+def untouched(site: Site, campaign: Campaign) -> Path:
+    """The codebase's folder at the pinned commit, from which evaluators start: laid anew where a job wrote there."""
+    folder = checkout(site, campaign, Treatment())
+    repo = repository(Path(campaign.codebase.root))
+    if repo.altered(folder):
+        repo.restore(folder)
+    return folder
+
+
 def build(site: Site, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
     """The job of one attempt. Raises ReaError where its commands cannot be made."""
     run_dir = Path(attempt.run_dir)
@@ -102,9 +111,10 @@ def _training_steps(
 ) -> tuple[Step, ...]:
     codebase, draft = campaign.codebase, run.draft
     folder = checkout(site, campaign, draft.treatment)
-    train = prepare(codebase, draft.treatment, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
+    settings = Treatment({**draft.treatment.overrides, **run.adjust}, draft.treatment.patch)
+    train = prepare(codebase, settings, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
     steps = [Step(TRAIN, train.argv, train.cwd, train.env)]
-    pinned = checkout(site, campaign, Treatment())
+    pinned = untouched(site, campaign)
     evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
     if evaluate is not None:
         steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=f"step-{EVALUATE}.jsonl"))
@@ -116,7 +126,7 @@ def _reveal_steps(
 ) -> tuple[Step, ...]:
     """The pinned evaluator over the sealed split, once per confirmation run."""
     codebase = campaign.codebase
-    pinned = checkout(site, campaign, Treatment())
+    pinned = untouched(site, campaign)
     steps = []
     for other in runs:
         if other.draft.phase is not Phase.CONFIRMATION or other.state is not RunState.SUCCEEDED:

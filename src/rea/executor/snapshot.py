@@ -28,6 +28,7 @@ class Report:
     retry: bool = False  # the runbook still allows another attempt
     wait_s: float = 0.0
     repair: Mapping[str, Scalar] = field(default_factory=dict)  # overrides for a repaired hypothesis
+    adjust: Mapping[str, Scalar] = field(default_factory=dict)  # overrides for the next attempt of the same run
     charge: Charge = Charge.HYPOTHESIS
     device_s: float = 0.0
     started_at: float | None = None

@@ -7,24 +7,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rea.codebase.data import data_profile
+from rea.codebase.git import repository
 from rea.codebase.overrides import baseline_values
 from rea.codebase.proposal import propose
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Scalar
 from rea.domain.codec import digest
 from rea.domain.data import DataProfile
-from rea.domain.jobs import JobSpec, Observation
+from rea.domain.jobs import JobSpec, Observation, Outcome
+from rea.domain.plan import read_plan
 from rea.domain.run import Attempt, Run, RunResult
-from rea.domain.runbook import Runbook
+from rea.domain.runbook import Runbook, Signal
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.executor.harvest import harvest
 from rea.executor.jobs import Site, build, checkout, environment
+from rea.executor.remedies import Remedies
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
-from rea.executor.triage import assess, unwanted
+from rea.executor.triage import Around, assess, unwanted
 from rea.guard.approval import verified_approval
 from rea.guard.signing import read_signers
+from rea.planner.situation import believed, repairs
 
 DATA_PROFILE_S = 120.0  # a wake waits for it, and a lease is longer than any wake
 
@@ -35,6 +39,7 @@ class Workbench:
 
     site: Site
     runbooks: Callable[[], tuple[Runbook, ...]]
+    remedies: Callable[[], Remedies] = dict
     _values: dict[int, Mapping[str, Scalar]] = field(default_factory=dict, init=False, repr=False)
 
     def run_dir(self, campaign: int, run: int, number: int) -> Path:
@@ -63,7 +68,6 @@ class Workbench:
     def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
         run = next(r for r in rows.runs if r.id == attempt.run)
         step = (seen.exit or {}).get("step")
-        paired = _paired(rows.runs, run)
         return assess(
             run,
             seen,
@@ -71,12 +75,40 @@ class Workbench:
             rows.campaign.codebase,
             lambda: self.values(rows.campaign),
             self.runbooks,
-            ended_attempts=1 + sum(1 for a in rows.attempts if a.run == run.id and a.state is AttemptState.ENDED),
+            self._around(rows, run, attempt, seen),
+        )
+
+    def _around(self, rows: RowsPort, run: Run, attempt: Attempt, seen: Observation) -> Around:
+        before = [a for a in rows.attempts if a.run == run.id and a.state is AttemptState.ENDED]
+        hypothesis = next((h for h in rows.hypotheses if h.id == run.draft.hypothesis), None)
+        paired = _paired(rows.runs, run)
+        well = seen.outcome is Outcome.SUCCEEDED
+        return Around(
+            ended_attempts=1 + len(before),
             reserved_s=attempt.reserved_s,
             paired=paired,
+            own=_same_training(rows.runs, run),
             rows=_rows_of_baseline(rows.runs, run, paired),
             cancelled_here=unwanted(rows, run),
+            earlier=tuple(a.failure.runbook for a in before if a.failure is not None),
+            noise=read_plan(rows.plan).baseline.noise if well and rows.plan is not None else None,
+            believed=hypothesis is not None and believed(hypothesis.draft),
+            repairs=0 if hypothesis is None else repairs(hypothesis.draft),
+            against=self._tampered(rows.campaign) if well else {},
+            remedies={} if well else self.remedies(),
         )
+
+    def _tampered(self, campaign: Campaign) -> dict[str, str]:
+        """What of the code that has just judged is not as it was committed."""
+        if campaign.codebase.evaluate is None:
+            return {}
+        found = repository(Path(campaign.codebase.root)).altered(checkout(self.site, campaign, Treatment()))
+        if not found:
+            return {}
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        return {
+            Signal.TAMPERED: f"in the worktree that evaluators start from, {', '.join(found[:3])}{more} was changed"
+        }
 
     def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
         propose(campaign.codebase, treatment, commit=campaign.commit, branch=branch, message=message)
@@ -91,6 +123,15 @@ def _rows_of_baseline(runs: tuple[Run, ...], run: Run, paired: RunResult | None)
     done = [r.result for r in runs if r.draft.treatment.empty and r.state is RunState.SUCCEEDED and r.result]
     counts = {result.metrics["rows"] for result in done if "rows" in result.metrics}
     return counts.pop() if len(counts) == 1 else None
+
+
+def _same_training(runs: tuple[Run, ...], run: Run) -> RunResult | None:
+    """What the same treatment showed in another run that went to its end."""
+    key = run.draft.treatment.key()
+    done = (
+        r.result for r in runs if r.state is RunState.SUCCEEDED and r.id != run.id and r.draft.treatment.key() == key
+    )
+    return next(done, None)
 
 
 def _paired(runs: tuple[Run, ...], run: Run) -> RunResult | None:

@@ -34,6 +34,7 @@ _ENDING_TICK_S: Final = 0.05
 _PATIENCE_AFTER_KILL_S: Final = 10.0  # a process in uninterruptible sleep cannot be killed; it is not waited for
 FULL_BYTES: Final = 64 * 1024  # less than this is no room
 _PIPE_BYTES: Final = 1024 * 1024
+_BUSY_SHARE: Final = 0.02  # of one core: a process that waits for a lock or a peer still polls now and then
 
 
 @dataclass(slots=True)
@@ -88,6 +89,10 @@ class Job:
         self.started_at = time.time()
         self.began = time.monotonic()
         self.deadline = self.began + spec.walltime_s
+        self.busy_at = self.heard_at = self.began  # when its processes last used a core, and last said anything
+        self.looked_at = self.began
+        self.metrics_bytes = 0
+        self.oom_kills = tree.oom_kills()
         self.heartbeat_due = self.began
         self.progress = Progress()
         self.metrics = LineReader(spec.metrics)
@@ -129,10 +134,14 @@ class Job:
             "wall_s": round(wall, 3),
             "cpu_s": round(sum(step["cpu_s"] for step in self.steps), 3),
             "peak_memory_bytes": max(self.peak, largest),
+            "memory_bytes": self.spec.memory_bytes or _machine_memory(),
             "steps": self.steps,
             "stop": self.stop,
             "message": "; ".join([f"{message} after {wall:.1f} s", *self.notes])[:2000],
             "disk_full": _full(self.spec.run_dir),
+            "idle_s": round(time.monotonic() - self.busy_at, 3),
+            "quiet_s": round(time.monotonic() - self.heard_at, 3),
+            "oom_kills": None if self.oom_kills is None else (tree.oom_kills() or 0) - self.oom_kills,
             "log_bytes_cut": self.log_bytes_cut,
             "host": self.host,
             "pid": os.getpid(),
@@ -263,7 +272,9 @@ class Job:
 
     def _tick(self, running: _Running, now: float) -> None:
         members = self._sample(running, now)
+        before = running.sampled_cpu()
         running.count_cpu(members)
+        self._look_for_life(running.sampled_cpu() - before, now)
         self._measure_memory(running, members)
         identities = {member.identity for member in members}
         if not identities <= running.known:
@@ -276,6 +287,16 @@ class Job:
             beat = {"time": time.time(), "step": running.step.name, "rss": self.memory}
             with contextlib.suppress(OSError):
                 rundir.write_atomically(self.spec.run_dir / rundir.HEARTBEAT, beat)
+
+    def _look_for_life(self, cpu_s: float, now: float) -> None:
+        """Whether it has worked or said anything since the last look: one that hangs does neither."""
+        if cpu_s >= _BUSY_SHARE * (now - self.looked_at):
+            self.busy_at = now
+        self.looked_at = now
+        with contextlib.suppress(OSError):
+            size = self.spec.metrics.stat().st_size
+            if size != self.metrics_bytes:
+                self.metrics_bytes, self.heard_at = size, now
 
     def _record_processes(self, leader: int, identities: set[tree.Identity]) -> None:
         record = {
@@ -384,6 +405,7 @@ class Job:
                 return
             if log is not None:
                 log.write(data)
+                self.heard_at = time.monotonic()
 
     def _close_outputs(self) -> None:
         for key in list(self.selector.get_map().values()):
@@ -402,6 +424,13 @@ def _full(folder: Path) -> bool:
     except OSError:
         return False
     return found.f_bavail * found.f_frsize < FULL_BYTES
+
+
+def _machine_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
 
 
 def _children_cpu() -> float:

@@ -44,6 +44,15 @@ class Process:
         return self.pid, self.start
 
 
+def oom_kills() -> int | None:
+    """How many processes the kernel has killed since it started because memory ran out; None where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def processes() -> list[Process]:
     """Every process of this machine (of this PID namespace) that could be read."""
     if not LINUX:

@@ -55,6 +55,13 @@ def load_runbooks(*extra_folders: Path) -> tuple[Runbook, ...]:
     Raises ConfigError naming file and key for anything unknown, missing or of the wrong kind.
     """
     cards = {path.stem: _runbook(path) for path in card_files((packaged("runbooks"), *extra_folders))}
+    for card in cards.values():
+        for other in card.follows:
+            if other not in cards or other == card.name:
+                raise ConfigError(
+                    f"{card.source}: follows: there is no other runbook named {other!r}",
+                    hint=f"known: {', '.join(sorted(cards))}",
+                )
     return tuple(sorted(cards.values(), key=lambda card: (-card.priority, card.name)))
 
 
@@ -107,8 +114,12 @@ def _runbook(path: Path) -> Runbook:
             backoff_s=policy.seconds("backoff_s"),
             mutate=policy.settings("mutate", []),
             charge=policy.one_of("charge", Charge, Charge.HYPOTHESIS),
+            adjust=policy.settings("adjust", []),
+            resume=policy.flag("resume"),
+            cordon=policy.flag("cordon"),
         ),
         validation_action=fields.one_of("validation_action", Action, None),
+        follows=fields.texts("follows"),
         citation=fields.text("citation"),
         prose=fields.prose,
         source=str(path),

@@ -64,6 +64,12 @@ class Fields:
             raise self.error(key, f"a whole number, 0 or more, got {value!r}", f"write `{key}: 1`, for example")
         return value
 
+    def flag(self, key: str) -> bool:
+        value = self.take(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, f"true or false, got {value!r}", f"write `{key}: true`")
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         return self._list(key, "texts", lambda item: isinstance(item, str) and bool(item))
 

@@ -28,6 +28,8 @@ from rea.planner.worth import expected_best
 FEWEST_PAIRS = 2  # fresh seeds a claim needs
 MOST_RETESTED = 3  # arms that may get a further seed at once
 
+_REPAIR, _BELIEVED = "repair of ", "believed by "
+
 _H = HypothesisState
 
 
@@ -207,7 +209,7 @@ class Situation:
         who = "baseline" if hypothesis is None else f"H-{hypothesis}"
         limit_s = plan.codebase.resources.walltime_s
         return RunDraft(
-            key=f"{who}/seed-{seed}",
+            key=f"{who}/seed-{seed}" + ("/believed" if believed(draft) else ""),
             hypothesis=hypothesis,
             round=self.round,
             phase=phase,
@@ -278,17 +280,31 @@ def _moved(new: Belief, old: Belief | None) -> bool:
 
 
 def repair(hypothesis: Hypothesis, overrides: Mapping[str, Scalar], why: str) -> HypothesisDraft:
-    """The same claim with one change that a runbook prescribes, to be tested once in its place."""
+    """The same claim with one change that a runbook prescribes, to be tested in its place."""
     draft = hypothesis.draft
     return replace(
         draft,
-        title=f"{draft.title}, repaired",
+        title=draft.title if repairs(draft) else f"{draft.title}, repaired",
         because=f"{hypothesis.name} failed: {why}",
         treatment=Treatment({**draft.treatment.overrides, **overrides}, draft.treatment.patch),
-        sources=(*draft.sources, Source(SourceKind.EVIDENCE, f"repair of {hypothesis.name}: {why}")),
+        sources=(*draft.sources, Source(SourceKind.EVIDENCE, f"{_REPAIR}{hypothesis.name}: {why}")),
         parents=(*draft.parents, hypothesis.id),
         effect=Belief(0.7 * draft.effect.mean, draft.effect.sd),
     )
+
+
+def repairs(draft: HypothesisDraft) -> int:
+    """How many changes by runbooks a hypothesis has behind it."""
+    return sum(source.note.startswith(_REPAIR) for source in draft.sources)
+
+
+def believe(draft: HypothesisDraft, who: str) -> HypothesisDraft:
+    """The same, after an engineer has looked at a result that nobody believed."""
+    return replace(draft, sources=(*draft.sources, Source(SourceKind.ENGINEER, f"{_BELIEVED}{who}")))
+
+
+def believed(draft: HypothesisDraft) -> bool:
+    return any(source.kind is SourceKind.ENGINEER and source.note.startswith(_BELIEVED) for source in draft.sources)
 
 
 def nothing() -> HypothesisDraft:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
+from rea.domain.codebase import Scalar
 from rea.domain.errors import GuardrailError, LeaseLostError, NotFoundError, ReaError, TransitionError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse, balance
+from rea.domain.question import Option, Question
 from rea.domain.rows import Rows
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
 from rea.domain.states import (
@@ -49,6 +51,7 @@ class Page:
     approvals: tuple[Approval, ...] = ()
     experiments: dict[tuple[int, int], ExperimentRecord] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)  # of runs
+    questions: tuple[Question, ...] = ()
     added: tuple[tuple[Entry, ...], Balance] | None = None  # the entries that were added up last, and their balance
 
     def copy(self) -> Page:
@@ -63,6 +66,7 @@ class Page:
             self.approvals,
             dict(self.experiments),
             dict(self.keys),
+            self.questions,
             self.added,
         )
 
@@ -120,6 +124,10 @@ class MemoryStore:
             plan,
             next((x for x in page.approvals if plan is not None and x.plan == plan.id), None),
         )
+
+    def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Every simulated campaign is the first."""
+        return {}
 
     def head(self, campaign: int) -> str:
         """No trail is kept of what lives in memory."""
@@ -262,11 +270,18 @@ class Transaction:
         result: RunResult | None = None,
         failure: Failure | None = None,
         not_before: float | None = None,
+        adjust: Mapping[str, Scalar] | None = None,
     ) -> None:
         known = self._page.runs[id_]
         if state is not None:
             check_transition(say("R", id_), known.state, state)
-        given = {"state": state, "result": result, "failure": failure, "not_before": not_before}
+        given = {
+            "state": state,
+            "result": result,
+            "failure": failure,
+            "not_before": not_before,
+            "adjust": adjust,
+        }
         self._page.runs[id_] = replace(known, **_named(given))
 
     def intend_attempt(
@@ -319,6 +334,27 @@ class Transaction:
             ended_at=ended_at,
         )
         self._enter(Entry(EntryKind.SETTLE, used, ended_at, attempt, purse))
+
+    # ------------------------------------------------------------ questions
+
+    def ask(self, campaign: int, kind: str, subject: str, text: str, options: Sequence[Option], at: float) -> int:
+        known = next((q.id for q in self._page.questions if (q.kind, q.subject) == (kind, subject)), None)
+        if known is not None:
+            return known
+        id_ = next(self._ids)
+        self._page.questions = (
+            *self._page.questions,
+            Question(id_, campaign, kind, subject, text, tuple(options), at),
+        )
+        return id_
+
+    def answer(self, id_: int, option: str, by: str, at: float) -> None:
+        self._page.questions = tuple(
+            replace(q, answer=option, by=by, answered_at=at) if q.id == id_ else q for q in self._page.questions
+        )
+
+    def tried(self, runbook: str, remedy: str, worked: bool) -> None:
+        """Nobody learns from a simulated campaign."""
 
     def add_experiment(self, record: ExperimentRecord) -> int:
         self._page.experiments[record.hypothesis, record.round] = record

@@ -13,6 +13,7 @@ from rea.domain.errors import NotFoundError
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import say
 from rea.domain.ledger import Balance, Entry
+from rea.domain.question import Question
 from rea.domain.rows import Closed, Rows
 from rea.domain.run import Attempt, Run
 from rea.domain.states import HypothesisState
@@ -110,6 +111,20 @@ class Queries(InsightQueries):
         return [
             readers.event(row) for row in self._connection.execute(wanted if limit is None else wanted.limit(limit))
         ]
+
+    def questions(self, campaign: int | None = None) -> list[Question]:
+        """Of one campaign or of all, oldest first, answered or not."""
+        table = t.questions
+        wanted = select(table) if campaign is None else select(table).where(table.c.campaign == campaign)
+        return [readers.question(row) for row in self._connection.execute(wanted.order_by(table.c.id))]
+
+    def question(self, id_: int) -> Question:
+        return readers.question(self._one(t.questions, id_, "Q", "question"))
+
+    def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """How often each remedy was tried after each runbook's failure, and how often it worked."""
+        rows = self._connection.execute(select(t.remedies))
+        return {(row.runbook, row.remedy): (row.tried, row.worked) for row in rows}
 
     def plans(self, campaign: int) -> list[PlanRecord]:
         return [readers.plan(row) for row in self._of(t.plans, campaign)]

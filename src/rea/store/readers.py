@@ -11,11 +11,12 @@ from sqlalchemy import Row
 
 from rea.domain.campaign import Campaign, Event, PlanRecord
 from rea.domain.claim import Claim
-from rea.domain.codebase import Codebase
+from rea.domain.codebase import Codebase, Scalar
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Entry, EntryKind, Purse
+from rea.domain.question import Option, Question
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -132,6 +133,7 @@ def run(row: Row[Any]) -> Run:
         not_before=row.not_before,
         result=cells.value_or_none("result", RunResult),
         failure=cells.value_or_none("failure", Failure),
+        adjust=cells.value_or_none("adjust", dict[str, Scalar]) or {},
     )
 
 
@@ -170,6 +172,22 @@ def entry(row: Row[Any]) -> Entry:
 def event(row: Row[Any]) -> Event:
     cells = _Cells(row, f"event {row.id} of {say('C', row.campaign)}")
     return Event(row.id, row.campaign, row.at, row.kind, row.message, cells.value("data", dict[str, Any]))
+
+
+def question(row: Row[Any]) -> Question:
+    cells = _Cells(row, f"{say('Q', row.id)} of {say('C', row.campaign)}")
+    return Question(
+        id=row.id,
+        campaign=row.campaign,
+        kind=row.kind,
+        subject=row.subject,
+        text=row.text,
+        options=cells.value("options", tuple[Option, ...]),
+        at=row.at,
+        answer=row.answer,
+        by=row.by,
+        answered_at=row.answered_at,
+    )
 
 
 def plan(row: Row[Any]) -> PlanRecord:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rea.domain.hypothesis import Hypothesis
     from rea.domain.insight import Context, ExperimentRecord, Pair
     from rea.domain.ledger import Balance, Entry
+    from rea.domain.question import Question
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
     from rea.store.trail import Link
@@ -185,6 +186,20 @@ class Store:
         """The record, oldest first; at most `limit` of those after an id already seen."""
         with self.instant() as read:
             return read.events(campaign, after_id, limit)
+
+    def questions(self, campaign: int | None = None) -> list[Question]:
+        """To engineers, of one campaign or of all, oldest first, answered or not."""
+        with self.instant() as read:
+            return read.questions(campaign)
+
+    def question(self, id_: int) -> Question:
+        with self.instant() as read:
+            return read.question(id_)
+
+    def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """How often each remedy was tried after each runbook's failure, and how often it worked."""
+        with self.instant() as read:
+            return read.remedies()
 
     def plans(self, campaign: int) -> list[PlanRecord]:
         with self.instant() as read:

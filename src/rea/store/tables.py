@@ -120,6 +120,7 @@ runs = Table(
     Column("not_before", Number, nullable=False),
     Column("result", Text),  # JSON: RunResult
     Column("failure", Text),  # JSON: Failure
+    Column("adjust", Text),  # JSON: dict[str, Scalar]; overrides beside those of the treatment
     UniqueConstraint("campaign", "key", name="runs_key_once"),
     one_of("runs", "state", RunState),
     Index("runs_of_hypothesis", "campaign", "hypothesis"),
@@ -360,6 +361,36 @@ grants = Table(
     Column("name", Text, primary_key=True),
     Column("by", Text, nullable=False),
     Column("at", Number, nullable=False),
+    sqlite_strict=True,
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("options", Text, nullable=False),  # JSON: list[Option]
+    Column("at", Number, nullable=False),
+    Column("answer", Text),  # the name of an option
+    Column("by", Text),
+    Column("answered_at", Number),
+    UniqueConstraint("campaign", "kind", "subject", name="questions_once"),
+    CheckConstraint("(answer IS NULL) = (answered_at IS NULL)", name="questions_answered_whole"),
+    sqlite_strict=True,
+)
+
+# How often what a runbook prescribes was tried after its failure, and how often the run then ended well.
+remedies = Table(
+    "remedies",
+    metadata,
+    Column("runbook", Text, primary_key=True),
+    Column("remedy", Text, primary_key=True),  # "retry", "resume", or the changes as JSON
+    Column("tried", Integer, nullable=False),
+    Column("worked", Integer, nullable=False),
+    CheckConstraint("worked >= 0 AND worked <= tried", name="remedies_worked_share"),
     sqlite_strict=True,
 )
 

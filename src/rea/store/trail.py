@@ -126,6 +126,7 @@ _KEYS: Final = {
     t.events.name: "id",
     t.plans.name: "id",
     t.approvals.name: "plan",
+    t.questions.name: "id",
     t.grants.name: "name",
 }
 

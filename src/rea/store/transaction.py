@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Table, insert, select, update
 
 from rea.domain.campaign import Approval, PlanRecord
+from rea.domain.codebase import Scalar
 from rea.domain.errors import (
     ApprovalNeededError,
     GuardrailError,
@@ -21,6 +22,7 @@ from rea.domain.hypothesis import Belief, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Balance, EntryKind, Purse
+from rea.domain.question import Option, Question
 from rea.domain.run import Attempt, Failure, RunDraft, RunResult
 from rea.domain.states import (
     AttemptState,
@@ -206,6 +208,7 @@ class Transaction(Queries):
         result: RunResult | None = None,
         failure: Failure | None = None,
         not_before: float | None = None,
+        adjust: Mapping[str, Scalar] | None = None,
     ) -> None:
         """None leaves a value as it is. Raises TransitionError for a state that does not follow."""
         row = self._row(t.runs, id_, "R", "run")
@@ -219,6 +222,8 @@ class Transaction(Queries):
             values["failure"] = encode(failure)
         if not_before is not None:
             values["not_before"] = not_before
+        if adjust is not None:
+            values["adjust"] = encode(dict(adjust))
         self._update(t.runs, id_, values)
 
     def intend_attempt(
@@ -347,6 +352,45 @@ class Transaction(Queries):
         """Add a line to the campaign's record; its id."""
         self._mine(campaign, campaign, "C")
         return self._insert(t.events, campaign=campaign, at=at, kind=kind, message=plain(message), data=encode(data))
+
+    def ask(self, campaign: int, kind: str, subject: str, text: str, options: Sequence[Option], at: float) -> int:
+        """Put a question to the engineers; gives its id. One of that kind about the subject is asked once."""
+        self._mine(campaign, campaign, "C")
+        table = t.questions
+        known: int | None = self._connection.execute(
+            select(table.c.id).where(table.c.campaign == campaign, table.c.kind == kind, table.c.subject == subject)
+        ).scalar()
+        if known is not None:
+            return known
+        return self._insert(
+            table,
+            campaign=campaign,
+            kind=kind,
+            subject=subject,
+            text=plain(text),
+            options=encode(tuple(options)),
+            at=at,
+        )
+
+    def answer(self, id_: int, option: str, by: str, at: float) -> Question:
+        """Keep an engineer's answer. Raises UsageError where it is none of the options, or was given already."""
+        row = self._row(t.questions, id_, "Q", "question")
+        asked = self.question(id_)
+        names = [one.name for one in asked.options]
+        if row.answer is not None:
+            raise UsageError(f"{asked.name} was answered by {row.by}: {row.answer}", hint="an answer stands")
+        if option not in names:
+            raise UsageError(f"{option!r} is no answer to {asked.name}", hint=f"choose one of: {', '.join(names)}")
+        self._update(t.questions, id_, {"answer": option, "by": by, "answered_at": at})
+        return self.question(id_)
+
+    def tried(self, runbook: str, remedy: str, worked: bool) -> None:
+        """Count what became of a remedy."""
+        table = t.remedies
+        mine = (table.c.runbook == runbook, table.c.remedy == remedy)
+        counts = {"tried": table.c.tried + 1, "worked": table.c.worked + int(worked)}
+        if not self._connection.execute(update(table).where(*mine).values(**counts)).rowcount:
+            self._connection.execute(insert(table).values(runbook=runbook, remedy=remedy, tried=1, worked=int(worked)))
 
     def _enter(
         self,

@@ -67,7 +67,7 @@ class Workspace:
         return Tools(
             store=self.store,
             launcher=launcher,
-            workbench=Workbench(site, lambda: runbooks_of(root)),
+            workbench=Workbench(site, lambda: runbooks_of(root), self.store.remedies),
             wakefiles=self.wakefiles,
             clock=self.clock,
             techniques=lambda: techniques_of(root),

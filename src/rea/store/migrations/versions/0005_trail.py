@@ -1,4 +1,4 @@
-"""Every change of a campaign's rows is on a trail."""
+"""Every change of a campaign's rows is on a trail; questions to engineers; what became of remedies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ revision = "0005_trail"
 down_revision = "0004_large_campaigns"
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_NUMBER: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 
 
 def upgrade() -> None:
@@ -27,5 +28,31 @@ def upgrade() -> None:
         sa.Column("campaign", _ID, sa.ForeignKey("campaigns.id"), primary_key=True, autoincrement=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("link", sa.Text, nullable=False),
+        sqlite_strict=True,
+    )
+    op.add_column("runs", sa.Column("adjust", sa.Text))
+    op.create_table(
+        "questions",
+        sa.Column("id", _ID, primary_key=True),
+        sa.Column("campaign", _ID, sa.ForeignKey("campaigns.id"), nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("options", sa.Text, nullable=False),
+        sa.Column("at", _NUMBER, nullable=False),
+        sa.Column("answer", sa.Text),
+        sa.Column("by", sa.Text),
+        sa.Column("answered_at", _NUMBER),
+        sa.UniqueConstraint("campaign", "kind", "subject", name="questions_once"),
+        sa.CheckConstraint("(answer IS NULL) = (answered_at IS NULL)", name="questions_answered_whole"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "remedies",
+        sa.Column("runbook", sa.Text, primary_key=True),
+        sa.Column("remedy", sa.Text, primary_key=True),
+        sa.Column("tried", sa.Integer, nullable=False),
+        sa.Column("worked", sa.Integer, nullable=False),
+        sa.CheckConstraint("worked >= 0 AND worked <= tried", name="remedies_worked_share"),
         sqlite_strict=True,
     )
