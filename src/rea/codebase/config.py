@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rea.codebase.units import parse_duration, parse_size
 from rea.domain.codebase import (
+    Boxing,
     Codebase,
     ConfigStyle,
     Guardrail,
@@ -24,6 +25,7 @@ from rea.domain.codebase import (
     LauncherChoice,
     Objective,
     Resources,
+    Sandbox,
     Scalar,
 )
 from rea.domain.errors import ConfigError, UsageError
@@ -101,6 +103,12 @@ def digest(codebase: Codebase) -> str:
     del content["root"]
     if content["profile"] is None:
         del content["profile"]  # what was signed before there was such a key means the same as ever
+    if content["checkpoints"] is None:
+        del content["checkpoints"]
+    if not content["data"]:
+        del content["data"]
+    if codebase.sandbox == Sandbox():
+        del content["sandbox"]
     for knob in content["knobs"]:
         if not knob["tuned"]:
             del knob["tuned"]
@@ -380,6 +388,10 @@ def _objective_problems(table: File) -> list[_Problem]:
                 f"did you mean {near!r}?" if near else None,
             )
         )
+    if table.sandbox.use not in list(Boxing):
+        problems.append(
+            _Problem("[sandbox] use", f"found {_show(table.sandbox.use)}, expected one of {', '.join(Boxing)}")
+        )
     if objective.sealed is not None and objective.sealed == objective.split:
         problems.append(
             _Problem(
@@ -526,4 +538,9 @@ def _codebase(root: Path, table: File, knobs: tuple[Knob, ...]) -> Codebase:
         launcher=LauncherChoice(launcher.kind, launcher.slots, dict(launcher.__pydantic_extra__)),
         knobs=knobs,
         profile=table.codebase.profile,
+        checkpoints=table.codebase.checkpoints,
+        data=tuple(table.codebase.data),
+        sandbox=Sandbox(
+            Boxing(table.sandbox.use), tuple(table.sandbox.hidden), tuple(table.sandbox.writable), table.sandbox.network
+        ),
     )

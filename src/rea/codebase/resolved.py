@@ -11,12 +11,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from rea.codebase.trees import from_config, leaves, number
+from rea.domain import plainfile
 from rea.domain.codebase import Scalar
 
+LINES_BYTES: Final = 8 * 2**20  # of a metrics file
+DOCUMENT_BYTES: Final = 2**20  # of a config
+MOST_LEAVES: Final = 20_000
 _TOLERANCE: Final = 1e-6  # relative; a trainer may report a float32
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
@@ -174,7 +179,8 @@ def _words(path: Any) -> tuple[str, ...]:
 
 
 def _all(resolved: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    for path, value in leaves(resolved):
+    # A few lines of YAML with anchors can stand for more leaves than there is time for.
+    for path, value in islice(leaves(resolved), MOST_LEAVES):
         if path:
             yield path, value
 
@@ -196,10 +202,7 @@ def _reported(name: tuple[str, ...], table: list[tuple[tuple[str, ...], Any]]) -
 
 def _lines(path: Path) -> list[str]:
     """The lines of a text file; none if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+    return plainfile.head(path, LINES_BYTES).decode("utf-8", "replace").splitlines()
 
 
 def _json(text: str) -> Any:
@@ -211,8 +214,8 @@ def _json(text: str) -> Any:
 
 def _document(path: Path) -> Mapping[str, Any] | None:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = plainfile.head(path, DOCUMENT_BYTES).decode()
+    except UnicodeDecodeError:
         return None
     if path.suffix == ".json":
         value = _json(text)

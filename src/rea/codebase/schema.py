@@ -69,7 +69,18 @@ class CodebaseTable(Table):
     style: str = Field(description="one of yaml, toml, json, hydra, argparse, env")
     editable: list[Inside] = Field([], description='a list of patterns, such as ["models/**", "losses.py"]')
     protected: list[Inside] = Field([], description='a list of patterns, such as ["evaluate.py", "data/**"]')
+    checkpoints: Inside | None = Field(
+        None, description='a pattern of checkpoints in a run\'s directory, such as "checkpoint-*.pt"'
+    )
+    data: list[Text] = Field([], description='a list of patterns of data files, such as ["data/*.parquet"]')
     env: list[Variable] = Field([], description='a list of environment variables a job may see, such as ["HF_HOME"]')
+
+
+class SandboxTable(Table):
+    use: str = Field("auto", description="one of auto, always, never")
+    hidden: list[Text] = Field([], description='a list of files no trainer may see, such as ["data/test_labels.npy"]')
+    writable: list[Text] = Field([], description='a list of folders a trainer may write to, such as ["~/.cache/torch"]')
+    network: bool = Field(False, description="true or false")
 
 
 class GuardrailTable(Table):
@@ -121,6 +132,10 @@ def _local() -> LauncherTable:
     return LauncherTable.model_validate({})
 
 
+def _open() -> SandboxTable:
+    return SandboxTable.model_validate({})
+
+
 class KnobTable(Table):
     role: Text | None = Field(None, description='the role of the knob, such as "learning_rate"')
     type: str | None = Field(None, description="one of float, int, bool, str")
@@ -140,6 +155,7 @@ class File(Table):
     objective: ObjectiveTable = Field(description="the table [objective]")
     resources: ResourcesTable = Field(description="the table [resources]")
     launcher: LauncherTable = Field(default_factory=_local, description="the table [launcher]")
+    sandbox: SandboxTable = Field(default_factory=_open, description="the table [sandbox]")
     knobs: dict[str, KnobTable] = Field({}, description='the table [knobs], one line "name" = { … } each')
 
 
@@ -195,6 +211,7 @@ def expected_at(location: tuple[Any, ...]) -> str | None:
             "resources": ResourcesTable,
             "launcher": LauncherTable,
             "guardrail": GuardrailTable,
+            "sandbox": SandboxTable,
         }.get(part)
         if part == "knobs":
             return KnobTable.model_fields[location[2]].description if _names_knob_field(location) else text
@@ -213,6 +230,7 @@ def known_keys(location: tuple[Any, ...]) -> tuple[str, ...]:
         ("objective",): ObjectiveTable,
         ("resources",): ResourcesTable,
         ("launcher",): LauncherTable,
+        ("sandbox",): SandboxTable,
     }
     parent = tuple(location[:-1])
     if parent[:1] == ("knobs",):

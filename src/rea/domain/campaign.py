@@ -10,6 +10,9 @@ from rea.domain.codebase import Codebase
 from rea.domain.ids import say
 from rea.domain.states import CampaignState, PauseReason, Phase, PlanState, Verdict
 
+# Among the options: since when the launcher does not answer, and when an engineer last had the campaign go on.
+AWAY_SINCE, RESUMED_AT = "away_since", "resumed_at"
+
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
@@ -31,6 +34,17 @@ class Campaign:
     pause_reason: PauseReason | None = None
     next_wake_at: float | None = None
     ended_at: float | None = None
+
+    @property
+    def away_since(self) -> float | None:
+        """When the launcher stopped answering; None while it answers."""
+        since = self.options.get(AWAY_SINCE)
+        return None if since is None else float(since)
+
+    @property
+    def resumed_at(self) -> float:
+        """When an engineer last had it go on; 0 where nobody had to."""
+        return float(self.options.get(RESUMED_AT, 0.0))
 
     @property
     def title(self) -> str:

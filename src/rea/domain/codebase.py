@@ -142,6 +142,31 @@ class Resources:
         return self.gpus or self.cpus
 
 
+class Boxing(StrEnum):
+    """Which trainings run in a box."""
+
+    AUTO = "auto"  # those of code that was generated, and where `hidden` names something all of them
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """`hidden` are paths that no trainer may see, such as the sealed split's labels; `writable` those it may write to
+    beside its run's directory. `network`: whether it reaches one."""
+
+    use: Boxing = Boxing.AUTO
+    hidden: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    network: bool = False
+
+    def boxes(self, patched: bool) -> bool:
+        """Whether a training is to run in a box, one of generated code or not."""
+        if self.use is Boxing.NEVER:
+            return False
+        return self.use is Boxing.ALWAYS or patched or bool(self.hidden)
+
+
 @dataclass(frozen=True, slots=True)
 class LauncherChoice:
     kind: str
@@ -173,6 +198,9 @@ class Codebase:
     launcher: LauncherChoice
     knobs: tuple[Knob, ...]
     profile: str | None = None
+    checkpoints: str | None = None  # pattern of what a trainer saves to go on from, below its run's directory
+    data: tuple[str, ...] = ()  # patterns of what trainings read beside the repository
+    sandbox: Sandbox = field(default_factory=Sandbox)
 
     @property
     def reveals(self) -> bool:

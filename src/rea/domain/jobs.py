@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from rea.domain.errors import UsageError
 
 SPEC_VERSION: Final = 1
+SPEC_FILE: Final = "job.json"  # in the run's directory
 # Lock file in the folder of wake files: held by a daemon, and with "-<campaign>" by a command that waits for one.
 ATTENDED: Final = ".attended"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -100,6 +101,7 @@ class JobSpec:
     grace_s: float = 5.0
     heartbeat_s: float = 5.0
     metrics: str = "metrics.jsonl"
+    avoid: tuple[str, ...] = ()  # nodes that it is not to run on, where the launcher has a choice
     witness: str = ""  # the end of the campaign's trail when the job was made; nothing is done with it here
 
     def __post_init__(self) -> None:

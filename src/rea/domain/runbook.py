@@ -45,6 +45,8 @@ TIME_LIMIT: Final = "time-limit"
 
 DISK_FULL: Final = "disk-full"
 UNKNOWN: Final = "unknown"
+CHECKPOINT_MISMATCH: Final = "checkpoint-mismatch"
+CORRUPT_CHECKPOINT: Final = "corrupt-checkpoint"
 
 
 class Signal(StrEnum):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rea.codebase.config import digest as codebase_digest
-from rea.domain.campaign import Campaign
+from rea.domain.campaign import AWAY_SINCE, Campaign
 from rea.domain.codec import canonical, digest
 from rea.domain.data import DataProfile
 from rea.domain.errors import ReaError
@@ -33,7 +33,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.ends import held, hopeless, next_state
+from rea.executor.ends import held, hopeless, next_state, struck_out
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
@@ -100,7 +100,7 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
     run = next(r for r in rows.runs if r.id == attempt.run)
     known = tools.launcher.find(attempt.job) is not None
     try:
-        spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs)
+        spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs, struck_out(rows.attempts))
     except ReaError as error:
         if not known:
             failure = Failure("not-implementable", "C", f"the job cannot be made: {error.message}")
@@ -306,6 +306,7 @@ def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
                 campaign,
                 codebase_digest=codebase_digest(codebase),
                 signers_digest=tools.workbench.signers(campaign),
+                data_digest=tools.workbench.data_digest(campaign),
                 baseline=baseline,
                 baseline_values=values,
                 symptoms=agenda.symptoms,
@@ -450,6 +451,18 @@ def _warn(wake: Wake, action: a.Warn) -> None:
             tx.event(wake.campaign, action.kind, action.why, wake.tools.clock())
 
 
+def _away(wake: Wake, action: a.Away) -> None:
+    campaign = wake.rows().campaign
+    if (campaign.away_since is None) == (action.since is None):
+        return
+    options = {name: value for name, value in campaign.options.items() if name != AWAY_SINCE}
+    if action.since is not None:
+        options[AWAY_SINCE] = action.since
+    with wake.transaction() as tx:
+        tx.set_campaign(campaign.id, options=options)
+        tx.event(campaign.id, "outage" if action.since is not None else "answered", action.why, wake.tools.clock())
+
+
 def _sleep(wake: Wake, action: a.Sleep) -> None:
     with wake.transaction() as tx:
         tx.set_campaign(wake.campaign, next_wake_at=action.until)
@@ -476,5 +489,6 @@ _HANDLERS: dict[type, Callable[[Wake, Any], None]] = {
     a.Pause: _pause,
     a.Fail: _fail,
     a.Warn: _warn,
+    a.Away: _away,
     a.Sleep: _sleep,
 }

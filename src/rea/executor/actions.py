@@ -120,6 +120,14 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
+class Away:
+    """The launcher does not answer (`since` then), or answers again (None); the record tells both once."""
+
+    since: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Nothing to do until then (Unix seconds; None: until somebody acts)."""
 
@@ -141,5 +149,6 @@ Action = (
     | Pause
     | Fail
     | Warn
+    | Away
     | Sleep
 )

@@ -13,7 +13,7 @@ from rea.domain.claim import Claim
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.jobs import JobState
-from rea.domain.moments import utc
+from rea.domain.moments import in_words, utc
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import TIME_LIMIT
@@ -33,6 +33,7 @@ from rea.domain.treatment import Treatment
 from rea.executor.actions import (
     Action,
     Add,
+    Away,
     BeginRound,
     Cancel,
     DraftPlan,
@@ -49,7 +50,18 @@ from rea.executor.actions import (
 )
 from rea.executor.ends import hopeless
 from rea.executor.snapshot import Snapshot
-from rea.executor.submissions import OPEN, idle, open_attempts, ready, starved, submissions, tight
+from rea.executor.submissions import (
+    MOST_ILL,
+    OPEN,
+    idle,
+    ill,
+    ill_until,
+    open_attempts,
+    ready,
+    starved,
+    submissions,
+    tight,
+)
 from rea.planner.combination import combination
 from rea.planner.confirm import make_claim, worth_launching, worth_revealing
 from rea.planner.confirmation import claim_s, confirmation, idle_work
@@ -60,7 +72,8 @@ from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation, j
 from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
-UNREACHABLE_S = 60.0
+UNREACHABLE_S, LONGEST_UNREACHABLE_S = 60.0, 900.0  # between looks at a launcher that does not answer
+AWAY_SHARE = 0.25  # of the time it has been away
 SILENT_S = 300.0  # after its limit, of a job that is not heard of: sixty heartbeats
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
 
@@ -70,7 +83,7 @@ def decide(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
 
     Raises ReaError for a campaign that nothing REA does could have brought to where it is.
     """
-    seen = _ended(snapshot) or _silent(snapshot, now)
+    seen = _ended(snapshot) or _silent(snapshot, now) or _answering(snapshot, now)
     if seen:
         return seen
     state = snapshot.campaign.state
@@ -124,6 +137,16 @@ def _silent(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     return tuple(found)
 
 
+def _answering(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
+    """Whether the launcher has stopped answering, or answers again."""
+    kind, since = snapshot.campaign.codebase.launcher.kind, snapshot.campaign.away_since
+    if is_terminal(snapshot.campaign.state) or (snapshot.capacity is None) == (since is not None):
+        return ()
+    if since is None:
+        return (Away(now, f"the {kind} launcher does not answer; nothing is submitted until it does"),)
+    return (Away(None, f"the {kind} launcher answers again, after {in_words(max(0.0, now - since))}"),)
+
+
 def _unsubmitted(snapshot: Snapshot) -> tuple[Action, ...]:
     """Intents without an answer: whoever wrote them down died before the launcher's answer was."""
     if snapshot.capacity is None:
@@ -162,7 +185,8 @@ def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         balance = snapshot.balance
         why = f"of {balance.approved:.0f} device-seconds for the profile {balance.spent:.0f} are spent"
         if len(done) < PROFILE_MINIMUM:
-            return (Fail(f"{why}, and {pending[0].name} still has no result"),)
+            failed = [run for run in snapshot.runs if run.failure is not None]
+            return (_no_baseline(failed[-1]) if failed else Fail(f"{why}, and {pending[0].name} still has no result"),)
         return tuple(Withdraw(run.id, f"{why}; the runs there are will do") for run in pending)
     if len(done) >= PROFILE_MINIMUM:
         return (DraftPlan(),)
@@ -208,6 +232,8 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         contingency_spent=snapshot.balance.contingency_spent,
         left_s=math.inf if plan.finish_by is None else plan.finish_by - now,
     )
+    if ill(snapshot) >= MOST_ILL:
+        return (Pause(PauseReason.GUARDRAIL, _illness(snapshot)),)
     answer = _late(snapshot, plan, situation)
     if answer is None:
         answer = _PHASES[snapshot.campaign.phase](snapshot, plan, situation)
@@ -253,6 +279,13 @@ def _late(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Action,
     if judgements:
         return (Add((), (), judgements),)
     return (_enter(Phase.CONFIRMATION, situation, why),)
+
+
+def _illness(snapshot: Snapshot) -> str:
+    last = max((a for a in snapshot.attempts if a.failure is not None), key=lambda a: (a.ended_at or 0.0, a.id))
+    what = last.failure.message if last.failure is not None else ""
+    ways = f"mend that and `rea resume {snapshot.campaign.title}`"
+    return f"{ill(snapshot)} attempts in a row failed for reasons of the infrastructure, the last: {what}; {ways}"
 
 
 def _barred(snapshot: Snapshot) -> tuple[Action, ...]:
@@ -476,8 +509,11 @@ def _fresh_seeds(plan: Plan) -> tuple[int, ...]:
 def _sweep(snapshot: Snapshot, now: float) -> float | None:
     """When to look again even if no wake-up comes."""
     if snapshot.capacity is None:
-        return now + UNREACHABLE_S
+        # The longer it has been away, the longer until somebody looks again.
+        away_s = now - (snapshot.campaign.away_since or now)
+        return now + min(max(UNREACHABLE_S, AWAY_SHARE * away_s), LONGEST_UNREACHABLE_S)
     times = [run.not_before for run in snapshot.runs if run.state is RunState.PLANNED and run.not_before > now]
+    times += [at for at in (ill_until(snapshot),) if at is not None and at > now]
     if open_attempts(snapshot) or any(run.state is RunState.PLANNED for run in snapshot.runs):
         times.append(now + SWEEP_S)
     return min(times) if times else None

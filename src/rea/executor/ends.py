@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,9 +13,16 @@ from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.executor.snapshot import Report
 
+STRIKES = 2
 DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
 
 _DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
+
+
+def struck_out(attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """Nodes on which two or more attempts met a failure that speaks against the machine: they get no further runs."""
+    strikes = Counter(a.failure.node for a in attempts if a.failure is not None and a.failure.node)
+    return tuple(sorted(node for node, count in strikes.items() if count >= STRIKES))
 
 
 def hopeless(run: Run) -> bool:

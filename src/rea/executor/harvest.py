@@ -12,6 +12,7 @@ from typing import Any
 
 from rea.codebase.overrides import METRICS_FILE
 from rea.codebase.resolved import Resolved, read
+from rea.domain import plainfile
 
 METRICS_BYTES = 8 * 2**20
 TAIL_BYTES = 64 * 2**10
@@ -44,10 +45,10 @@ class Harvest:
 def harvest(run_dir: Path, step: str | None) -> Harvest:
     """Read one run directory; what is missing is simply absent."""
     metrics = run_dir / METRICS_FILE
-    lines, bad = json_lines(_read(metrics, METRICS_BYTES))
+    lines, bad = json_lines(plainfile.head(metrics, METRICS_BYTES))
     evaluated: dict[str, Mapping[str, Any]] = {}
     for path in sorted(run_dir.glob("step-*.jsonl")):
-        found, _ = json_lines(_read(path, METRICS_BYTES))
+        found, _ = json_lines(plainfile.head(path, METRICS_BYTES))
         if found:
             evaluated[path.stem.removeprefix("step-")] = found[-1]
     finished = any(line.get("final") is True for line in lines)
@@ -55,7 +56,7 @@ def harvest(run_dir: Path, step: str | None) -> Harvest:
         folder=run_dir,
         lines=tuple(lines),
         bad_lines=bad,
-        metrics_bytes=metrics.stat().st_size if metrics.is_file() else None,
+        metrics_bytes=plainfile.size(metrics),
         evaluated=evaluated,
         log_tail=_log(run_dir, step),
         trainer_tail=_log(run_dir, TRAIN),
@@ -75,7 +76,7 @@ def _strays(run_dir: Path) -> tuple[str, ...]:
     """Files in which the trainer left the final line that its metrics lack, by their names in the directory."""
     written = islice(chain(run_dir.glob("*.json*"), run_dir.glob("*/*.json*")), MOST_STRAYS)
     places = [run_dir / f"{TRAIN}.log", *sorted(path for path in written if path != run_dir / METRICS_FILE)]
-    rows = {path: json_lines(_tail(path).encode())[0] for path in places if path.is_file()}
+    rows = {path: json_lines(_tail(path).encode())[0] for path in places}
     found = [path for path, seen in rows.items() if any(row.get("final") is True for row in seen)]
     return tuple(str(path.relative_to(run_dir)) for path in found)
 
@@ -112,19 +113,5 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return out
 
 
-def _read(path: Path, most: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(most)
-    except OSError:
-        return b""
-
-
 def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return file.read(TAIL_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    return plainfile.tail(path, TAIL_BYTES).decode("utf-8", "replace")

@@ -10,13 +10,16 @@ from pathlib import Path
 from rea.codebase.git import repository
 from rea.codebase.overrides import evaluate_command, prepare
 from rea.domain.campaign import Campaign
-from rea.domain.errors import ReaError
-from rea.domain.jobs import JobSpec, Step, StopRule, WakeCall
+from rea.domain.errors import GuardrailError, ReaError
+from rea.domain.jobs import SPEC_FILE, JobSpec, Step, StopRule, WakeCall
 from rea.domain.run import Attempt, Run
+from rea.domain.runbook import CHECKPOINT_MISMATCH, CORRUPT_CHECKPOINT
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
+from rea.executor.checkpoints import RESUME, last_good, resumed_from
 from rea.executor.harvest import EVALUATE, TRAIN
 from rea.executor.wakefiles import WakeFiles
+from rea.guard import sandbox
 
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
 GRACE_SHARE = 0.05  # of a run's limit, at most
@@ -28,7 +31,8 @@ class Site:
 
     `runs` is the root of all run directories. `wake_command` is what a job's wrapper starts when the job has ended,
     with the campaign behind it, in the environment `wake_env`. `job_env` is what every job gets beside the variables
-    that the plan pins.
+    that the plan pins. `hidden` is what a trainer in a box does not see, beside what its codebase hides: the store,
+    keys.
     """
 
     uid: str
@@ -36,6 +40,7 @@ class Site:
     wake_command: tuple[str, ...] | None
     wake_env: Mapping[str, str]
     job_env: Mapping[str, str]
+    hidden: tuple[Path, ...] = ()
 
     def campaign_dir(self, campaign: int) -> Path:
         return self.runs / self.uid / f"C-{campaign}"
@@ -68,14 +73,27 @@ def untouched(site: Site, campaign: Campaign) -> Path:
     return folder
 
 
-def build(site: Site, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
-    """The job of one attempt. Raises ReaError where its commands cannot be made."""
+def build(
+    site: Site,
+    campaign: Campaign,
+    run: Run,
+    attempt: Attempt,
+    runs: tuple[Run, ...],
+    *,
+    boxless: bool = False,
+    avoid: tuple[str, ...] = (),
+) -> JobSpec:
+    """The job of one attempt. Raises ReaError where its commands cannot be made.
+
+    `boxless`: an engineer granted that trainings run without a sandbox where there is none. `avoid` are nodes that
+    it is not to run on.
+    """
     run_dir = Path(attempt.run_dir)
     env = environment(site, campaign)
     if run.draft.phase is Phase.REVEAL:
         steps = _reveal_steps(site, campaign, run, run_dir, runs, env)
     else:
-        steps = _training_steps(site, campaign, run, run_dir, env)
+        steps = _training_steps(site, campaign, run, run_dir, env, boxless)
     objective, resources = campaign.codebase.objective, campaign.codebase.resources
     rule = None
     if run.draft.stop_limits:
@@ -103,22 +121,67 @@ def build(site: Site, campaign: Campaign, run: Run, attempt: Attempt, runs: tupl
         gpus=resources.gpus,
         stop_rule=rule,
         wake=wake,
+        avoid=avoid,
     )
 
 
 def _training_steps(
-    site: Site, campaign: Campaign, run: Run, run_dir: Path, env: Mapping[str, str]
+    site: Site, campaign: Campaign, run: Run, run_dir: Path, env: Mapping[str, str], boxless: bool
 ) -> tuple[Step, ...]:
     codebase, draft = campaign.codebase, run.draft
     folder = checkout(site, campaign, draft.treatment)
     settings = Treatment({**draft.treatment.overrides, **run.adjust}, draft.treatment.patch)
     train = prepare(codebase, settings, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
-    steps = [Step(TRAIN, train.argv, train.cwd, train.env)]
+    checkpoint = _checkpoint(site, campaign, run, run_dir)
+    trainer_env = {**train.env, **({RESUME: str(checkpoint)} if checkpoint is not None else {})}
+    argv = train.argv
+    if codebase.sandbox.boxes(patched=draft.treatment.patch is not None):
+        argv, trainer_env = _in_a_box(site, campaign, argv, trainer_env, run_dir, boxless)
+    steps = [Step(TRAIN, argv, train.cwd, trainer_env)]
     pinned = untouched(site, campaign)
     evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
     if evaluate is not None:
         steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=f"step-{EVALUATE}.jsonl"))
     return tuple(steps)
+
+
+def _in_a_box(
+    site: Site, campaign: Campaign, argv: tuple[str, ...], env: Mapping[str, str], run_dir: Path, boxless: bool
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The trainer's command and environment in a box. Raises GuardrailError where there can be none, unless an
+    engineer granted to go without."""
+    why_not = sandbox.unavailable()
+    if why_not:
+        if boxless:
+            return argv, dict(env)
+        raise GuardrailError(
+            f"this training is to run in a sandbox, and {why_not}",
+            hint=f"install bubblewrap, or `rea preflight {campaign.title} --grant sandbox` to run it without",
+        )
+    choice, root = campaign.codebase.sandbox, Path(campaign.codebase.root)
+    temporary = run_dir / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    words = sandbox.boxed(
+        argv,
+        run_dir=run_dir,
+        writable=[Path(path).expanduser() for path in choice.writable],
+        hidden=[*site.hidden, *(root / Path(path).expanduser() for path in choice.hidden)],
+        veiled=[run_dir / SPEC_FILE],
+        network=choice.network,
+        devices=campaign.codebase.resources.gpus > 0,
+    )
+    return words, {**env, "TMPDIR": str(temporary)}
+
+
+def _checkpoint(site: Site, campaign: Campaign, run: Run, run_dir: Path) -> Path | None:
+    """The last good checkpoint of the run's earlier attempts, if it may go on from one."""
+    pattern, failure = campaign.codebase.checkpoints, run.failure
+    if pattern is None or failure is None or failure.runbook == CHECKPOINT_MISMATCH:
+        return None
+    earlier = [path for path in run_folders(site, campaign.id, run.id) if path != run_dir]
+    used = {found for folder in earlier if (found := resumed_from(folder)) is not None}
+    # One that a run has failed on for good reason is no place to go on from; after a machine's failure it still is.
+    return last_good(earlier, pattern, used if failure.runbook == CORRUPT_CHECKPOINT else ())
 
 
 def _reveal_steps(
@@ -142,13 +205,20 @@ def _reveal_steps(
     return tuple(steps)
 
 
+def run_folders(site: Site, campaign: int, run: int) -> list[Path]:
+    """The directories of a run's attempts, in their order."""
+    folder = site.campaign_dir(campaign) / f"R-{run}"
+    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def latest_folder(site: Site, campaign: int, run: int) -> Path:
     """The directory of a run's last attempt, which is the one that succeeded."""
-    folder = site.campaign_dir(campaign) / f"R-{run}"
-    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    if not numbers:
+    found = run_folders(site, campaign, run)
+    if not found:
+        folder = site.campaign_dir(campaign) / f"R-{run}"
         raise ReaError(f"the run directory {folder} is gone", hint="restore it, or start the campaign anew")
-    return folder / str(max(numbers))
+    return found[-1]
 
 
 def _axis(runs: tuple[Run, ...]) -> str:

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Run, RunDraft
+from rea.domain.runbook import FailureClass
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.executor.actions import Submit
 from rea.executor.snapshot import Snapshot
 from rea.planner.layout import pressed_walltime, tight_reveal, tight_walltime
 
+ILL, MOST_ILL = 4, 12  # infrastructure failures in a row that make it one at a time, and that stop the campaign
+ILL_WAIT_S, LONGEST_ILL_WAIT_S = 60.0, 900.0
 OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
 
 
 def open_attempts(snapshot: Snapshot) -> list[Attempt]:
     """Attempts whose end was not seen yet."""
     return [a for a in snapshot.attempts if a.state in OPEN]
+
+
+def ill(snapshot: Snapshot) -> int:
+    """How many attempts, of two runs at least, have failed by the infrastructure since one last did not.
+
+    What was before an engineer had the campaign go on counts no more.
+    """
+    after = snapshot.campaign.resumed_at
+    ended = [a for a in snapshot.attempts if a.state is AttemptState.ENDED and a.outcome != Outcome.CANCELLED.value]
+    ended = [a for a in ended if (a.ended_at or 0.0) >= after]
+    found: list[Attempt] = []
+    for attempt in sorted(ended, key=lambda a: (a.ended_at or 0.0, a.id), reverse=True):
+        if attempt.failure is None or attempt.failure.kind != FailureClass.TRANSIENT.value:
+            break
+        found.append(attempt)
+    return len(found) if len({attempt.run for attempt in found}) >= 2 else 0
+
+
+def ill_until(snapshot: Snapshot) -> float | None:
+    """When the next job may find out whether the infrastructure is well again; None where it is."""
+    count = ill(snapshot)
+    if count < ILL:
+        return None
+    last = max(a.ended_at or 0.0 for a in snapshot.attempts if a.failure is not None)
+    return last + float(min(ILL_WAIT_S * 2 ** (count - ILL), LONGEST_ILL_WAIT_S))
 
 
 def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
@@ -49,6 +78,10 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
     free = min(snapshot.capacity.free, slots - len(open_attempts(snapshot)))
     devices = snapshot.campaign.codebase.resources.devices
     held = snapshot.balance.spent + snapshot.balance.reserved
+    if ill(snapshot) >= ILL:
+        # Where machine after machine fails, a storm of jobs mends nothing: one at a time finds out when it is over.
+        until = ill_until(snapshot)
+        free = 1 if not open_attempts(snapshot) and (until is None or until <= now) else 0
     actions: list[Submit] = []
     for run in ready(snapshot, now):
         if len(actions) >= free:

@@ -144,6 +144,10 @@ class WorkbenchPort(Protocol):
         """What the codebase tells about its data; None where it offers no profile."""
         ...
 
+    def data_digest(self, campaign: Campaign) -> str:
+        """Of what trainings read beside the repository; empty where the codebase names nothing."""
+        ...
+
     def signers(self, campaign: Campaign) -> str:
         """Digest of who may approve."""
         ...
@@ -152,8 +156,10 @@ class WorkbenchPort(Protocol):
         """Raise ApprovalNeededError unless the plan carries a good signature of somebody who may approve."""
         ...
 
-    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
-        """The job of an attempt. Raises ReaError where its commands cannot be made."""
+    def job(
+        self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...], avoid: tuple[str, ...] = ()
+    ) -> JobSpec:
+        """The job of an attempt, not to run on the nodes in `avoid`. Raises ReaError where it cannot be made."""
         ...
 
     def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:

@@ -16,6 +16,7 @@ from rea.executor.harvest import TRAIN, Harvest
 from rea.executor.remedies import Remedies, adjustment, mutation, told
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
+from rea.guard.redact import redact
 from rea.knowledge.diagnosis import match
 
 _FULL = "No space left on device"  # what a trainer said, or would have, had there been room for its log
@@ -29,7 +30,8 @@ class Around:
     on the same seed, `own` what the same training showed another time; `rows` are those of the visible split as the
     evaluator counted them for the baseline. `cancelled_here`: where its job was cancelled, REA did that. `noise` is of
     one paired gain; `believed`: an engineer has looked at its hypothesis; `repairs` counts the runbooks' changes that
-    its hypothesis has behind it. `against` are signals of the places it was judged in.
+    its hypothesis has behind it. `against` are signals of the places it was judged in;
+    `secrets` are words that nothing may repeat.
     """
 
     ended_attempts: int
@@ -44,6 +46,7 @@ class Around:
     repairs: int = 0
     against: Mapping[str, str] = field(default_factory=dict)
     remedies: Remedies = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
 
 
 def assess(
@@ -91,9 +94,9 @@ def assess(
     failure = Failure(
         book.name,
         book.kind.value,
-        message,
-        line,
-        diagnosis.why,
+        redact(message, around.secrets),
+        None if line is None else redact(line, around.secrets),
+        redact(diagnosis.why, around.secrets),
         chain=diagnosis.chain,
         node=str(exit_.get("host") or "") if book.policy.cordon else "",
         remedy=told(adjust) if adjust is not None else _remedy(book, retry=retry),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rea.codebase.data import data_profile
+from rea.codebase.datafiles import fingerprint
 from rea.codebase.git import repository
 from rea.codebase.overrides import baseline_values
 from rea.codebase.proposal import propose
@@ -27,6 +28,7 @@ from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
 from rea.executor.triage import Around, assess, unwanted
 from rea.guard.approval import verified_approval
+from rea.guard.redact import secrets_of
 from rea.guard.signing import read_signers
 from rea.planner.situation import believed, repairs
 
@@ -40,6 +42,7 @@ class Workbench:
     site: Site
     runbooks: Callable[[], tuple[Runbook, ...]]
     remedies: Callable[[], Remedies] = dict
+    granted: Callable[[int], frozenset[str]] = lambda _: frozenset()
     _values: dict[int, Mapping[str, Scalar]] = field(default_factory=dict, init=False, repr=False)
 
     def run_dir(self, campaign: int, run: int, number: int) -> Path:
@@ -56,14 +59,20 @@ class Workbench:
         folder = checkout(self.site, campaign, Treatment())
         return data_profile(campaign.codebase, folder, env=environment(self.site, campaign), limit_s=limit_s)
 
+    def data_digest(self, campaign: Campaign) -> str:
+        return fingerprint(Path(campaign.codebase.root), campaign.codebase.data)
+
     def signers(self, campaign: Campaign) -> str:
         return digest(read_signers(Path(campaign.codebase.root)))
 
     def verify(self, plan: PlanRecord, approval: Approval | None, campaign: Campaign) -> None:
         verified_approval(plan, approval, campaign, read_signers(Path(campaign.codebase.root)))
 
-    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
-        return build(self.site, campaign, run, attempt, runs)
+    def job(
+        self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...], avoid: tuple[str, ...] = ()
+    ) -> JobSpec:
+        boxless = "sandbox" in self.granted(campaign.id)
+        return build(self.site, campaign, run, attempt, runs, boxless=boxless, avoid=avoid)
 
     def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
         run = next(r for r in rows.runs if r.id == attempt.run)
@@ -94,9 +103,18 @@ class Workbench:
             noise=read_plan(rows.plan).baseline.noise if well and rows.plan is not None else None,
             believed=hypothesis is not None and believed(hypothesis.draft),
             repairs=0 if hypothesis is None else repairs(hypothesis.draft),
-            against=self._tampered(rows.campaign) if well else {},
+            against=self._against(rows) if well else {},
+            secrets=secrets_of(environment(self.site, rows.campaign)),
             remedies={} if well else self.remedies(),
         )
+
+    def _against(self, rows: RowsPort) -> dict[str, str]:
+        """What speaks against any result of now: other data, or other code that judges."""
+        found = self._tampered(rows.campaign)
+        pinned = read_plan(rows.plan).data_digest if rows.plan is not None else ""
+        if pinned and self.data_digest(rows.campaign) != pinned:
+            found[Signal.DATA_CHANGED] = "what [codebase] data names is not what the plan pinned"
+        return found
 
     def _tampered(self, campaign: Campaign) -> dict[str, str]:
         """What of the code that has just judged is not as it was committed."""

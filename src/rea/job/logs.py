@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from rea.job import rundir
+
 _READ_BYTES: Final = 4 * 1024 * 1024
 _LINE_BYTES: Final = 1024 * 1024
 
@@ -28,7 +30,7 @@ class CappedLog:
         self.cut = 0  # bytes not in the file; final after `close`
         self._file: int | None = None
         try:
-            self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            self._file = rundir.open_own(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR)
         except OSError:
             self._cap = self._head = 0
 

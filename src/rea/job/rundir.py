@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -128,6 +129,23 @@ def _try_lock(descriptor: int, how: int) -> bool:
     return True
 
 
+def open_own(path: Path, flags: int, mode: int = 0o644) -> int:
+    """Open a file of the wrapper's in a directory in which a trainer writes, too.
+
+    What a trainer has put in its place (a link that leads elsewhere, a pipe that would block) is removed: the wrapper
+    may write where the trainer may not. Raises OSError.
+    """
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                path.unlink()
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise OSError(errno.EEXIST, "something that is no file is put in its place again and again", str(path))
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None if there is no file, or no object in it. Raises OSError on an I/O error."""
     try:
@@ -142,7 +160,7 @@ def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = Fa
     data = _encode(value)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode), "wb") as stream:
+        with os.fdopen(open_own(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode), "wb") as stream:
             stream.write(data)
             if durable:
                 stream.flush()
@@ -159,7 +177,7 @@ def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = Fa
 def reserve_exit(run_dir: Path) -> bool:
     """Set aside the room that exit.json will need. False if the disk has not even that."""
     try:
-        with (run_dir / RESERVE).open("wb") as stream:
+        with os.fdopen(open_own(run_dir / RESERVE, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), "wb") as stream:
             stream.write(b" " * EXIT_BYTES)
             stream.flush()
             os.fsync(stream.fileno())
@@ -179,7 +197,7 @@ def write_exit(run_dir: Path, record: Mapping[str, Any]) -> None:
     data = _encode(record)
     reserve = run_dir / RESERVE
     with contextlib.suppress(OSError):
-        descriptor = os.open(reserve, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = open_own(reserve, os.O_WRONLY)
         try:
             done = 0
             while done < len(data):

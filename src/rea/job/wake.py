@@ -50,7 +50,7 @@ def _seen_to(call: Wake) -> bool:
 def _start(call: Wake, run_dir: Path) -> None:
     assert call.command is not None
     try:
-        log = os.open(run_dir / rundir.WAKE_LOG, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        log = rundir.open_own(run_dir / rundir.WAKE_LOG, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:

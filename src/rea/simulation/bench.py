@@ -61,6 +61,9 @@ class SimulatedBench:
     def data(self, campaign: Campaign) -> DataProfile | None:
         return None
 
+    def data_digest(self, campaign: Campaign) -> str:
+        return ""
+
     def signers(self, campaign: Campaign) -> str:
         return ""
 
@@ -71,12 +74,14 @@ class SimulatedBench:
     def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
         self.branches.add(branch)
 
-    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
+    def job(
+        self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...], avoid: tuple[str, ...] = ()
+    ) -> JobSpec:
         limit_s = attempt.reserved_s / campaign.codebase.resources.devices
         cost = 1.0 if run.draft.hypothesis is None else self._costs(run.draft.hypothesis)
         report = self._outcome(run, attempt, runs, limit_s, cost)
         self._jobs[attempt.job] = _Known(run, attempt, cost, report)
-        return JobSpec(name=attempt.job, run_dir=Path(attempt.run_dir), steps=(), walltime_s=limit_s)
+        return JobSpec(name=attempt.job, run_dir=Path(attempt.run_dir), steps=(), walltime_s=limit_s, avoid=avoid)
 
     def play(self, spec: JobSpec) -> Play:
         """What becomes of a job that was made here."""

@@ -130,9 +130,11 @@ class _Workbench:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bench, name)
 
-    def job(self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...]) -> JobSpec:
+    def job(
+        self, campaign: Campaign, run: Run, attempt: Attempt, runs: tuple[Run, ...], avoid: tuple[str, ...] = ()
+    ) -> JobSpec:
         self._process.point("job")
-        made: JobSpec = self._bench.job(campaign, run, attempt, runs)
+        made: JobSpec = self._bench.job(campaign, run, attempt, runs, avoid)
         return made
 
     def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rea.domain.campaign import Campaign
 from rea.domain.codec import canonical, to_plain
 from rea.domain.errors import NotFoundError, ReaError, UsageError
+from rea.domain.jobs import SPEC_FILE
 from rea.guard import signing
 from rea.store.trail import FIRST, Link, chained
 from rea.workspace.compose import Workspace
@@ -60,7 +61,7 @@ def verify(workspace: Workspace, campaign: int, against: Path | None = None) -> 
 def _of_jobs(workspace: Workspace, campaign: int) -> Iterator[tuple[str, str]]:
     """The heads that jobs carry: place, head."""
     for attempt in workspace.store.attempts(campaign):
-        path = Path(attempt.run_dir) / "job.json"
+        path = Path(attempt.run_dir) / SPEC_FILE
         try:
             with path.open("rb") as file:
                 witness = json.loads(file.read(_SPEC_BYTES)).get("witness")

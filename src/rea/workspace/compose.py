@@ -35,7 +35,7 @@ JOB_ENV: Final = (
     "XDG_CACHE_HOME",
 )
 # What the wake-up that a job's wrapper starts needs on top, to find the same store and the same modules.
-WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", ANYWAY, "SSH_AUTH_SOCK")
+WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", ANYWAY)
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,32 @@ class Workspace:
             wake_command=(sys.executable, "-m", "rea", "wake"),
             wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
             job_env=_environment(JOB_ENV),
+            hidden=self._secrets(),
         )
         return Tools(
             store=self.store,
             launcher=launcher,
-            workbench=Workbench(site, lambda: runbooks_of(root), self.store.remedies),
+            workbench=Workbench(site, lambda: runbooks_of(root), self.store.remedies, self._granted),
             wakefiles=self.wakefiles,
             clock=self.clock,
             techniques=lambda: techniques_of(root),
             recall=lambda techniques, codebase, facts: recall(self.store, techniques, codebase, facts),
             publish=lambda id_: publish(self, id_),
         )
+
+    def _granted(self, campaign: int) -> frozenset[str]:
+        return frozenset(grant.name for grant in self.store.grants(campaign))
+
+    def _secrets(self) -> tuple[Path, ...]:
+        """What a trainer in a box has no business with: the store, keys and tokens, agents that sign."""
+        from rea.guard.sandbox import SECRETS
+        from rea.guard.signing import own_key
+
+        own = self.store.path
+        found = [] if own is None else [own, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm"))]
+        agent = os.environ.get("SSH_AUTH_SOCK")
+        found += [own_key().parent, *([Path(agent).parent] if agent else [])]
+        return (*found, *(Path.home() / name for name in SECRETS))
 
     @property
     def wakefiles(self) -> WakeFiles:

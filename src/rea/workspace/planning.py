@@ -219,6 +219,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             replace(campaign, options=options),
             codebase_digest=old.codebase_digest,
             signers_digest=digest(read_signers(Path(campaign.codebase.root))),
+            data_digest=old.data_digest,
             baseline=old.baseline,
             baseline_values=old.baseline_values,
             symptoms=priced_anew(old.symptoms, old.baseline.device_s / granted_s if granted_s else None),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rea.domain.campaign import Campaign
+from rea.domain.campaign import RESUMED_AT, Campaign
 from rea.domain.errors import UsageError
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.ids import number
@@ -45,7 +45,13 @@ def _set_running(workspace: Workspace, campaign: Campaign, word: str) -> None:
     with workspace.store.transaction(campaign.id) as tx:
         phase = Phase.VALIDATION if campaign.phase is Phase.PROFILE else campaign.phase
         tx.set_campaign(
-            campaign.id, state=CampaignState.RUNNING, phase=phase, pause_reason=None, reason="", next_wake_at=None
+            campaign.id,
+            state=CampaignState.RUNNING,
+            phase=phase,
+            pause_reason=None,
+            reason="",
+            next_wake_at=None,
+            options={**campaign.options, RESUMED_AT: now},
         )
         tx.event(campaign.id, word, f"{word} by {who}", now)
     wake(workspace, campaign.id)

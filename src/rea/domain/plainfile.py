@@ -1,0 +1,49 @@
+"""Reading files that somebody else may have put there: never a link, never a pipe, never more than was asked for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file for reading. Raises OSError, also for a link, whatever it leads to, and for what would block."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no regular file")
+        yield file
+
+
+def head(path: Path, most: int) -> bytes:
+    """The first bytes of a file; none where it is no plain file or cannot be read."""
+    try:
+        with opened(path) as file:
+            return file.read(most)
+    except OSError:
+        return b""
+
+
+def tail(path: Path, most: int) -> bytes:
+    """The last bytes of a file; none where it is no plain file or cannot be read."""
+    try:
+        with opened(path) as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - most))
+            return file.read(most)
+    except OSError:
+        return b""
+
+
+def size(path: Path) -> int | None:
+    """In bytes; None where there is no plain file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
