@@ -44,6 +44,7 @@ TIME_LIMIT: Final = "time-limit"
 """The runbook of a run that reached its wall-time limit; in the profile, every other run would."""
 
 DISK_FULL: Final = "disk-full"
+TAMPERED: Final = "tampered"
 UNKNOWN: Final = "unknown"
 CHECKPOINT_MISMATCH: Final = "checkpoint-mismatch"
 CORRUPT_CHECKPOINT: Final = "corrupt-checkpoint"

@@ -231,6 +231,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         budget_open=not warned,
         contingency_spent=snapshot.balance.contingency_spent,
         left_s=math.inf if plan.finish_by is None else plan.finish_by - now,
+        waiting=frozenset(r.id for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before > now),
     )
     if ill(snapshot) >= MOST_ILL:
         return (Pause(PauseReason.GUARDRAIL, _illness(snapshot)),)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rea.domain.jobs import Outcome
 from rea.domain.run import Attempt, Run
-from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TIME_LIMIT, Charge, FailureClass
+from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TAMPERED, TIME_LIMIT, Charge, FailureClass
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.executor.snapshot import Report
@@ -59,11 +59,13 @@ def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts
     given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
     if given_up or evaluator_is_down(run, report, runs, attempts):
         return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
-    if report.failure is not None and report.failure.runbook == DISK_FULL:
-        # No fault of the run's. A campaign in its profile cannot be paused: there a run waits, within the cap of tries.
+    if report.failure is not None and report.action is RunbookAction.HOLD:
+        # A campaign in its profile cannot be paused: where a disk is full a run waits, within the cap of tries.
         if run.draft.phase is Phase.PROFILE:
-            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S)
-        return replace(report, retry=True)
+            waits = report.failure.runbook == DISK_FULL
+            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S) if waits else report
+        # What an engineer mends is no fault of the run's; who changed the code that judges gets no second chance.
+        return replace(report, retry=report.failure.runbook != TAMPERED)
     return report
 
 

@@ -52,16 +52,20 @@ def of_result(
 
 
 def of_curve(curve: Sequence[Reading], paired: RunResult | None, objective: Objective) -> dict[str, str]:
-    """Whether a run that was stopped had exploded, by the baseline's readings up to where it stood."""
+    """Whether a run that was stopped had exploded or told nothing apart, by the baseline's readings up to there."""
     if paired is None or not curve:
         return {}
     last = curve[-1]
     seen = [reading for reading in paired.curve if reading.x <= last.x and objective.metric in reading.metrics]
-    value = last.metrics.get(objective.metric, math.nan)
-    if not seen or not _exploded(value, seen[-1].metrics[objective.metric], objective):
+    if not seen:
         return {}
-    base = seen[-1].metrics[objective.metric]
-    return {Signal.EXPLODED: f"{objective.metric} was {value:.4g} at {last.x:g}, the baseline's {base:.4g}"}
+    value, base = last.metrics.get(objective.metric, math.nan), seen[-1].metrics[objective.metric]
+    if _exploded(value, base, objective):
+        return {Signal.EXPLODED: f"{objective.metric} was {value:.4g} at {last.x:g}, the baseline's {base:.4g}"}
+    auc, theirs = last.metrics.get("auc"), seen[-1].metrics.get("auc", 0.0)
+    if auc is not None and abs(auc - 0.5) <= COIN and theirs >= TELLS:
+        return {Signal.CONSTANT: f"its AUC was {auc:.4f} at {last.x:g}, the baseline's {theirs:.4f}"}
+    return {}
 
 
 def _exploded(value: float, base: float, objective: Objective) -> bool:

@@ -42,7 +42,7 @@ def combination(situation: Situation) -> Advance:
     pending = [h for h in arms if h.state is _H.PROPOSED]
     if pending:
         return start(situation, pending, phase, allowance)
-    if len(open_runs) >= situation.slots:
+    if situation.taken(phase) >= situation.slots:
         return Advance()
     if Part.COMBINATION in situation.evidence.plan.rules.without:
         return Advance(done=True)

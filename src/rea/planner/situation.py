@@ -65,6 +65,7 @@ class Situation:
     budget_open: bool = True  # False once the warning threshold is passed: no new hypothesis starts
     contingency_spent: float = 0.0
     left_s: float = math.inf  # wall seconds until the plan's deadline
+    waiting: frozenset[int] = frozenset()  # runs that wait for their next attempt's time and take no slot until then
 
     @property
     def closed(self) -> Closed:
@@ -83,6 +84,10 @@ class Situation:
 
     def open_runs(self, *phases: Phase) -> tuple[Run, ...]:
         return tuple(r for r in self.evidence.runs if r.draft.phase in phases and not is_terminal(r.state))
+
+    def taken(self, *phases: Phase) -> int:
+        """How many slots the runs of these phases take now, or could take now."""
+        return sum(run.id not in self.waiting for run in self.open_runs(*phases))
 
     def allowance(self, phase: Phase) -> float:
         """Device-seconds the search may still commit up to the end of this phase; savings of earlier ones included.

@@ -26,7 +26,7 @@ def validation(situation: Situation) -> Advance:
         return Advance(judgements=judgements)
     arms = situation.of_kind(HypothesisKind.SINGLE)
     open_runs = situation.open_runs(phase)
-    free = situation.slots - len(open_runs)
+    free = situation.slots - situation.taken(phase)
     allowance = situation.allowance(phase)
     least = situation.evidence.plan.rules.least_gain_per_run
     runs: list[RunDraft] = []

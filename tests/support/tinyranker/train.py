@@ -11,14 +11,12 @@ import math
 import os
 import random
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import data
 import metrics
-
-RUN = Path(os.environ.get("REA_RUN_DIR", "run"))
+from faults import RUN, Fault
 
 
 def error(config, seed, epoch):
@@ -55,42 +53,6 @@ def save(path, values):
         array.array("d", values).tofile(file)
 
 
-class Fault:
-    """A trainer that misbehaves on demand: [fault] plan lists "always:KIND" or "table.key=value:KIND"."""
-
-    def __init__(self, config):
-        fault = config["fault"]
-        self.epoch, self.seconds, self.mebibytes = fault["epoch"], fault["seconds"], fault["mebibytes"]
-        self.kinds = set()
-        for entry in fault["plan"]:
-            where, _, kind = entry.rpartition(":")
-            table, _, setting = where.partition(".")
-            key, _, value = setting.partition("=")
-            if where == "always" or str(config[table][key]) == value:
-                self.kinds.add(kind)
-
-    def is_(self, kind):
-        return kind in self.kinds
-
-    def strike(self, epoch):
-        if self.is_("slow"):
-            time.sleep(self.seconds)
-        if epoch != self.epoch:
-            return
-        if self.is_("die"):
-            raise KeyError("the feature store has no table 'clicks'")
-        if self.is_("hiccup") and RUN.name == "1":
-            sys.exit("tiny hiccup: the storage went away")
-        if self.is_("hang"):
-            time.sleep(600)
-        if self.is_("silent"):
-            sys.exit(0)
-        if self.is_("memory"):
-            held = [b"x" * 2**20 for _ in range(self.mebibytes)]
-            time.sleep(60)
-            sys.exit(len(held))
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
@@ -117,16 +79,16 @@ def main():
         for epoch in range(1, config["train"]["epochs"] + 1):
             fault.strike(epoch)
             size = error(config, 1 if fault.is_("seedless") else args.seed, epoch)
-            found = metrics.summarise(predictions(splits["valid"], size), splits["valid"][1])
-            if fault.is_("nan") and epoch >= fault.epoch:
-                found["ne"] = float("nan")
+            labels = splits["valid"][1]
+            found = metrics.summarise(fault.predicted(predictions(splits["valid"], size), labels), labels)
+            found = fault.reading(found, epoch)
             behind = 0.012 * epoch if not config["optim"]["embedding_l2"] else 0.003 * epoch
             line = {"epoch": epoch, "split": "valid", **found, "train_ne": found["ne"] * (1 - 0.01 - behind)}
             print(json.dumps(line), file=out)
             if best is None or not found["ne"] >= best[0]:
                 best = (found["ne"], size, found)
         for name, split in splits.items():
-            values = predictions(split, best[1])
+            values = fault.predicted(predictions(split, best[1]), split[1])
             if not fault.is_("no_predictions"):
                 save(RUN / f"predictions_{name}.npy", values[:-1] if fault.is_("short") else values)
         if fault.is_("cheat"):

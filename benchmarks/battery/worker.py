@@ -1,0 +1,169 @@
+"""One campaign of the battery, in a process of its own: prints what became of each kind as JSON.
+
+python benchmarks/battery/worker.py FOLDER SEED KIND...
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
+
+from kinds import BY_NAME, Kind, Right  # noqa: E402
+
+from rea.domain.campaign import Campaign  # noqa: E402
+from rea.domain.hypothesis import Hypothesis  # noqa: E402
+from rea.domain.run import Attempt, Run  # noqa: E402
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, is_terminal  # noqa: E402
+from rea.executor.invariants import violations  # noqa: E402
+from rea.workspace import Workspace, planning, steering, waking  # noqa: E402
+from support.desk import TINY, Desk, opened  # noqa: E402
+
+OVERLAY = Path(__file__).parent / "overlay"
+EPOCH_S = 0.1  # of six; what a run takes but for the interpreter's start
+WALLTIME_S = 12
+BUDGET_RUNS = 150
+SOUND = ("optim.embedding_l2=1e-5", "features.numeric_encoding=log", "optim.schedule=cosine")
+MOST_PAUSES = 60
+PATIENCE_S = 900.0
+
+
+def codebase(folder: Path) -> Path:
+    """The tiny codebase with the battery's faults and with AUC among its metrics."""
+    made = folder / "tinyranker"
+    shutil.copytree(TINY, made, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in OVERLAY.glob("*.py"):
+        shutil.copy(path, made / path.name)
+    return made
+
+
+def setting(number: int) -> str:
+    """The settings that a kind of failure hangs on: any will do that no other kind has."""
+    return f"model.dropout={(11 + number) / 1000:g}"
+
+
+def main() -> None:
+    folder, seed, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    kinds = [BY_NAME[name] for name in names]
+    plan = [f"{setting(number)}:{kind.name}" for number, kind in enumerate(kinds)]
+    toml = {"slots = 1": "slots = 2", 'walltime = "20s"': f'walltime = "{WALLTIME_S}s"'}
+    config = {"fault.plan": plan, "fault.seconds": EPOCH_S}
+    with opened(folder / "desk", code=codebase(folder), config=config, toml=toml) as desk:
+        workspace = desk.workspace()
+        campaign = desk.plan(workspace, budget=f"{BUDGET_RUNS}r", rounds=1, profile_runs=2, seed=seed)
+        if campaign.state is not CampaignState.DRAFTED:
+            raise SystemExit(f"no plan: {campaign.reason}")
+        settings = [setting(number) for number in range(len(kinds))]
+        split = {"validation": 0.8, "combination": 0.15, "exploitation": 0.05}
+        desk.keep(workspace, campaign, *settings, *SOUND, split=split)
+        desk.approve(workspace, campaign)
+        pauses = run(workspace, desk, campaign)
+        print(json.dumps(told(workspace, campaign.id, kinds, settings, pauses)))
+
+
+def run(workspace: Workspace, desk: Desk, campaign: Campaign) -> list[str]:
+    """Until it has ended; an engineer lets it go on wherever it is held. Gives the reasons why it was."""
+    pauses: list[str] = []
+    deadline = time.monotonic() + PATIENCE_S
+    steering.start(workspace, campaign.title)
+    while True:
+        found = waiting(
+            workspace, campaign.id, lambda c: c.state is CampaignState.PAUSED or is_terminal(c.state), deadline
+        )
+        if is_terminal(found.state):
+            return pauses
+        pauses.append(f"{found.pause_reason}: {found.reason}")
+        if found.pause_reason is PauseReason.BUDGET or len(pauses) > MOST_PAUSES or time.monotonic() > deadline:
+            return pauses
+        waiting(workspace, campaign.id, lambda c: not busy(workspace, c.id), deadline)
+        steering.resume(workspace, campaign.title)
+
+
+def waiting(workspace: Workspace, campaign: int, until: Callable[[Campaign], bool], deadline: float) -> Campaign:
+    def tick(found: Campaign) -> None:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{found.title} is still {found.state.value} in {found.phase.value}")
+
+    return waking.wait(workspace, campaign, until, tick, poll_s=0.02)
+
+
+def busy(workspace: Workspace, campaign: int) -> bool:
+    return any(attempt.state.value != "ended" for attempt in workspace.store.attempts(campaign))
+
+
+def told(
+    workspace: Workspace, campaign_id: int, kinds: list[Kind], settings: list[str], pauses: list[str]
+) -> dict[str, Any]:
+    store = workspace.store
+    campaign = store.campaign(campaign_id)
+    hypotheses, runs, attempts = store.hypotheses(campaign_id), store.runs(campaign_id), store.attempts(campaign_id)
+    balance = store.balance(campaign_id)
+    wasted = sum(a.device_s or 0.0 for a in attempts if a.failure is not None)
+    learnt = {r.hypothesis for r in store.experiments() if r.outcome in ("supported", "inconclusive", "refuted")}
+    asked = {q.subject for q in store.questions(campaign_id)}
+    rows = []
+    for kind, words in zip(kinds, settings, strict=True):
+        key = planning.parse_treatment(campaign.codebase, [words]).key()
+        mine = next(h for h in hypotheses if h.draft.treatment.key() == key)
+        own = [run for run in runs if run.draft.hypothesis == mine.id]
+        tried = sorted((a for a in attempts if a.run in {r.id for r in own}), key=lambda a: a.id)
+        rows.append(judged(kind, mine, own, tried, pauses, mine.id in learnt, mine.name in asked))
+    return {
+        "state": campaign.state,
+        "verdict": campaign.verdict,
+        "pauses": pauses,
+        "wasted_s": wasted,
+        "approved_s": balance.approved,
+        "spent_s": balance.spent,
+        "violations": violations(store.snapshot_rows(campaign_id)) + store.trail_faults(campaign_id),
+        "kinds": rows,
+    }
+
+
+def judged(
+    kind: Kind,
+    hypothesis: Hypothesis,
+    runs: list[Run],
+    attempts: list[Attempt],
+    pauses: list[str],
+    learnt: bool,
+    asked: bool,
+) -> dict[str, Any]:
+    first = next((a.failure for a in attempts if a.failure is not None), None)
+    failed = [a for a in attempts if a.failure is not None]
+    ok = any(run.state is RunState.SUCCEEDED for run in runs)
+    # A further seed of the same treatment has the same accident, once.
+    again = ok and bool(failed) and all(a.number == 1 for a in failed)
+    again = again and all(run.state is not RunState.FAILED for run in runs)
+    gone = hypothesis.state is HypothesisState.FAILED and not ok and not learnt
+    held = first is not None and any(first.message[:60] in why for why in pauses)
+    right = {
+        Right.GIVE_UP: gone and len(attempts) == 1,
+        Right.REPEAT_ONCE: gone and len(attempts) == 2,
+        Right.REPEAT: again and not held,
+        Right.QUARANTINE: asked and not ok and not learnt and hypothesis.state is HypothesisState.LEFT_OUT,
+        Right.HOLD: held and again,
+        Right.HOLD_AND_GIVE_UP: held and not ok and not learnt,
+    }[kind.right]
+    return {
+        "kind": kind.name,
+        "class": first.kind if first else None,
+        "runbook": first.runbook if first else None,
+        "right_class": first is not None and first.kind in kind.classes and first.runbook in kind.runbooks,
+        "right_action": bool(right),
+        "title": first.message.partition(":")[0] if first else "",
+        "state": hypothesis.state,
+        "attempts": len(attempts),
+        "detail": "" if right else f"{[r.state.value for r in runs]} {hypothesis.reason[:160]}",
+    }
+
+
+if __name__ == "__main__":
+    main()
