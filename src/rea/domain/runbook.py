@@ -45,6 +45,7 @@ TIME_LIMIT: Final = "time-limit"
 
 DISK_FULL: Final = "disk-full"
 TAMPERED: Final = "tampered"
+DENIED: Final = "denied"  # no runbook: the policy said no
 UNKNOWN: Final = "unknown"
 CHECKPOINT_MISMATCH: Final = "checkpoint-mismatch"
 CORRUPT_CHECKPOINT: Final = "corrupt-checkpoint"

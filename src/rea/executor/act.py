@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ from rea.codebase.config import digest as codebase_digest
 from rea.domain.campaign import AWAY_SINCE, Campaign
 from rea.domain.codec import canonical, digest
 from rea.domain.data import DataProfile
-from rea.domain.errors import ReaError
+from rea.domain.errors import ApprovalNeededError, ReaError
 from rea.domain.hypothesis import HypothesisKind
 from rea.domain.jobs import job_name
 from rea.domain.ledger import Purse
 from rea.domain.plan import Part, Plan, PlannedHypothesis, read_plan
 from rea.domain.question import BELIEVE, DISMISS, QUARANTINE, Option
 from rea.domain.run import Attempt, Failure, Run
+from rea.domain.runbook import DENIED
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
     BARRED,
@@ -37,6 +38,7 @@ from rea.executor.ends import held, hopeless, next_state, struck_out
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
+from rea.guard.policy import Actor, Effect, Request, may, require
 from rea.planner.compose import data_facts, first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, start_by, write_plan
 from rea.planner.evidence import Evidence
@@ -52,6 +54,7 @@ class Wake:
     tools: Tools
     campaign: int
     fence: int
+    verified: dict[object, str] = field(default_factory=dict)  # by plan and approval: what is wrong with the signature
 
     def rows(self) -> RowsPort:
         return self.tools.store.working_rows(self.campaign)
@@ -99,6 +102,13 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
     tools, rows = wake.tools, wake.rows()
     run = next(r for r in rows.runs if r.id == attempt.run)
     known = tools.launcher.find(attempt.job) is not None
+    denied = "" if known else _denied(wake, rows, run)
+    if denied:
+        with wake.transaction() as tx:
+            tx.event(wake.campaign, "denied", f"{run.name} was not submitted: {denied}", tools.clock())
+        failure = Failure(DENIED, "G", f"its submission was denied: {denied}")
+        _record(wake, a.Record(attempt.id, Report("failed", failure=failure, action=RunbookAction.HOLD)))
+        return
     try:
         spec = tools.workbench.job(rows.campaign, run, attempt, rows.runs, struck_out(rows.attempts))
     except ReaError as error:
@@ -114,6 +124,29 @@ def _launch(wake: Wake, attempt: Attempt) -> None:
         tx.submitted(attempt.id)
         if run.draft.phase is Phase.REVEAL:
             tx.event(wake.campaign, "reveal", "the sealed split was opened", tools.clock(), run=run.name)
+
+
+def _denied(wake: Wake, rows: RowsPort, run: Run) -> str:
+    """Why this run may not be submitted now, by the rows as they are now; empty where it may."""
+    draft, problem = run.draft, _signature_problem(wake, rows)
+    effect = Effect.REVEAL if draft.phase is Phase.REVEAL else Effect.SUBMIT
+    revealed = sum(r.draft.phase is Phase.REVEAL and r.state is RunState.SUCCEEDED for r in rows.runs)
+    request = Request(Actor.EXECUTOR, effect, draft.treatment, draft.phase, revealed=revealed)
+    ruling = may(request, rows.campaign, signature_problem=problem)
+    return "" if ruling.allowed else ruling.why
+
+
+def _signature_problem(wake: Wake, rows: RowsPort) -> str | None:
+    if rows.campaign.state is CampaignState.PROFILING or rows.plan is None:
+        return None
+    key = (rows.plan, rows.approval)
+    if key not in wake.verified:
+        try:
+            wake.tools.workbench.verify(rows.plan, rows.approval, rows.campaign)
+            wake.verified[key] = ""
+        except ApprovalNeededError as error:
+            wake.verified[key] = str(error)
+    return wake.verified[key]
 
 
 def _cancel(wake: Wake, action: a.Cancel) -> None:
@@ -425,6 +458,7 @@ def _propose(wake: Wake, rows: RowsPort, action: a.Finish) -> str:
     subject = f"{campaign.name}: {finalist.name}{gains}"
     body = f"{action.why}\n\nTreatment: {treatment.describe()}\nCampaign: {campaign.title}, {finalist.name}\n"
     branch = proposal_branch(campaign)
+    require(Request(Actor.EXECUTOR, Effect.PROPOSE), campaign, signature_problem=_signature_problem(wake, rows))
     wake.tools.workbench.propose(campaign, treatment, branch, f"{subject}\n\n{body}")
     return branch
 

@@ -186,7 +186,10 @@ def _profile(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         why = f"of {balance.approved:.0f} device-seconds for the profile {balance.spent:.0f} are spent"
         if len(done) < PROFILE_MINIMUM:
             failed = [run for run in snapshot.runs if run.failure is not None]
-            return (_no_baseline(failed[-1]) if failed else Fail(f"{why}, and {pending[0].name} still has no result"),)
+            said = f"the baseline gives no result: {why}, and {pending[0].name} still has no result"
+            for last in failed[-1:]:
+                said += f"; {_last_words(last)}"
+            return (Fail(said, told=bool(failed)),)
         return tuple(Withdraw(run.id, f"{why}; the runs there are will do") for run in pending)
     if len(done) >= PROFILE_MINIMUM:
         return (DraftPlan(),)
@@ -202,6 +205,11 @@ def _no_baseline(run: Run | None) -> Fail:
         mend = "raise `walltime` under [resources] in rea.toml, or make the run shorter"
     next_ = f"`rea logs {run.name}` shows its output; {mend}, commit, and `rea plan` again"
     return Fail(f"the baseline gives no result: {run.name}: {_in_words(run.failure)} → {next_}", told=True)
+
+
+def _last_words(run: Run) -> str:
+    words = _in_words(run.failure) if run.failure is not None else run.state.value
+    return f"{run.name}: {words} → `rea logs {run.name}` shows its output"
 
 
 def _in_words(failure: Failure) -> str:

@@ -22,6 +22,15 @@ def _vanished(attempt: Attempt) -> Observation:
     return Observation(JobState.ENDED, Outcome.LOST, message=words, started_at=attempt.intended_at)
 
 
+def _beyond(rows: RowsPort, plan: Plan) -> str:
+    """What the rows allow that nobody signed; empty where it is nothing."""
+    if rows.balance.approved > plan.budget_s + 1e-6:
+        return f"the ledger allows {rows.balance.approved:.0f} device-seconds, and {plan.budget_s:.0f} were signed"
+    if rows.campaign.codebase != plan.codebase:
+        return "the campaign's row describes another codebase, or other limits, than the plan that was signed"
+    return ""
+
+
 class Observer:
     """Takes snapshots of one campaign during one wake; what cannot change within a wake is looked up once."""
 
@@ -102,7 +111,7 @@ class Observer:
         if key not in self._problems:
             try:
                 self._tools.workbench.verify(rows.plan, rows.approval, rows.campaign)
-                self._problems[key] = ""
+                self._problems[key] = _beyond(rows, read_plan(rows.plan))
             except ApprovalNeededError as error:
                 self._problems[key] = str(error)
         return self._problems[key]

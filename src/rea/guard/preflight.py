@@ -19,6 +19,7 @@ from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.jobs import Capacity
 from rea.domain.paths import is_protected
 from rea.domain.plan import Plan
+from rea.guard import sandbox
 from rea.guard.signing import SIGNERS_FILE, has_ssh_keygen, read_signers, signers
 
 MINIMUM_FREE_BYTES = 2 * 1024**3
@@ -65,6 +66,10 @@ class Facts:
     ssh_keygen: bool
     host: Host
     trail: tuple[str, ...] = ()  # what of the campaign something else than REA wrote
+    data_digest: str = ""  # of the data as they are now, where rea.toml names them
+    data_error: str = ""
+    no_sandbox: str = ""  # why trainings cannot run in a box here
+    unhidden: tuple[str, ...] = ()  # of what is to be hidden from trainers, what is not there
 
 
 def gather(
@@ -78,8 +83,12 @@ def gather(
     overrides_verifiable: bool = True,
     needed_bytes: int = MINIMUM_FREE_BYTES,
     trail: tuple[str, ...] = (),
+    data: tuple[str, str] = ("", ""),
 ) -> Facts:
-    """Look at the codebase, its environment and the disk; the launcher's capacity and its host are handed in."""
+    """Look at the codebase, its environment and the disk; the launcher's capacity and its host are handed in.
+
+    `data` are the digest of the data that rea.toml names, and why there is none.
+    """
     root = Path(codebase.root)
     found, changes, git_error = git_state(root, commit)
     version, python_error = python_version(codebase)
@@ -103,6 +112,10 @@ def gather(
         ssh_keygen=has_ssh_keygen(),
         host=host,
         trail=trail,
+        data_digest=data[0],
+        data_error=data[1],
+        no_sandbox=sandbox.unavailable(),
+        unhidden=tuple(path for path in codebase.sandbox.hidden if not (root / Path(path).expanduser()).exists()),
     )
 
 
@@ -125,7 +138,8 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
     )
     if plan is None:
         return common
-    return (*common, _guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
+    of_plan = (_guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
+    return (*common, *of_plan, _data(codebase, facts, plan), *_sandbox(codebase, facts, plan))
 
 
 def blocking(listed: Collection[Check], granted: Collection[str] = ()) -> tuple[Check, ...]:
@@ -352,6 +366,32 @@ def _budget(codebase: Codebase, plan: Plan) -> Check:
     words = f"budget {_amount(plan.budget_s)}, expected with room for the last run {_amount(wanted)}"
     hint = None if plan.budget_s >= wanted else f"plan again with a budget of at least {_amount(wanted)}"
     return Check("budget", hint is None, words, hint)
+
+
+def _data(codebase: Codebase, facts: Facts, plan: Plan) -> Check:
+    if not codebase.data:
+        return Check("data", True, "no data are pinned: [codebase] data names none")
+    if facts.data_error:
+        return Check("data", False, facts.data_error, "bring the data back, or correct rea.toml and plan again")
+    if facts.data_digest != plan.data_digest:
+        words = "the data are not those that the baseline was measured on"
+        return Check("data", False, words, "bring them back, or plan again: results on others cannot be compared")
+    return Check("data", True, f"the data are those of the plan ({facts.data_digest[:12]})")
+
+
+def _sandbox(codebase: Codebase, facts: Facts, plan: Plan) -> tuple[Check, ...]:
+    patched = any(planned.draft.full.patch is not None for planned in plan.hypotheses)
+    if not codebase.sandbox.boxes(patched):
+        return ()
+    if facts.no_sandbox:
+        words = f"trainings are to run in a sandbox, and {facts.no_sandbox}"
+        hint = "install bubblewrap, or grant `sandbox` to run them without"
+        return (Check("sandbox", False, words, hint, grantable=True),)
+    if facts.unhidden:
+        words = f"[sandbox] hidden names what is not there: {', '.join(facts.unhidden)}"
+        return (Check("sandbox", False, words, "correct rea.toml, or grant `sandbox`", grantable=True),)
+    hidden = f", and {', '.join(codebase.sandbox.hidden)} out of sight" if codebase.sandbox.hidden else ""
+    return (Check("sandbox", True, f"trainings run in a box: only their directory writable{hidden}", grantable=True),)
 
 
 def _amount(device_s: float) -> str:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rea.codebase.config import digest as codebase_digest
+from rea.codebase.datafiles import fingerprint
 from rea.domain.campaign import Approval, Campaign, PlanRecord
-from rea.domain.errors import ApprovalNeededError, NotFoundError, ReaError, UsageError
+from rea.domain.errors import ApprovalNeededError, ConfigError, NotFoundError, ReaError, UsageError
 from rea.domain.ids import say
 from rea.domain.moments import utc
 from rea.domain.plan import Plan, read_plan
@@ -48,6 +49,7 @@ def preflight(
         host=look(),
         overrides_verifiable=_verifiable(workspace, campaign),
         trail=tuple(workspace.store.trail_faults(campaign.id)),
+        data=_data(campaign) if record is not None else ("", ""),
     )
     listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
     if grants:
@@ -94,6 +96,14 @@ def next_step(workspace: Workspace, campaign: Campaign) -> str:
         mend = [f"mend {check.name}" for check in blocked if not check.grantable]
         return ", ".join([*mend, " && ".join(filter(None, steps))])
     return f"rea report {title}" if state is CampaignState.FINISHED else ""
+
+
+def _data(campaign: Campaign) -> tuple[str, str]:
+    """The digest of the data that rea.toml names, or why there is none."""
+    try:
+        return fingerprint(Path(campaign.codebase.root), campaign.codebase.data), ""
+    except ConfigError as error:
+        return "", error.message
 
 
 def _verifiable(workspace: Workspace, campaign: Campaign) -> bool:
