@@ -141,6 +141,17 @@ def test_a_trail_that_was_written_anew_contradicts_the_jobs_and_what_was_exporte
     assert held.returncode == 1 and str(exported) in held.stdout
 
 
+def test_a_row_that_was_altered_stays_so_however_often_rea_writes_it_afterwards(desk):
+    edit(desk, "UPDATE campaigns SET reason = 'all is well' WHERE id = 1")
+    workspace = desk.workspace()
+    for _ in range(2):
+        with workspace.store.transaction(1) as tx:
+            tx.set_campaign(1, options={"a": 1})
+            tx.set_campaign(1, options={"a": 2})
+        (fault,) = workspace.store.trail_faults(1)
+        assert fault.startswith("campaigns/1 was changed by something else than REA, before link")
+
+
 def test_an_export_tells_who_approved_what_was_spent_and_why(desk, tmp_path):
     exported = tmp_path / "trail.jsonl"
     done = desk.call("audit", "export", "C-1", str(exported), "--sign", str(desk.key))

@@ -747,7 +747,7 @@ def test_the_record_is_read_on_from_where_a_reader_stopped(store: Store) -> None
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 anything = st.text(max_size=30)
-reals = st.floats(allow_nan=False)
+reals = st.floats(allow_nan=False).map(lambda x: x + 0.0)  # a column of SQLite keeps -0.0 as 0.0
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | anything
 metrics = st.dictionaries(anything, st.floats(), max_size=3)
 

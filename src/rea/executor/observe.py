@@ -111,7 +111,7 @@ class Observer:
         if key not in self._problems:
             try:
                 self._tools.workbench.verify(rows.plan, rows.approval, rows.campaign)
-                self._problems[key] = _beyond(rows, read_plan(rows.plan))
+                self._problems[key] = ""
             except ApprovalNeededError as error:
                 self._problems[key] = str(error)
-        return self._problems[key]
+        return self._problems[key] or _beyond(rows, read_plan(rows.plan))

@@ -45,8 +45,8 @@ def boxed(
     network: bool = False,
     devices: bool = False,
 ) -> tuple[str, ...]:
-    """The command inside a box. `hidden` files read as empty and folders as empty, whatever lies below them; the run's
-    directory is seen even there, less the files `veiled`. `devices`: GPUs are passed through."""
+    """The command inside a box. `hidden` files cannot be read, and folders are empty, whatever lies below them; the
+    run's directory is seen even there, less the files `veiled`. `devices`: GPUs are passed through."""
     words = [PROGRAM, "--die-with-parent", "--unshare-user-try", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     words += ["--unshare-cgroup-try", *([] if network else ["--unshare-net"]), "--ro-bind", "/", "/"]
     words += ["--dev-bind", "/dev", "/dev"] if devices else ["--dev", "/dev"]

@@ -400,9 +400,10 @@ trail = Table(
     metadata,
     Column("campaign", Id, ForeignKey("campaigns.id"), primary_key=True),
     Column("number", Integer, primary_key=True),  # 1, 2, … within the campaign
-    Column("row", Text, nullable=False),  # "runs/40"
+    Column("row", Text, nullable=False),  # "runs/40"; with a ! where it was found altered
     Column("content", Text, nullable=False),  # digest of what the row says from then on
     Column("link", Text, nullable=False),  # digest of this and the link before
+    Index("trail_of_row", "campaign", "row", "number"),
     sqlite_strict=True,
 )
 

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, Table, delete, insert, select
 
 from rea.store import tables as t
 
+ALTERED: Final = "!"  # behind a row's name: it did not say what it should, and was then written over
 FIRST: Final = "0" * 64  # what the first link of a campaign is chained to
 _PASSING: Final = frozenset({"fence", "lease_owner", "lease_until", "next_wake_at"})
 _CHUNK: Final = 500
@@ -66,19 +67,33 @@ class Trail:
         self._connection = connection
         self._campaign = campaign
         self._touched: dict[tuple[str, Any], None] = {}
+        self._altered: dict[str, str] = {}
 
     def touch(self, table: Table, key: Any) -> None:
         """A row was written; `key` is its id, of a grant its name."""
         if table.name in _KEYS:
             self._touched[table.name, key] = None
 
+    def change(self, table: Table, key: Any) -> None:
+        """A row is about to be written over: had something else written there before, the trail says so for good."""
+        if table.name not in _KEYS or (table.name, key) in self._touched:
+            return
+        name, c = _name(table.name, key), t.trail.c
+        wanted = select(c.content).where(c.campaign == self._campaign, c.row == name)
+        known = self._connection.execute(wanted.order_by(c.number.desc()).limit(1)).scalar()
+        row = self._connection.execute(select(table).where(_column(table.name) == key)).first()
+        if row is not None and content(row) != known:
+            self._altered[f"{name}{ALTERED}"] = content(row)
+
     def close(self) -> None:
         """Add the links. To be called once, as the last thing before the transaction is committed."""
-        if not self._touched:
+        if not self._touched and not self._altered:
             return
         rows = dict(self._rows())
-        self._append((name, content(rows[name])) for name in (_name(*touched) for touched in self._touched))
+        own = [(name, content(rows[name])) for name in (_name(*touched) for touched in self._touched)]
+        self._append([*self._altered.items(), *own])
         self._touched.clear()
+        self._altered.clear()
 
     def begin(self) -> None:
         """Start the trail of a campaign that was there before trails were kept, from what its rows say now."""
@@ -178,7 +193,11 @@ def faults(connection: Connection, campaign: int) -> list[str]:
             found.append(f"link {missing} of the trail is missing")
         elif link.link != chained(last.link, link.number, link.row, link.content):
             found.append(f"link {link.number} of the trail, of {link.row}, does not follow from the one before it")
-        latest[link.row] = link.content
+        if link.row.endswith(ALTERED):
+            was = link.row.removesuffix(ALTERED)
+            found.append(f"{was} was changed by something else than REA, before link {link.number}")
+        else:
+            latest[link.row] = link.content
         last = Head(link.number, link.link)
     kept = head(connection, campaign)
     if kept != last:

@@ -525,6 +525,7 @@ class Transaction(Queries):
 
     def _update(self, table: Table, id_: int, values: dict[str, Any]) -> None:
         if values:
+            self._trail.change(table, id_)
             self._connection.execute(update(table).where(table.c.id == id_).values(**values))
             self._trail.touch(table, id_)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rea.domain.campaign import Campaign
 from rea.domain.errors import UsageError
-from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number
 from rea.domain.question import BELIEVE, QUARANTINE, Question
 from rea.domain.states import CampaignState, HypothesisState, is_terminal
 from rea.guard.signing import principal as this_person
+from rea.planner.layout import SEARCH
 from rea.planner.situation import believe
+from rea.store.transaction import Transaction
 from rea.workspace.compose import Workspace
 from rea.workspace.waking import wake
 
@@ -67,14 +68,7 @@ def answer(workspace: Workspace, ref: str, option: str) -> Question:
     with workspace.store.transaction(campaign.id) as tx:
         answered = tx.answer(asked.id, option, who, now)
         if asked.kind == QUARANTINE and option == BELIEVE:
-            found = tx.hypothesis(number(asked.subject, "H"))
-            tx.set_hypothesis(
-                found.id,
-                state=_back(found),
-                draft=believe(found.draft, who),
-                reason=f"{who} looked at it: to be trained again, and believed",
-                round=campaign.round,
-            )
+            _believe(tx, campaign, number(asked.subject, "H"), who)
         words = next(one.words for one in asked.options if one.name == option)
         tx.event(campaign.id, "answered", f"{asked.name}: {who} says {option}: {words}", now)
     if campaign.state is CampaignState.RUNNING:
@@ -82,10 +76,22 @@ def answer(workspace: Workspace, ref: str, option: str) -> Question:
     return answered
 
 
-def _back(found: Hypothesis) -> HypothesisState:
+def _believe(tx: Transaction, campaign: Campaign, id_: int, who: str) -> None:
+    """Have a quarantined hypothesis trained again at once, whatever the search is at; its result counts then."""
+    found = tx.hypothesis(id_)
+    afresh = "`rea hypothesis add` offers the same settings to another campaign"
+    if campaign.phase not in SEARCH:
+        raise UsageError(f"the search of {campaign.title} is over: it is in {campaign.phase.value}", hint=afresh)
     if found.state is not HypothesisState.LEFT_OUT:
-        raise UsageError(
-            f"{found.name} is {found.state.value} by now and cannot be tried again",
-            hint=f"`rea hypothesis add` offers the same settings anew; {found.name} stays as it is",
-        )
-    return HypothesisState.PROPOSED
+        raise UsageError(f"{found.name} is {found.state.value} by now and cannot be tried again", hint=afresh)
+    reason = f"{who} looked at it: it is trained again, and believed"
+    draft = believe(found.draft, who)
+    tx.set_hypothesis(id_, state=HypothesisState.PROPOSED, draft=draft, reason=reason, round=campaign.round)
+    again = [
+        replace(run.draft, key=f"{run.draft.key}/believed", phase=campaign.phase, round=campaign.round)
+        for run in tx.runs(campaign.id)
+        if run.draft.hypothesis == id_ and run.failure is not None
+    ]
+    if again:
+        tx.set_hypothesis(id_, state=HypothesisState.TESTING)
+        tx.add_runs(campaign.id, again[:1])

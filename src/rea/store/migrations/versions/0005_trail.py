@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("link", sa.Text, nullable=False),
         sqlite_strict=True,
     )
+    op.create_index("trail_of_row", "trail", ["campaign", "row", "number"])
     op.add_column("runs", sa.Column("adjust", sa.Text))
     op.create_table(
         "questions",

@@ -1,0 +1,287 @@
+"""What a trainer tries that it may not, what comes out too good, data that change: by real campaigns."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import textwrap
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from rea.domain.hypothesis import Belief, HypothesisDraft
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState
+from rea.domain.treatment import Treatment
+from rea.guard import sandbox
+from rea.workspace import planning, steering, waking
+from support.desk import make_key
+
+boxes = pytest.mark.skipif(bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}")
+SPLIT = {"validation": 0.8, "combination": 0.15, "exploitation": 0.05}
+
+
+def misbehaving(desk, where, **does):
+    """Give the trainer Python code to run in one of the hooks of its faults, where a setting of it is as told."""
+    path = desk.root / "faults.py"
+    text = path.read_text()
+    for hook, code in does.items():
+        head = next(line for line in text.splitlines() if line.startswith(f"    def {hook}("))
+        body = textwrap.indent(textwrap.dedent(code).strip(), " " * 12)
+        text = text.replace(head, f"{head}\n        if self.is_({where!r}):\n{body}", 1)
+    path.write_text(text)
+    desk.commit("A trainer with ideas of its own")
+
+
+def of(workspace, campaign, setting):
+    key = planning.parse_treatment(campaign.codebase, [setting]).key()
+    return next(h for h in workspace.store.hypotheses(campaign.id) if h.draft.treatment.key() == key)
+
+
+def started(desk, *settings, **options):
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="60r", rounds=1, profile_runs=2, **options)
+    assert campaign.state is CampaignState.DRAFTED, campaign.reason
+    desk.keep(workspace, campaign, *settings, split=SPLIT)
+    desk.approve(workspace, campaign)
+    return workspace, campaign
+
+
+# ---------------------------------------------------------------- too good to be true
+
+LEAK = {"predicted": "return [0.98 if label else 0.02 for label in labels]"}
+
+
+@pytest.fixture
+def leaky(desks):
+    desk = desks(config={"fault.plan": ["model.dropout=0.2:leak"]})
+    misbehaving(desk, "leak", **LEAK)
+    workspace, campaign = started(desk, "model.dropout=0.2", "optim.embedding_l2=1e-5", "optim.schedule=cosine")
+    return desk, workspace, campaign
+
+
+def test_a_leak_is_quarantined_asks_once_and_is_no_insight_and_no_win(leaky):
+    desk, workspace, campaign = leaky
+    ended = desk.run(workspace, campaign)
+    assert ended.state is CampaignState.FINISHED, ended.reason
+    leak = of(workspace, campaign, "model.dropout=0.2")
+    assert leak.state is HypothesisState.LEFT_OUT and "quarantined: A gain that no treatment has" in leak.reason
+    assert all(leak.id not in h.draft.parents for h in workspace.store.hypotheses(campaign.id))
+    assert ended.incumbent != leak.id
+    assert leak.id not in {record.hypothesis for record in workspace.store.experiments()}
+    (question,) = workspace.store.questions(campaign.id)
+    assert question.subject == leak.name and [option.name for option in question.options] == ["dismiss", "believe"]
+
+
+def test_an_engineer_s_word_has_it_trained_again_and_believed(leaky):
+    desk, workspace, campaign = leaky
+    steering.start(workspace, campaign.title)
+    desk.follow(workspace, campaign.id, lambda c: bool(workspace.store.questions(c.id)))
+    inbox = desk.call("inbox")
+    assert "Q-1" in inbox.stdout and "rea answer Q-1 believe: H-" in inbox.stdout and "core-" in inbox.stdout
+    wrong = desk.call("answer", "Q-1", "perhaps")
+    assert wrong.returncode == 2 and "choose one of: dismiss, believe" in wrong.stderr
+    assert desk.call("answer", "Q-1", "believe").returncode == 0
+    assert desk.call("answer", "Q-1", "dismiss").returncode == 2, "an answer stands"
+    desk.follow(workspace, campaign.id)
+    leak = of(workspace, campaign, "model.dropout=0.2")
+    assert leak.state is HypothesisState.SUPPORTED, leak.reason
+    assert any(event.kind == "answered" for event in workspace.store.events(campaign.id))
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_data_that_change_stop_it_and_let_it_go_on_when_they_are_back(desks):
+    desk = desks(toml={'protected = ["ev': 'data = ["clicks/*.csv"]\nprotected = ["ev'})
+    (desk.root / "clicks").mkdir()
+    clicks = desk.root / "clicks" / "day1.csv"
+    clicks.write_text("1,2,3\n" * 1000)
+    (desk.root / ".gitignore").write_text("__pycache__/\nclicks/\n")
+    desk.commit("Data beside the repository")
+    workspace, campaign = started(desk, "optim.embedding_l2=1e-5", "optim.schedule=cosine")
+    before = clicks.read_text()
+    clicks.write_text("3,2,1\n" * 1000)
+    refused = desk.call("start", campaign.title)
+    assert refused.returncode == 4 and "not those that the baseline was measured on" in refused.stderr
+    clicks.write_text(before)
+    steering.start(workspace, campaign.title)
+    clicks.write_text("3,2,1\n" * 1000)
+    held = desk.follow(workspace, campaign.id, lambda c: c.state is CampaignState.PAUSED)
+    assert held.pause_reason is PauseReason.GUARDRAIL and "The data are not those of the plan" in held.reason
+    assert desk.call("resume", campaign.title).returncode == 4
+    clicks.write_text(before)
+    assert desk.call("resume", campaign.title).returncode == 0
+    assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED
+
+
+# ---------------------------------------------------------------- the code that judges
+
+
+def test_a_trainer_that_edits_the_evaluator_wins_nothing_and_is_on_record(desks):
+    desk = desks(config={"fault.plan": ["model.dropout=0.2:tamper"]})
+    code = """
+        from pathlib import Path
+        judge = Path("evaluate.py")
+        text = judge.read_text()
+        judge.write_text(text.replace("metrics.summarise(found, labels)", "{'ne': 0.5, 'calibration': 1.0}"))
+    """
+    misbehaving(desk, "tamper", strike=code)
+    workspace, campaign = started(desk, "model.dropout=0.2", "optim.embedding_l2=1e-5")
+    steering.start(workspace, campaign.title)
+    held = desk.follow(workspace, campaign.id, lambda c: c.state is CampaignState.PAUSED)
+    assert "evaluate.py was changed" in held.reason
+    waking.wait(
+        workspace,
+        campaign.id,
+        lambda c: all(a.state.value == "ended" for a in workspace.store.attempts(c.id)),
+        lambda c: None,
+    )
+    steering.resume(workspace, campaign.title)
+    ended = desk.follow(workspace, campaign.id)
+    assert ended.state is CampaignState.FINISHED, ended.reason
+    cheat = of(workspace, campaign, "model.dropout=0.2")
+    assert cheat.state is HypothesisState.FAILED
+    values = [r.result.metrics["ne"] for r in workspace.store.runs(campaign.id) if r.result and r.result.metrics]
+    assert min(values) > 0.6, "no run was judged by what it had put there"
+
+
+# ---------------------------------------------------------------- in a box
+
+
+@boxes
+def test_a_trainer_in_a_box_reads_no_secret_writes_nowhere_else_and_reaches_nobody(desks, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    secret = tmp_path / "labels_of_test.npy"
+    secret.write_text("sealed")
+    desk = desks(
+        config={"fault.plan": ["always:nosy"]},
+        toml={"[launcher]": f'[sandbox]\nhidden = ["{secret}"]\n\n[launcher]'},
+    )
+    code = f"""
+        import json, os, socket
+        from pathlib import Path
+        found = {{}}
+        def tried(name, action):
+            try:
+                found[name] = str(action())
+            except OSError as error:
+                found[name] = type(error).__name__
+        store = Path({str(desk.home)!r}) / "rea.db"
+        tried("outside", lambda: (Path({str(tmp_path)!r}) / "elsewhere" / "x").write_text("x"))
+        tried("code", lambda: Path("evaluate.py").write_text(""))
+        tried("root", lambda: (Path({str(desk.root)!r}) / "rea.toml").write_text(""))
+        tried("labels", lambda: Path({str(secret)!r}).read_text())
+        tried("store", lambda: store.read_bytes())
+        tried("specification", lambda: (RUN / "job.json").read_text())
+        tried("network", lambda: socket.create_connection(("127.0.0.1", 22), 1))
+        tried("others", lambda: os.kill(os.getppid(), 0) if os.getppid() > 1 else "nobody")
+        (RUN / "nosy.json").write_text(json.dumps(found))
+    """
+    misbehaving(desk, "nosy", strike=code)
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="20r", profile_runs=2)
+    assert campaign.state is CampaignState.DRAFTED, campaign.reason
+    (path, *_) = sorted(desk.runs.rglob("nosy.json"))
+    found = json.loads(path.read_text())
+    assert found.pop("outside") in ("OSError", "PermissionError") and not (tmp_path / "elsewhere" / "x").exists()
+    assert found.pop("code") == found.pop("root") == "OSError"
+    assert found.pop("labels") == found.pop("store") == found.pop("specification") == "PermissionError"
+    assert found.pop("network") in ("OSError", "ConnectionRefusedError")
+    assert secret.read_text() == "sealed"
+
+
+@boxes
+def test_generated_code_runs_in_a_box_and_without_one_only_by_grant(desks, monkeypatch):
+    desk = desks(toml={'protected = ["ev': 'editable = ["faults.py"]\nprotected = ["ev'})
+    workspace, campaign = started(desk, "optim.embedding_l2=1e-5")
+    (desk.root / "faults.py").write_text((desk.root / "faults.py").read_text() + "\n# generated\n")
+    patch = subprocess.run(["git", "diff", "--relative"], cwd=desk.root, capture_output=True, text=True, check=True)
+    desk.git("checkout", "--", ".")
+    draft = HypothesisDraft("generated", "", Treatment({}, patch.stdout), Belief(0.002, 0.002))
+    with workspace.store.transaction(campaign.id) as tx:
+        (id_,) = tx.add_hypotheses(campaign.id, 1, [draft])
+    ended = desk.run(workspace, campaign)
+    assert ended.state is CampaignState.FINISHED, ended.reason
+    mine = [r for r in workspace.store.runs(campaign.id) if r.draft.hypothesis == id_]
+    assert mine and mine[0].state is RunState.SUCCEEDED, mine[0].failure
+    spec = json.loads((desk.runs / workspace.store.uid / "C-1" / mine[0].name / "1" / "job.json").read_text())
+    assert spec["steps"][0]["argv"][0] == "bwrap" and spec["steps"][1]["argv"][0] != "bwrap"
+
+
+def test_without_bubblewrap_what_must_be_boxed_waits_for_an_engineer(desks, monkeypatch):
+    monkeypatch.setattr(sandbox, "unavailable", lambda: "bwrap is not installed")
+    desk = desks(toml={"[launcher]": '[sandbox]\nuse = "always"\n\n[launcher]'})
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    assert campaign.state is CampaignState.FAILED and "bwrap is not installed" in campaign.reason
+
+
+# ---------------------------------------------------------------- what engineers alone may do
+
+
+def edit(desk, statement):
+    with closing(sqlite3.connect(desk.home / "rea.db")) as connection:
+        assert connection.execute(statement).rowcount > 0
+        connection.commit()
+
+
+FORGED = {
+    "the ledger": ("UPDATE entries SET device_s = device_s * 10 WHERE kind = 'approve'", "were signed"),
+    "a guardrail": (
+        """UPDATE campaigns SET codebase = replace(codebase, '"maximum": 1.1', '"maximum": 9.1')""",
+        "other limits",
+    ),
+    "the plan": ("UPDATE plans SET text = replace(text, '\"warn_at\":0.8', '\"warn_at\":0.9')", "digest"),
+    "the signature": ("UPDATE approvals SET signature = replace(signature, 'A', 'B')", "signature"),
+    "the signer": ("UPDATE approvals SET signer = 'mallory@example.org'", "mallory"),
+    "no approval": ("DELETE FROM approvals", "not signed"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_was_forged_while_it_runs_stops_the_spending_and_is_on_record(desks, what):
+    desk = desks(config={"fault.plan": ["always:slow"], "fault.seconds": 0.15})
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="120s", profile_runs=2)
+    desk.approve(workspace, campaign)
+    steering.start(workspace, campaign.title)
+    statement, words = FORGED[what]
+    edit(desk, statement)
+    started_ = len(workspace.store.attempts(campaign.id))
+    found = desk.follow(workspace, campaign.id)
+    assert found.state is CampaignState.PAUSED and found.pause_reason is PauseReason.GUARDRAIL, found.reason
+    assert words in found.reason and len(workspace.store.attempts(campaign.id)) == started_
+    refused = desk.call("resume", campaign.title)
+    assert refused.returncode == 4, refused
+    assert desk.call("audit", "verify").returncode == 1
+    assert any(event.kind == "paused" and words in event.message for event in workspace.store.events(campaign.id))
+
+
+def test_an_approval_is_worth_nothing_for_another_campaign(desks):
+    desk = desks()
+    workspace = desk.workspace()
+    one, other = desk.plan(workspace, profile_runs=2, name="one"), desk.plan(workspace, profile_runs=2, name="other")
+    desk.approve(workspace, one)
+    approval = workspace.store.approval(workspace.store.latest_plan(one.id).id)
+    record = workspace.store.latest_plan(other.id)
+    with workspace.store.transaction(other.id) as tx:
+        tx.add_approval(replace(approval, plan=record.id, digest=record.digest))
+        tx.set_campaign(other.id, state=CampaignState.APPROVED)
+    refused = desk.call("start", other.title)
+    assert refused.returncode == 4 and "over another text" in refused.stderr
+
+
+def test_a_key_of_another_namespace_or_of_nobody_signs_nothing(desks):
+    desk = desks()
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    signers = desk.root / ".rea" / "allowed_signers"
+    public = desk.key.with_suffix(".pub").read_text().split()
+    signers.write_text(f'engineer@example.org namespaces="git" {public[0]} {public[1]}\n')
+    planning.edit(workspace, campaign.title, planning.Edit(valid="20d"))
+    refused = desk.call("approve", campaign.title, "--key", str(desk.key))
+    assert refused.returncode == 4 and "namespace" in refused.stderr
+    stranger = desk.call("approve", campaign.title, "--key", str(make_key(desk.home / "stranger")))
+    assert stranger.returncode == 4
+    assert shutil.which("ssh-keygen") and workspace.store.approval(1) is None
