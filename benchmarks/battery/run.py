@@ -3,14 +3,14 @@
     .venv/bin/python benchmarks/battery/run.py [--seeds 3] [--only KIND ...]
 
 For each seed the kinds of benchmarks/battery/kinds.py are dealt out over campaigns of a real codebase (the tiny one of
-the tests, with the faults of overlay/), about ten to a campaign beside three sound hypotheses. Each campaign is planned,
-signed and run to its end by the executor as it is, with real jobs and the real waiting times of the runbooks; where it is
-held, an "engineer" lets it go on. Counted is for each kind and seed whether its failure got the right class and runbook,
-and whether the right thing was done about it (kinds.py says what that is); per campaign whether it ended without a
-person where none was owed, and which share of its budget went into failed attempts.
+the tests, with the faults of overlay/), about ten to a campaign beside three sound hypotheses. Each campaign is
+planned, signed and run to its end by the executor as it is, with real jobs and the real waiting times of the runbooks;
+where it is held, an "engineer" lets it go on. Counted is for each kind and seed whether its failure got the right class
+and runbook, and whether the right thing was done about it (kinds.py says what that is); per campaign whether it ended
+without a person where none was owed, and which share of its budget went into failed attempts.
 
-Beside it Optuna: a study with `catch=(Exception,)`, heartbeat and RetryFailedTrialCallback in front of the same trainers,
-one trial a kind. It knows no classes; its actions are judged by the same rules.
+Beside it Optuna: a study with `catch=(Exception,)`, heartbeat and a callback that retries stale trials, in front of the
+same trainers, one trial a kind. It knows no classes; its actions are judged by the same rules.
 
 Prints a table and writes benchmarks/results/battery.json.
 """
@@ -144,8 +144,8 @@ def show(found: dict[str, Any]) -> None:
             print(f"    {detail}")
     peer = found["optuna"]
     print(
-        f"\n{found['kinds']} kinds × {found['seeds']} seeds in {found['campaigns']} campaigns, {found['finished']} finished: "
-        f"right class {found['right_class']:.1%}, right action {found['right_action']:.1%} (Optuna "
+        f"\n{found['kinds']} kinds × {found['seeds']} seeds in {found['campaigns']} campaigns, {found['finished']} "
+        f"finished: right class {found['right_class']:.1%}, right action {found['right_action']:.1%} (Optuna "
         f"{peer['right_action']:.1%}); {found['wasted_share']:.1%} of the budget went into failures, "
         f"{found['wasted_share_worst']:.1%} at most; {found['escalations_not_owed']} escalations were not owed; "
         f"{found['violations']} violations"
