@@ -152,9 +152,12 @@ def as_knob(knob: Knob, raw: Scalar) -> Scalar:
     if knob.type in (KnobType.INT, KnobType.FLOAT) and not isinstance(raw, bool):
         value = number(raw) if isinstance(raw, str) else raw
         if isinstance(value, int | float):
-            if knob.type is KnobType.FLOAT:
-                return next((c for c in knob.choices if same(c, value)), float(value))
-            return int(value) if value == int(value) else raw
+            try:
+                if knob.type is KnobType.FLOAT:
+                    return next((c for c in knob.choices if same(c, value)), float(value))
+                return int(value) if value == int(value) else raw
+            except (OverflowError, ValueError):  # an infinity, no number, or one beyond any float
+                return raw
     if knob.type is KnobType.BOOL and isinstance(raw, str) and raw.lower() in ("true", "false"):
         return raw.lower() == "true"
     if knob.type is KnobType.STR and raw is not None and not isinstance(raw, str):

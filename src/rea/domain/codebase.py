@@ -53,7 +53,7 @@ class Knob:
         if self.choices:
             return any(same(value, choice) for choice in self.choices)
         if self.numeric:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
                 return False
             if self.type is KnobType.INT and value != int(value):
                 return False
@@ -63,11 +63,18 @@ class Knob:
         return isinstance(value, str)
 
 
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
+
+
 def same(left: Scalar, right: Scalar) -> bool:
     """Equality of two settings: 1 and 1.0 are the same, True and 1 are not, floats agree to nine digits."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
-    if isinstance(left, int | float) and isinstance(right, int | float):
+    if isinstance(left, int | float) and isinstance(right, int | float) and _finite(left) and _finite(right):
         return math.isclose(left, right, rel_tol=1e-9, abs_tol=0.0) or left == right
     return left == right
 
