@@ -113,5 +113,8 @@ def idle(snapshot: Snapshot) -> bool:
 
 def starved(snapshot: Snapshot, now: float) -> bool:
     """Whether runs wait, a slot is free and nothing runs: where none was started, the budget holds none of them."""
+    until = ill_until(snapshot)
+    if until is not None and until > now:
+        return False  # it is not the budget that they wait for
     free = snapshot.capacity is not None and snapshot.capacity.free >= 1
     return free and bool(ready(snapshot, now)) and not open_attempts(snapshot)

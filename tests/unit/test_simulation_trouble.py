@@ -1,0 +1,170 @@
+"""Trouble outside of any run: a launcher that is away, machines that fail one after the other, data that change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rea.domain.errors import LauncherUnreachableError
+from rea.domain.run import Failure, Run
+from rea.domain.runbook import Action, Charge
+from rea.domain.states import AttemptState, CampaignState, PauseReason
+from rea.executor.ends import struck_out
+from rea.executor.invariants import violations
+from rea.executor.snapshot import Report
+from rea.executor.submissions import ILL, MOST_ILL
+from rea.simulation.response import sparse
+from rea.simulation.world import EPOCH, ONLY
+from support.world import VALUES, World, techniques, tiny_codebase
+
+HOUR = 3600.0
+RUN_S = 900.0
+
+
+def world(**given) -> World:
+    response = sparse(techniques(), tiny_codebase(), VALUES, 3, 0.5)
+    return World(3, response, run_s=RUN_S, slots=2, budget="40r", rounds=1, **given)
+
+
+class Away:
+    """A launcher that does not answer between two moments; counts who asks."""
+
+    def __init__(self, made: World, start: float, end: float) -> None:
+        self._world, self._launcher, self._start, self._end = made, made.launcher, start, end
+        self.kind, self.refused = made.launcher.kind, 0
+
+    def __getattr__(self, name):
+        found = getattr(self._launcher, name)
+        if name in ("submit", "find", "observe", "cancel", "capacity") and self._start <= self._world.now < self._end:
+            self.refused += 1
+            raise LauncherUnreachableError("sinfo: error: slurm_load_partitions: Unable to contact slurm controller")
+        return found
+
+
+def until_rest(made: World, resume: bool = True) -> list[str]:
+    """Run it to its end; an engineer lets it go on whenever it is paused. Gives the reasons why it was."""
+    reasons = []
+    for _ in range(50):
+        made.finish()
+        if made.campaign.state is not CampaignState.PAUSED or not resume:
+            break
+        reasons.append(made.campaign.reason)
+        if made.campaign.pause_reason is PauseReason.BUDGET:
+            break
+        for _ in range(200):
+            if all(a.state is AttemptState.ENDED for a in made.attempts):
+                break
+            made.step()
+        made.change(
+            state=CampaignState.RUNNING,
+            pause_reason=None,
+            reason="",
+            options={**made.campaign.options, "resumed_at": made.now},
+        )
+    return reasons
+
+
+def test_a_launcher_that_is_away_for_hours_is_waited_for_and_told_of_twice() -> None:
+    calm = world().profile()
+    calm.sign().start().finish()
+    made = world().profile()
+    made.sign().start()
+    start = made.now + 2.5 * HOUR
+    away = Away(made, start, start + 3 * HOUR)
+    made.tools = replace(made.tools, launcher=away)
+    made.finish()
+    assert made.campaign.state is CampaignState.FINISHED and violations(made.store.snapshot_rows(ONLY)) == []
+    told = [event for event in made.events if event.startswith(("outage", "answered"))]
+    assert len(told) == 2 and "does not answer" in told[0] and "answers again, after 3" in told[1], told
+    assert away.refused <= 40, "waits grow while it is away"
+    assert not [a for a in made.attempts if start < a.intended_at < start + 3 * HOUR]
+    assert made.campaign.verdict is calm.campaign.verdict and made.balance.spent == pytest.approx(calm.balance.spent)
+
+
+def fails(kind: str, runbook: str, action: Action, wait_s: float = 60.0) -> Report:
+    return Report(
+        "failed",
+        failure=Failure(runbook, kind, f"{runbook} happened"),
+        action=action,
+        retry=action is Action.RETRY,
+        wait_s=wait_s,
+        charge=Charge.CONTINGENCY,
+        device_s=5.0,
+    )
+
+
+def test_where_machine_after_machine_fails_one_job_at_a_time_finds_out_when_it_is_over() -> None:
+    ill_until = 0.0
+
+    def breaks(run: Run, number: int) -> Report | None:
+        return fails("T", "node-lost", Action.RETRY) if EPOCH < made.now < ill_until else None
+
+    made = world(breaks=breaks)
+    made.profile()
+    made.sign().start()
+    ill_until = made.now + 3 * HOUR
+    began = made.now
+    until_rest(made)
+    failed = [a for a in made.attempts if a.failure is not None]
+    assert made.campaign.state is CampaignState.FINISHED, made.events[-3:]
+    assert ILL <= len(failed) <= MOST_ILL + ILL, "no storm"
+    gaps = sorted(a.intended_at for a in failed)
+    late = [b - a for a, b in zip(gaps[ILL:], gaps[ILL + 1 :], strict=False)]
+    assert all(gap >= 60.0 for gap in late)
+    assert all(a.intended_at >= began for a in failed)
+
+
+def test_machines_that_never_get_well_end_in_one_question_and_no_storm() -> None:
+    def breaks(run: Run, number: int) -> Report | None:
+        return fails("T", "node-lost", Action.RETRY) if made.campaign.state is CampaignState.RUNNING else None
+
+    made = world(breaks=breaks)
+    made.profile()
+    made.sign().start().finish()
+    assert made.campaign.state is CampaignState.PAUSED
+    assert "in a row failed for reasons of the infrastructure" in made.campaign.reason
+    assert "node-lost happened" in made.campaign.reason
+    assert len([a for a in made.attempts if a.failure is not None]) <= MOST_ILL + 2
+
+
+def test_data_that_change_under_it_hold_it_once_and_no_run_is_lost() -> None:
+    changed = False
+
+    def breaks(run: Run, number: int) -> Report | None:
+        return fails("G", "data-changed", Action.HOLD) if changed and number == 1 else None
+
+    made = world(breaks=breaks)
+    made.profile()
+    made.sign().start()
+    for _ in range(30):
+        made.step()
+    changed = True
+    made.finish()
+    assert made.campaign.state is CampaignState.PAUSED and "data-changed happened" in made.campaign.reason
+    changed = False
+    reasons = until_rest(made)
+    assert made.campaign.state is CampaignState.FINISHED and len(reasons) == 1
+    held = {a.run for a in made.attempts if a.failure is not None}
+    assert held and all(run.result is not None for run in made.runs if run.id in held), "held runs were repeated"
+
+
+def test_a_node_that_struck_out_gets_no_further_jobs() -> None:
+    def breaks(run: Run, number: int) -> Report | None:
+        if number > 1 or made.campaign.state is not CampaignState.RUNNING or len(broken) >= 2:
+            return None
+        broken.append(run.id)
+        report = fails("T", "device-fault", Action.RETRY)
+        assert report.failure is not None
+        return replace(report, failure=replace(report.failure, node="gpu17"))
+
+    broken: list[int] = []
+    made = world(breaks=breaks)
+    made.profile()
+    made.sign().start().finish()
+    assert struck_out(made.attempts) == ("gpu17",)
+    last = max(a.intended_at for a in made.attempts if a.failure is not None)
+    after = [job.spec.avoid for job in made.launcher.jobs.values() if job.started_at > last + HOUR]
+    assert after and set(after) == {("gpu17",)}
+    before = [job.spec.avoid for job in made.launcher.jobs.values() if job.started_at < last]
+    assert set(before) <= {()}
