@@ -51,7 +51,7 @@ KINDS = (
     # resources
     Kind("memory", "R", ("host-out-of-memory",), GIVE_UP),
     Kind("gpu_oom", "R", ("gpu-out-of-memory",), GIVE_UP),
-    Kind("slow", "RT", ("time-limit", "hung"), GIVE_UP),
+    Kind("slow", "R", ("time-limit",), GIVE_UP),
     Kind("shm", "R", ("worker-limits",), Right.HOLD),
     Kind("too_many_files", "R", ("too-many-files",), Right.HOLD),
     Kind("threads", "R", ("no-more-processes",), Right.HOLD),

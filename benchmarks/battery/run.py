@@ -38,7 +38,7 @@ from kinds import BY_NAME, KINDS, Kind, Right  # noqa: E402
 from peer import with_optuna  # noqa: E402
 
 IN_ONE = 10  # kinds of one campaign, about
-BESIDE = 3  # campaigns at a time
+BESIDE = 5  # campaigns at a time
 PATIENCE_S = 1200
 OWED = (Right.QUARANTINE, Right.HOLD, Right.HOLD_AND_GIVE_UP)
 CLASS_GOAL, ACTION_GOAL, WASTE_GOAL = 0.97, 0.95, 0.10

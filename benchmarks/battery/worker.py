@@ -27,9 +27,10 @@ from rea.workspace import Workspace, planning, steering, waking  # noqa: E402
 from support.desk import TINY, Desk, opened  # noqa: E402
 
 OVERLAY = Path(__file__).parent / "overlay"
-EPOCH_S = 0.1  # of six; what a run takes but for the interpreter's start
+# A limit of about four runs, as plans give it; of runs that are too short for a plan, 15 s at least are given.
+EPOCH_S = 0.5  # of six; what a run takes but for the interpreter's start
 WALLTIME_S = 12
-BUDGET_RUNS = 150
+BUDGET_RUNS = 120
 SOUND = ("optim.embedding_l2=1e-5", "features.numeric_encoding=log", "optim.schedule=cosine")
 MOST_PAUSES = 60
 PATIENCE_S = 900.0

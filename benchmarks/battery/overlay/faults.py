@@ -201,7 +201,8 @@ class Fault:
         judge.write_text(judge.read_text().replace('"ne"]', '"ne"] * 0.5'))
 
     def do_slow(self):
-        time.sleep(600)
+        while True:
+            sum(range(10_000))
 
 
 def says(kind):

@@ -54,6 +54,9 @@ class Failure:
     remedy: str = ""  # what was done about it, in a word to count by
 
 
+PROBE = "probe/"  # what the keys of runs begin with that find out why another failed
+
+
 @dataclass(frozen=True, slots=True)
 class RunDraft:
     """A training somebody wants. `key` is unique within the campaign: asking twice is asking once."""
@@ -68,6 +71,11 @@ class RunDraft:
     predicted_s: float
     walltime_s: float
     stop_limits: tuple[tuple[float, float], ...] = ()  # (x, worst tolerated value), ascending x
+
+    @property
+    def probe(self) -> bool:
+        """Whether it only finds out why another run failed: nothing is learnt about its treatment."""
+        return self.key.startswith(PROBE)
 
 
 @dataclass(frozen=True, slots=True)

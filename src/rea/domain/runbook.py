@@ -27,6 +27,7 @@ class Action(StrEnum):
     DROP = "drop"  # give this run up; its hypothesis goes on with the runs it has
     FAIL_HYPOTHESIS = "fail_hypothesis"  # the treatment cannot be trained
     QUARANTINE = "quarantine"  # believe nothing of it, keep it out of everything, and ask an engineer about it alone
+    INVESTIGATE = "investigate"  # find out by first principles (rea.executor.investigate)
     HOLD = "hold"  # stop launching and ask an engineer
 
 
@@ -47,6 +48,7 @@ DISK_FULL: Final = "disk-full"
 TAMPERED: Final = "tampered"
 DENIED: Final = "denied"  # no runbook: the policy said no
 UNKNOWN: Final = "unknown"
+LEARNT: Final = "learnt"  # no runbook: investigations have found what is behind it
 CHECKPOINT_MISMATCH: Final = "checkpoint-mismatch"
 CORRUPT_CHECKPOINT: Final = "corrupt-checkpoint"
 

@@ -62,7 +62,7 @@ BARRED: Final = (HypothesisState.VETOED, HypothesisState.LEFT_OUT)  # nothing of
 
 
 class RunState(StrEnum):
-    PLANNED = "planned"  # → ACTIVE, CANCELLED
+    PLANNED = "planned"  # → ACTIVE, CANCELLED, FAILED      (FAILED: it waited for what an investigation found)
     ACTIVE = "active"  # → SUCCEEDED, PRUNED, FAILED, CANCELLED, PLANNED   (PLANNED: a retry is due)
     SUCCEEDED = "succeeded"  # terminal: a result that counts
     PRUNED = "pruned"  # terminal: stopped early on the paired baseline curve
@@ -104,7 +104,7 @@ TRANSITIONS: Final[dict[tuple[type[StrEnum], StrEnum], frozenset[StrEnum]]] = {
     (_H, _H.FAILED): frozenset(),
     (_H, _H.VETOED): frozenset(),
     (_H, _H.LEFT_OUT): frozenset({_H.PROPOSED}),
-    (_R, _R.PLANNED): frozenset({_R.ACTIVE, _R.CANCELLED}),
+    (_R, _R.PLANNED): frozenset({_R.ACTIVE, _R.CANCELLED, _R.FAILED}),
     (_R, _R.ACTIVE): frozenset({_R.SUCCEEDED, _R.PRUNED, _R.FAILED, _R.CANCELLED, _R.PLANNED}),
     (_R, _R.SUCCEEDED): frozenset(),
     (_R, _R.PRUNED): frozenset(),

@@ -35,10 +35,12 @@ from rea.domain.states import (
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
 from rea.executor.ends import held, hopeless, next_state, struck_out
+from rea.executor.investigate import Cause
 from rea.executor.logger import experiment
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Tools, TransactionPort
 from rea.guard.policy import Actor, Effect, Request, may, require
+from rea.knowledge.lessons import pattern_of
 from rea.planner.compose import data_facts, first_agenda, next_agenda
 from rea.planner.draft import first_validation_s, start_by, write_plan
 from rea.planner.evidence import Evidence
@@ -218,8 +220,12 @@ def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
         after = "it is given up"
         if state is RunState.PLANNED:
             after = "it is tried again when the campaign is resumed" if waits else "it will be tried again"
+            if report.action is RunbookAction.INVESTIGATE:
+                after = "no runbook knows this: a few short trainings find out whose fault it is"
         line = f" — {report.failure.line.strip()[:200]}" if report.failure.line else ""
         return "failure", f"{name}: {report.failure.message}{line}; {after}"
+    if report.failure is None and state is RunState.FAILED:
+        return "ended", f"{name} failed"
     if state is RunState.PRUNED and report.result is not None:
         seen = f"{report.result.fidelity:.0%} of the curve" if report.result.fidelity < 0.995 else "its last reading"
         return "pruned", f"{name} was stopped after {seen}: worse than the baseline"
@@ -277,7 +283,7 @@ def _repair(tx: TransactionPort, rows: RowsPort, hypothesis: int | None, report:
 def _add(wake: Wake, action: a.Add) -> None:
     rows, now = wake.rows(), wake.tools.clock()
     known = {h.id: h for h in rows.hypotheses}
-    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses, rows.closed)
+    evidence = Evidence(_plan(rows), _measured(rows), rows.hypotheses, rows.closed)
     with wake.transaction() as tx:
         if action.hypotheses:
             ids = tx.add_hypotheses(wake.campaign, rows.campaign.round, action.hypotheses)
@@ -299,6 +305,11 @@ def _add(wake: Wake, action: a.Add) -> None:
                 tx.add_experiment(record)
         if action.runs:
             tx.add_runs(wake.campaign, action.runs)
+
+
+def _measured(rows: RowsPort) -> tuple[Run, ...]:
+    """The runs that tell about their treatments."""
+    return tuple(run for run in rows.runs if not run.draft.probe)
 
 
 def _draft_plan(wake: Wake, action: a.DraftPlan) -> None:
@@ -378,7 +389,7 @@ def _begin_round(wake: Wake, action: a.BeginRound) -> None:
     rows, tools = wake.tools.store.snapshot_rows(wake.campaign), wake.tools
     if rows.campaign.round >= action.round:
         return
-    evidence = Evidence(_plan(rows), rows.runs, rows.hypotheses, rows.closed)
+    evidence = Evidence(_plan(rows), _measured(rows), rows.hypotheses, rows.closed)
     incumbent = evidence.incumbent()
     techniques = tools.techniques()
     facts = data_facts(evidence.of(Treatment()), evidence.plan.baseline.data)
@@ -485,6 +496,30 @@ def _warn(wake: Wake, action: a.Warn) -> None:
             tx.event(wake.campaign, action.kind, action.why, wake.tools.clock())
 
 
+def _conclude(wake: Wake, action: a.Conclude) -> None:
+    """What an investigation found: the machine's fault is an engineer's to mend, chance is tried again, and what the
+    hypothesis does itself ends it."""
+    rows, now, found = wake.rows(), wake.tools.clock(), action.finding
+    run = next(r for r in rows.runs if r.id == found.run)
+    if run.state is not RunState.PLANNED or run.failure is None:
+        return
+    hypothesis = f"H-{run.draft.hypothesis}"
+    with wake.transaction() as tx:
+        tx.event(
+            wake.campaign, "found", f"why {run.name} of {hypothesis} failed: {found.words}", now, cause=found.cause
+        )
+        if found.cause in (Cause.INFRASTRUCTURE, Cause.CHANCE):
+            tx.set_run(run.id, not_before=now)
+        else:
+            kind = "C" if found.cause is Cause.HYPOTHESIS else run.failure.kind
+            told = replace(run.failure, kind=kind, message=f"{run.failure.message}; {found.words}")
+            tx.set_run(run.id, state=RunState.FAILED, failure=told)
+        if found.cause is not Cause.UNDECIDED and run.failure.line:
+            tx.learn(pattern_of(run.failure.line), found.cause.value, now)
+        if found.cause is Cause.INFRASTRUCTURE:
+            _hold(tx, rows.campaign, replace(run.failure, message=f"{run.name} failed, and {found.words}"), now)
+
+
 def _away(wake: Wake, action: a.Away) -> None:
     campaign = wake.rows().campaign
     if (campaign.away_since is None) == (action.since is None):
@@ -524,5 +559,6 @@ _HANDLERS: dict[type, Callable[[Wake, Any], None]] = {
     a.Fail: _fail,
     a.Warn: _warn,
     a.Away: _away,
+    a.Conclude: _conclude,
     a.Sleep: _sleep,
 }

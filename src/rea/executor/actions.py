@@ -9,6 +9,7 @@ from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.ledger import Purse
 from rea.domain.run import RunDraft
 from rea.domain.states import PauseReason, Phase, Verdict
+from rea.executor.investigate import Finding
 from rea.executor.snapshot import Report
 from rea.planner.situation import Judgement
 
@@ -120,6 +121,13 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
+class Conclude:
+    """What was found out about a failure that no runbook knows, and what follows for the run that waited for it."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class Away:
     """The launcher does not answer (`since` then), or answers again (None); the record tells both once."""
 
@@ -150,5 +158,6 @@ Action = (
     | Fail
     | Warn
     | Away
+    | Conclude
     | Sleep
 )

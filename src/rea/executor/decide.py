@@ -36,6 +36,7 @@ from rea.executor.actions import (
     Away,
     BeginRound,
     Cancel,
+    Conclude,
     DraftPlan,
     Enter,
     Fail,
@@ -49,6 +50,7 @@ from rea.executor.actions import (
     Withdraw,
 )
 from rea.executor.ends import hopeless
+from rea.executor.investigate import Probe, next_step, waits
 from rea.executor.snapshot import Snapshot
 from rea.executor.submissions import (
     MOST_ILL,
@@ -223,10 +225,12 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
     plan = snapshot.plan
     if plan is None or not snapshot.signed:
         return (Pause(PauseReason.GUARDRAIL, snapshot.signature_problem or "the plan is not signed"),)
-    evidence = Evidence(plan, snapshot.runs, snapshot.hypotheses, snapshot.closed)
-    barred = _barred(snapshot)
+    barred = _barred(snapshot) or _investigation(snapshot, plan, now)
     if barred:
         return barred
+    runs = tuple(run for run in snapshot.runs if not run.draft.probe)
+    evidence = Evidence(plan, runs, snapshot.hypotheses, snapshot.closed)
+    probed = sum(_spent(snapshot.attempts).get(run.id, 0.0) for run in snapshot.runs if run.draft.probe)
     warned = _threshold(snapshot, plan)
     if warned and not snapshot.warned and snapshot.campaign.phase in SEARCH:
         share = snapshot.balance.spent / snapshot.balance.approved
@@ -237,7 +241,7 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         spent=_spent(snapshot.attempts),
         slots=snapshot.capacity.slots if snapshot.capacity is not None else plan.codebase.launcher.slots,
         budget_open=not warned,
-        contingency_spent=snapshot.balance.contingency_spent,
+        contingency_spent=max(0.0, snapshot.balance.contingency_spent - probed),
         left_s=math.inf if plan.finish_by is None else plan.finish_by - now,
         waiting=frozenset(r.id for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before > now),
     )
@@ -304,6 +308,23 @@ def _barred(snapshot: Snapshot) -> tuple[Action, ...]:
     mine = [r for r in snapshot.runs if r.draft.hypothesis in ids]
     waiting = [Withdraw(run.id, why) for run in mine if run.state is RunState.PLANNED]
     return (*waiting, *_cancels(snapshot, {run.id for run in mine}, why))
+
+
+def _investigation(snapshot: Snapshot, plan: Plan, now: float) -> tuple[Action, ...]:
+    """The next step of finding out about failures that no runbook knows."""
+    left_s = max(0.0, plan.contingency_s - snapshot.balance.contingency_spent)
+    devices = plan.codebase.resources.devices
+    for run in snapshot.runs:
+        if not waits(run, now):
+            continue
+        had = {r.draft.seed for r in snapshot.runs if r.draft.treatment.key() == run.draft.treatment.key()}
+        spare = next((seed for seed in plan.rules.search_seeds if seed not in had), max(had) + 1)
+        step = next_step(run, snapshot.runs, snapshot.attempts, left_s=left_s, devices=devices, spare_seed=spare)
+        if isinstance(step, Probe):
+            return (Add((), (step.draft,), ()),)
+        if step is not None:
+            return (Conclude(step),)
+    return ()
 
 
 def _threshold(snapshot: Snapshot, plan: Plan) -> bool:

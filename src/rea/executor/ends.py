@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from rea.domain.jobs import Outcome
 from rea.domain.run import Attempt, Run
-from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TAMPERED, TIME_LIMIT, Charge, FailureClass
+from rea.domain.runbook import DISK_FULL, EVALUATOR_FAILED, TAMPERED, TIME_LIMIT, UNKNOWN, Charge, FailureClass
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import AttemptState, Phase, RunState
+from rea.executor.investigate import UNDECIDED_S, begun
 from rea.executor.snapshot import Report
 
 STRIKES = 2
@@ -43,7 +44,8 @@ def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunSt
     if report.outcome == "cancelled" and report.failure is None:
         return RunState.CANCELLED  # as REA wanted; what others cancelled is a failure with a runbook
     # Of a run that is held, every repetition is an engineer's word: no cap counts them.
-    uncapped = report.charge is Charge.CONTINGENCY or report.action is RunbookAction.HOLD
+    asks = report.action in (RunbookAction.HOLD, RunbookAction.INVESTIGATE)
+    uncapped = report.charge is Charge.CONTINGENCY or asks
     if report.retry and (attempts < retry_cap or uncapped or report.adjust):
         return RunState.PLANNED  # an adjustment is capped by how many its runbook has
     return RunState.FAILED
@@ -56,6 +58,10 @@ def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts
     were recorded before.
     """
     tried = 1 + sum(attempt.run == run.id and attempt.state is AttemptState.ENDED for attempt in attempts)
+    if run.draft.probe:  # whatever it met, it has told what it was asked
+        return replace(report, action=RunbookAction.DROP, retry=False, repair={}, adjust={})
+    if _unexplained(run, report, retry_cap, runs, tried):
+        return replace(report, action=RunbookAction.INVESTIGATE, retry=True, wait_s=UNDECIDED_S)
     given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
     if given_up or evaluator_is_down(run, report, runs, attempts):
         return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
@@ -64,9 +70,17 @@ def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts
         if run.draft.phase is Phase.PROFILE:
             waits = report.failure.runbook == DISK_FULL
             return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S) if waits else report
-        # What an engineer mends is no fault of the run's; who changed the code that judges gets no second chance.
-        return replace(report, retry=report.failure.runbook != TAMPERED)
+        # What an engineer mends is no fault of the run's. Which of the runs that were judged meanwhile has changed the
+        # code that judges nobody knows: each is tried once more. Who is there again when it has changed again is out.
+        return replace(report, retry=report.failure.runbook != TAMPERED or tried < 2)
     return report
+
+
+def _unexplained(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], tried: int) -> bool:
+    """Whether a treatment's run would be given up for a failure that no runbook knows, and nobody looked into it."""
+    if report.failure is None or report.failure.runbook != UNKNOWN or run.draft.hypothesis is None:
+        return False
+    return next_state(run, report, retry_cap, tried) is RunState.FAILED and not begun(run, runs)
 
 
 def evaluator_is_down(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:

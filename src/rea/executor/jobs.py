@@ -64,15 +64,6 @@ def checkout(site: Site, campaign: Campaign, treatment: Treatment) -> Path:
     return folder
 
 
-def untouched(site: Site, campaign: Campaign) -> Path:
-    """The codebase's folder at the pinned commit, from which evaluators start: laid anew where a job wrote there."""
-    folder = checkout(site, campaign, Treatment())
-    repo = repository(Path(campaign.codebase.root))
-    if repo.altered(folder):
-        repo.restore(folder)
-    return folder
-
-
 def build(
     site: Site,
     campaign: Campaign,
@@ -138,7 +129,7 @@ def _training_steps(
     if codebase.sandbox.boxes(patched=draft.treatment.patch is not None):
         argv, trainer_env = _in_a_box(site, campaign, argv, trainer_env, run_dir, boxless)
     steps = [Step(TRAIN, argv, train.cwd, trainer_env)]
-    pinned = untouched(site, campaign)
+    pinned = checkout(site, campaign, Treatment())
     evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
     if evaluate is not None:
         steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=f"step-{EVALUATE}.jsonl"))
@@ -189,7 +180,7 @@ def _reveal_steps(
 ) -> tuple[Step, ...]:
     """The pinned evaluator over the sealed split, once per confirmation run."""
     codebase = campaign.codebase
-    pinned = untouched(site, campaign)
+    pinned = checkout(site, campaign, Treatment())
     steps = []
     for other in runs:
         if other.draft.phase is not Phase.CONFIRMATION or other.state is not RunState.SUCCEEDED:

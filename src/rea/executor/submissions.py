@@ -98,7 +98,9 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
 
 
 def _purse(snapshot: Snapshot, run: Run) -> Purse:
-    """A repetition that infrastructure caused is paid from the contingency."""
+    """A repetition that infrastructure caused is paid from the contingency, as is what finds out about a failure."""
+    if run.draft.probe:
+        return Purse.CONTINGENCY
     earlier = [a for a in snapshot.attempts if a.run == run.id and a.failure is not None]
     infrastructure = bool(earlier) and earlier[-1].failure is not None and earlier[-1].failure.kind == "T"
     return Purse.CONTINGENCY if infrastructure else Purse.MAIN

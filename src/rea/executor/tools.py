@@ -15,6 +15,7 @@ from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.insight import Context, ExperimentRecord
 from rea.domain.jobs import JobSpec, Launcher, Observation
 from rea.domain.ledger import Balance, Purse
+from rea.domain.lesson import Lesson
 from rea.domain.question import Option
 from rea.domain.rows import Closed
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
@@ -91,6 +92,7 @@ class TransactionPort(Protocol):
     ) -> None: ...
     def event(self, campaign: int, kind: str, message: str, at: float, **data: Any) -> int: ...
     def ask(self, campaign: int, kind: str, subject: str, text: str, options: Sequence[Option], at: float) -> int: ...
+    def learn(self, pattern: str, cause: str, at: float) -> None: ...
     def tried(self, runbook: str, remedy: str, worked: bool) -> None: ...
     def add_plan(self, campaign: int, text: str, digest: str, at: float) -> PlanRecord: ...
     def events(self, campaign: int, after_id: int, limit: int | None) -> list[Event]: ...
@@ -110,6 +112,10 @@ class StorePort(Protocol):
 
     def remedies(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         """How often each remedy was tried after each runbook's failure, and how often it worked."""
+        ...
+
+    def lessons(self) -> Mapping[str, Lesson]:
+        """What investigations found about failures that no runbook knows, by pattern."""
         ...
 
     def head(self, campaign: int) -> str:
@@ -164,6 +170,10 @@ class WorkbenchPort(Protocol):
 
     def report(self, rows: RowsPort, attempt: Attempt, seen: Observation) -> Report:
         """What an attempt that is seen to have ended amounts to."""
+        ...
+
+    def restore(self, campaign: Campaign) -> tuple[str, ...]:
+        """Make the code that judges what its commit is again; gives the files that were changed."""
         ...
 
     def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:

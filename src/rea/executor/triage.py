@@ -8,16 +8,30 @@ from typing import Any
 
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.jobs import Observation, Outcome
+from rea.domain.lesson import Lesson
 from rea.domain.run import Failure, Run, RunResult
-from rea.domain.runbook import DISK_FULL, Action, Diagnosis, FailureEvidence, Runbook, Signal
+from rea.domain.runbook import (
+    DISK_FULL,
+    LEARNT,
+    UNKNOWN,
+    Action,
+    Diagnosis,
+    FailureClass,
+    FailureEvidence,
+    Policy,
+    Runbook,
+    Signal,
+)
 from rea.domain.states import BARRED, Phase, is_terminal
 from rea.executor import results, suspicion
 from rea.executor.harvest import TRAIN, Harvest
+from rea.executor.investigate import Cause
 from rea.executor.remedies import Remedies, adjustment, mutation, told
 from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort
 from rea.guard.redact import redact
 from rea.knowledge.diagnosis import match
+from rea.knowledge.lessons import pattern_of
 
 _FULL = "No space left on device"  # what a trainer said, or would have, had there been room for its log
 
@@ -31,7 +45,7 @@ class Around:
     evaluator counted them for the baseline. `cancelled_here`: where its job was cancelled, REA did that. `noise` is of
     one paired gain; `believed`: an engineer has looked at its hypothesis; `repairs` counts the runbooks' changes that
     its hypothesis has behind it. `against` are signals of the places it was judged in;
-    `secrets` are words that nothing may repeat.
+    `secrets` are words that nothing may repeat; `lessons` what investigations have found, by pattern.
     """
 
     ended_attempts: int
@@ -47,6 +61,7 @@ class Around:
     against: Mapping[str, str] = field(default_factory=dict)
     remedies: Remedies = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    lessons: Callable[[], Mapping[str, Lesson]] = dict
 
 
 def assess(
@@ -73,6 +88,7 @@ def assess(
     if result is not None and not signals:
         return Report(outcome.value, result=result, pruned=pruned, **times)
     evidence, diagnosis = _diagnosed(outcome, exit_, found, signals, around, runbooks())
+    diagnosis = _taught(diagnosis, around)
     book = diagnosis.runbook
     line = diagnosis.line
     if line is None and Signal.EVALUATOR_FAILED in signals:
@@ -185,6 +201,25 @@ def _diagnosed(
             log_tail=f"{found.trainer_tail}\n{_FULL}" if exit_.get("disk_full") else found.trainer_tail,
         )
     return evidence, match(evidence, runbooks)
+
+
+def _taught(diagnosis: Diagnosis, around: Around) -> Diagnosis:
+    """A failure that no runbook knows, with what earlier investigations of the same line came to, where that is
+    trusted: what the treatment does itself is not tried again."""
+    if diagnosis.runbook.name != UNKNOWN or diagnosis.line is None:
+        return diagnosis
+    lesson = around.lessons().get(pattern_of(diagnosis.line))
+    if lesson is None or lesson.cause != Cause.HYPOTHESIS:
+        return diagnosis
+    book = replace(
+        diagnosis.runbook,
+        name=LEARNT,
+        title="It has failed so before",
+        kind=FailureClass.CODE,
+        policy=Policy(Action.FAIL_HYPOTHESIS),
+    )
+    words = f"{lesson.causes[lesson.cause]} investigations of {lesson.pattern!r} found that the treatment was at fault"
+    return replace(diagnosis, runbook=book, why=f"{book.title}: {words}")
 
 
 def _message(

@@ -16,6 +16,7 @@ from rea.domain.codebase import Scalar
 from rea.domain.codec import digest
 from rea.domain.data import DataProfile
 from rea.domain.jobs import JobSpec, Observation, Outcome
+from rea.domain.lesson import Lesson
 from rea.domain.plan import read_plan
 from rea.domain.run import Attempt, Run, RunResult
 from rea.domain.runbook import Runbook, Signal
@@ -42,6 +43,7 @@ class Workbench:
     site: Site
     runbooks: Callable[[], tuple[Runbook, ...]]
     remedies: Callable[[], Remedies] = dict
+    lessons: Callable[[], Mapping[str, Lesson]] = dict
     granted: Callable[[int], frozenset[str]] = lambda _: frozenset()
     _values: dict[int, Mapping[str, Scalar]] = field(default_factory=dict, init=False, repr=False)
 
@@ -105,6 +107,7 @@ class Workbench:
             repairs=0 if hypothesis is None else repairs(hypothesis.draft),
             against=self._against(rows) if well else {},
             secrets=secrets_of(environment(self.site, rows.campaign)),
+            lessons=self.lessons,
             remedies={} if well else self.remedies(),
         )
 
@@ -114,6 +117,18 @@ class Workbench:
         pinned = read_plan(rows.plan).data_digest if rows.plan is not None else ""
         if pinned and self.data_digest(rows.campaign) != pinned:
             found[Signal.DATA_CHANGED] = "what [codebase] data names is not what the plan pinned"
+        return found
+
+    def restore(self, campaign: Campaign) -> tuple[str, ...]:
+        """Make the worktree that evaluators start from what its commit is; gives the files that were changed there.
+
+        Not before an engineer has looked: as long as it differs, every result that was judged there is refused.
+        """
+        folder = checkout(self.site, campaign, Treatment())
+        repo = repository(Path(campaign.codebase.root))
+        found = repo.altered(folder)
+        if found:
+            repo.restore(folder)
         return found
 
     def _tampered(self, campaign: Campaign) -> dict[str, str]:
@@ -146,16 +161,15 @@ def _rows_of_baseline(runs: tuple[Run, ...], run: Run, paired: RunResult | None)
 def _same_training(runs: tuple[Run, ...], run: Run) -> RunResult | None:
     """What the same treatment showed in another run that went to its end."""
     key = run.draft.treatment.key()
-    done = (
-        r.result for r in runs if r.state is RunState.SUCCEEDED and r.id != run.id and r.draft.treatment.key() == key
-    )
-    return next(done, None)
+    done = (r for r in runs if r.state is RunState.SUCCEEDED and r.id != run.id and not r.draft.probe)
+    return next((r.result for r in done if r.draft.treatment.key() == key), None)
 
 
 def _paired(runs: tuple[Run, ...], run: Run) -> RunResult | None:
     """The baseline's result on the same seed."""
     for other in runs:
         same = other.draft.treatment.empty and other.draft.seed == run.draft.seed and other.id != run.id
+        same = same and not other.draft.probe
         if same and other.state is RunState.SUCCEEDED:
             return other.result
     return None

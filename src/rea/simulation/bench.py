@@ -71,6 +71,9 @@ class SimulatedBench:
         if not self.signed or approval is None or approval.digest != plan.digest:
             raise ApprovalNeededError(f"the plan of {campaign.title} is not signed")
 
+    def restore(self, campaign: Campaign) -> tuple[str, ...]:
+        return ()
+
     def propose(self, campaign: Campaign, treatment: Treatment, branch: str, message: str) -> None:
         self.branches.add(branch)
 

@@ -21,6 +21,7 @@ from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Balance, Entry, EntryKind, Purse, balance
+from rea.domain.lesson import Lesson
 from rea.domain.question import Option, Question
 from rea.domain.rows import Rows
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
@@ -124,6 +125,10 @@ class MemoryStore:
             plan,
             next((x for x in page.approvals if plan is not None and x.plan == plan.id), None),
         )
+
+    def lessons(self) -> dict[str, Lesson]:
+        """Every simulated campaign is the first."""
+        return {}
 
     def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Every simulated campaign is the first."""
@@ -352,6 +357,9 @@ class Transaction:
         self._page.questions = tuple(
             replace(q, answer=option, by=by, answered_at=at) if q.id == id_ else q for q in self._page.questions
         )
+
+    def learn(self, pattern: str, cause: str, at: float) -> None:
+        """Nobody learns from a simulated campaign."""
 
     def tried(self, runbook: str, remedy: str, worked: bool) -> None:
         """Nobody learns from a simulated campaign."""

@@ -311,7 +311,8 @@ class World:
         """What the campaign's runs say of its hypotheses now. Raises ReaError before there is a plan."""
         if self.plan is None:
             raise self._planless()
-        return Evidence(self.plan, self.runs, self.hypotheses)
+        runs = tuple(run for run in self.runs if not run.draft.probe)
+        return Evidence(self.plan, runs, self.hypotheses)
 
     def _planless(self) -> ReaError:
         return ReaError(f"{self.campaign.title} has no plan", hint="let its profile end first: `profile()`")

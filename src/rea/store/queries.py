@@ -13,6 +13,7 @@ from rea.domain.errors import NotFoundError
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import say
 from rea.domain.ledger import Balance, Entry
+from rea.domain.lesson import Lesson
 from rea.domain.question import Question
 from rea.domain.rows import Closed, Rows
 from rea.domain.run import Attempt, Run
@@ -120,6 +121,13 @@ class Queries(InsightQueries):
 
     def question(self, id_: int) -> Question:
         return readers.question(self._one(t.questions, id_, "Q", "question"))
+
+    def lessons(self) -> dict[str, Lesson]:
+        """What investigations found about failures that no runbook knows, by pattern."""
+        found: dict[str, dict[str, int]] = {}
+        for row in self._connection.execute(select(t.lessons).order_by(t.lessons.c.pattern)):
+            found.setdefault(row.pattern, {})[row.cause] = row.seen
+        return {pattern: Lesson(pattern, causes) for pattern, causes in found.items()}
 
     def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
         """How often each remedy was tried after each runbook's failure, and how often it worked."""

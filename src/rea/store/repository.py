@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rea.domain.hypothesis import Hypothesis
     from rea.domain.insight import Context, ExperimentRecord, Pair
     from rea.domain.ledger import Balance, Entry
+    from rea.domain.lesson import Lesson
     from rea.domain.question import Question
     from rea.domain.run import Attempt, Run
     from rea.store.queries import Queries
@@ -195,6 +196,11 @@ class Store:
     def question(self, id_: int) -> Question:
         with self.instant() as read:
             return read.question(id_)
+
+    def lessons(self) -> dict[str, Lesson]:
+        """What investigations found about failures that no runbook knows, by pattern."""
+        with self.instant() as read:
+            return read.lessons()
 
     def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
         """How often each remedy was tried after each runbook's failure, and how often it worked."""

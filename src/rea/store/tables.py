@@ -394,6 +394,17 @@ remedies = Table(
     sqlite_strict=True,
 )
 
+# What investigations found behind failures that no runbook knows, by the line that gave them away.
+lessons = Table(
+    "lessons",
+    metadata,
+    Column("pattern", Text, primary_key=True),
+    Column("cause", Text, primary_key=True),
+    Column("seen", Integer, nullable=False),
+    Column("at", Number, nullable=False),
+    sqlite_strict=True,
+)
+
 # Every change of the rows above that are a campaign's, in a chain: see rea.store.trail.
 trail = Table(
     "trail",

@@ -384,6 +384,13 @@ class Transaction(Queries):
         self._update(t.questions, id_, {"answer": option, "by": by, "answered_at": at})
         return self.question(id_)
 
+    def learn(self, pattern: str, cause: str, at: float) -> None:
+        """Count what was found behind a failure that no runbook knows."""
+        table, text_ = t.lessons, plain(pattern)
+        mine = (table.c.pattern == text_, table.c.cause == cause)
+        if not self._connection.execute(update(table).where(*mine).values(seen=table.c.seen + 1, at=at)).rowcount:
+            self._connection.execute(insert(table).values(pattern=text_, cause=cause, seen=1, at=at))
+
     def tried(self, runbook: str, remedy: str, worked: bool) -> None:
         """Count what became of a remedy."""
         table = t.remedies

@@ -68,7 +68,9 @@ class Workspace:
         return Tools(
             store=self.store,
             launcher=launcher,
-            workbench=Workbench(site, lambda: runbooks_of(root), self.store.remedies, self._granted),
+            workbench=Workbench(
+                site, lambda: runbooks_of(root), self.store.remedies, self.store.lessons, self._granted
+            ),
             wakefiles=self.wakefiles,
             clock=self.clock,
             techniques=lambda: techniques_of(root),

@@ -84,6 +84,11 @@ def resume(workspace: Workspace, ref: str) -> Campaign:
     if campaign.state is not CampaignState.PAUSED:
         raise UsageError(f"{campaign.title} is {campaign.state.value}, not paused")
     require_runnable(workspace, campaign)
+    restored = workspace.tools(campaign).workbench.restore(campaign)
+    if restored:
+        with workspace.store.transaction(campaign.id) as tx:
+            words = f"the worktree that evaluators start from was laid anew: {', '.join(restored[:5])} had been changed"
+            tx.event(campaign.id, "restored", words, workspace.clock())
     _set_running(workspace, campaign, "resumed")
     return workspace.store.campaign(campaign.id)
 

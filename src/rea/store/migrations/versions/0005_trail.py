@@ -49,6 +49,14 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "lessons",
+        sa.Column("pattern", sa.Text, primary_key=True),
+        sa.Column("cause", sa.Text, primary_key=True),
+        sa.Column("seen", sa.Integer, nullable=False),
+        sa.Column("at", _NUMBER, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "remedies",
         sa.Column("runbook", sa.Text, primary_key=True),
         sa.Column("remedy", sa.Text, primary_key=True),
