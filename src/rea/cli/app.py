@@ -61,6 +61,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     looking.check,
     inbox.inbox,
     inbox.answer,
+    inbox.runbooks,
     keeping.clean,
 )
 for command in COMMANDS:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rea.cli import output
-from rea.cli.common import Json, open_workspace
+from rea.cli.common import Json, Root, open_workspace
 
 
 def inbox(as_json: Json = False) -> None:
@@ -22,6 +23,15 @@ def inbox(as_json: Json = False) -> None:
     ]
     questions = [one for one, _ in found.questions]
     output.data({"questions": questions, "waiting": waiting}, views.inbox_text(found), as_json)
+
+
+def runbooks(root: Root = Path(), as_json: Json = False) -> None:
+    """What failures are recognised by and what is done about them, with what worked, and what was found out besides."""
+    from rea.cli import views
+    from rea.workspace.runbooks import known
+
+    found = known(open_workspace(), root)
+    output.data(found, views.runbooks_text(found), as_json)
 
 
 def answer(

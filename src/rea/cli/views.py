@@ -24,6 +24,7 @@ from rea.workspace.auditing import Audit
 from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
 from rea.workspace.inbox import Inbox
+from rea.workspace.runbooks import Known
 from rea.workspace.waking import Attendance
 
 WIDEST = 60  # characters of a cell that holds free text
@@ -267,6 +268,19 @@ def inbox_text(found: Inbox) -> str:
         lines.append(f"{waits.campaign.title} {waits.campaign.name} ({waits.campaign.state.value}): {waits.why}")
         lines += [f"    {way}" for way in waits.ways]
     return "\n".join(lines) or "nothing waits for you"
+
+
+def runbooks_text(found: Known) -> str:
+    rows = []
+    for book in found.runbooks:
+        told = [f"{remedy}: {worked} of {times}" for remedy, times, worked in found.tried.get(book.name, ())]
+        rows.append((book.name, book.kind.value, book.policy.action.value, book.title, "; ".join(told)))
+    lines = [table(("runbook", "class", "action", "recognises", "worked"), rows)]
+    for lesson in found.lessons:
+        causes = ", ".join(f"{cause} {count}×" for cause, count in sorted(lesson.causes.items()))
+        state = f"trusted: {lesson.cause}" if lesson.cause else "proposed"
+        lines.append(f"{state}  {lesson.pattern}  ({causes})")
+    return "\n".join(lines)
 
 
 def audit_text(found: Sequence[Audit]) -> str:

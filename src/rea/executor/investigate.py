@@ -22,7 +22,7 @@ from rea.domain.treatment import Treatment
 
 MOST_PROBES: Final = 8
 UNDECIDED_S: Final = 1e9  # until when a run waits that is being looked into: for ever, as far as any clock goes
-OUTLIVED: Final = 2.0  # times what the failed attempt took; a probe that runs for so long did not fail
+OUTLIVED: Final = 1.25  # times what the failed attempt took; a probe that runs for so long did not fail
 GRACE_S: Final = 10.0
 _TIMES: Final = ("timeout",)  # outcomes of a probe that outlived the failure
 

@@ -6,7 +6,7 @@ from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Run, RunDraft
-from rea.domain.runbook import FailureClass
+from rea.domain.runbook import UNKNOWN, FailureClass
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.executor.actions import Submit
 from rea.executor.snapshot import Snapshot
@@ -32,6 +32,8 @@ def ill(snapshot: Snapshot) -> int:
     ended = [a for a in ended if (a.ended_at or 0.0) >= after]
     found: list[Attempt] = []
     for attempt in sorted(ended, key=lambda a: (a.ended_at or 0.0, a.id), reverse=True):
+        if attempt.failure is not None and attempt.failure.runbook == UNKNOWN:
+            continue  # nobody knows whose fault that was
         if attempt.failure is None or attempt.failure.kind != FailureClass.TRANSIENT.value:
             break
         found.append(attempt)
