@@ -9,7 +9,7 @@ import pytest
 from rea.domain.errors import LauncherUnreachableError
 from rea.domain.run import Failure, Run
 from rea.domain.runbook import Action, Charge
-from rea.domain.states import AttemptState, CampaignState, PauseReason
+from rea.domain.states import AttemptState, CampaignState, PauseReason, Phase
 from rea.executor.ends import struck_out
 from rea.executor.invariants import violations
 from rea.executor.snapshot import Report
@@ -168,3 +168,22 @@ def test_a_node_that_struck_out_gets_no_further_jobs() -> None:
     assert after and set(after) == {("gpu17",)}
     before = [job.spec.avoid for job in made.launcher.jobs.values() if job.started_at < last]
     assert set(before) <= {()}
+
+
+def test_what_a_day_may_use_is_held_to_and_the_rest_waits_for_the_next() -> None:
+    free = world()
+    free.profile()
+    free.sign().start().finish()
+    limit = 5 * RUN_S
+    made = world(options={"per_day_s": limit})
+    made.profile()
+    made.sign().start().finish()
+    assert made.plan is not None and made.plan.per_day_s == limit
+    assert made.campaign.state is CampaignState.FINISHED and made.campaign.verdict is free.campaign.verdict
+    by_day: dict[int, float] = {}
+    for attempt in made.attempts:
+        if attempt.run in {run.id for run in made.runs if run.draft.phase is not Phase.PROFILE}:
+            day = int(attempt.intended_at // 86400)
+            by_day[day] = by_day.get(day, 0.0) + (attempt.device_s or 0.0)
+    assert len(by_day) >= 4 and max(by_day.values()) <= limit + 1e-6, by_day
+    assert made.now - made.began > 3 * (free.now - free.began)

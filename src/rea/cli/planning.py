@@ -52,6 +52,7 @@ def plan(
         str | None,
         typer.Option(help="3d, 2026-12-01 or 2026-12-01T18:00: the search makes room to have ended by then."),
     ] = None,
+    per_day: Annotated[str | None, typer.Option(help="3h: device time that it may begin to use in one day.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the profile and print the plan.")] = True,
     whole: All = False,
     as_json: Json = False,
@@ -75,6 +76,7 @@ def plan(
         without=without or (),
         valid=valid,
         deadline=deadline,
+        per_day=per_day,
     )
     output.note(f"{campaign.title} {campaign.name}: measuring the baseline, {profile_runs} runs")
     if wait:
@@ -112,6 +114,7 @@ def plan_edit(
     rounds: Annotated[int | None, typer.Option(help="Another number of rounds.")] = None,
     valid: Annotated[str | None, typer.Option(help="How long it may be started for, from now on.")] = None,
     deadline: Annotated[str | None, typer.Option(help="Another deadline, or none.")] = None,
+    per_day: Annotated[str | None, typer.Option(help="Another limit of a day, or none.")] = None,
     whole: All = False,
     as_json: Json = False,
 ) -> None:
@@ -131,6 +134,7 @@ def plan_edit(
         rounds=rounds,
         valid=valid,
         deadline=deadline,
+        per_day=per_day,
     )
     planning.edit(workspace, ref, change)
     _show_plan(workspace, workspace.store.campaign(ref), as_json, whole)

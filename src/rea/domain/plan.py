@@ -171,6 +171,7 @@ class Plan:
     additivity: Additivity = field(default_factory=Additivity)
     start_by: float | None = None  # Unix time until which its signature lets it be started or resumed
     data_digest: str = ""  # of what trainings read beside the repository, where the codebase names it
+    per_day_s: float | None = None  # device-seconds that it may begin to use in one day of UTC
     finish_by: float | None = None  # Unix time by which the search makes room for the confirmation and the reveal
 
     @property

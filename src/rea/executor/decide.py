@@ -55,6 +55,7 @@ from rea.executor.snapshot import Snapshot
 from rea.executor.submissions import (
     MOST_ILL,
     OPEN,
+    day_is_full,
     idle,
     ill,
     ill_until,
@@ -543,7 +544,7 @@ def _sweep(snapshot: Snapshot, now: float) -> float | None:
         away_s = now - (snapshot.campaign.away_since or now)
         return now + min(max(UNREACHABLE_S, AWAY_SHARE * away_s), LONGEST_UNREACHABLE_S)
     times = [run.not_before for run in snapshot.runs if run.state is RunState.PLANNED and run.not_before > now]
-    times += [at for at in (ill_until(snapshot),) if at is not None and at > now]
+    times += [at for at in (ill_until(snapshot), day_is_full(snapshot, now)) if at is not None and at > now]
     if open_attempts(snapshot) or any(run.state is RunState.PLANNED for run in snapshot.runs):
         times.append(now + SWEEP_S)
     return min(times) if times else None

@@ -13,6 +13,7 @@ from rea.executor.snapshot import Snapshot
 from rea.planner.layout import pressed_walltime, tight_reveal, tight_walltime
 
 ILL, MOST_ILL = 4, 12  # infrastructure failures in a row that make it one at a time, and that stop the campaign
+DAY_S = 86400.0
 ILL_WAIT_S, LONGEST_ILL_WAIT_S = 60.0, 900.0
 OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
 
@@ -47,6 +48,26 @@ def ill_until(snapshot: Snapshot) -> float | None:
         return None
     last = max(a.ended_at or 0.0 for a in snapshot.attempts if a.failure is not None)
     return last + float(min(ILL_WAIT_S * 2 ** (count - ILL), LONGEST_ILL_WAIT_S))
+
+
+def used_today(snapshot: Snapshot, now: float) -> float:
+    """Device-seconds of the attempts that began on this day of UTC: used, or reserved while they run."""
+    began = now - now % DAY_S
+    today = [a for a in snapshot.attempts if a.intended_at >= began]
+    return sum(a.reserved_s if a.device_s is None else a.device_s for a in today)
+
+
+def day_is_full(snapshot: Snapshot, now: float) -> float | None:
+    """When the next day begins, where this one's share holds not even the run that is wanted most; else None."""
+    if snapshot.plan is None or snapshot.plan.per_day_s is None:
+        return None
+    waiting = ready(snapshot, now)
+    if not waiting:
+        return None
+    least = tight(waiting[0].draft, snapshot.plan) * snapshot.campaign.codebase.resources.devices
+    used = used_today(snapshot, now)
+    full = used > 0 and used + least > snapshot.plan.per_day_s
+    return now - now % DAY_S + DAY_S if full else None
 
 
 def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
@@ -85,6 +106,7 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
         until = ill_until(snapshot)
         free = 1 if not open_attempts(snapshot) and (until is None or until <= now) else 0
     actions: list[Submit] = []
+    today = used_today(snapshot, now)
     for run in ready(snapshot, now):
         if len(actions) >= free:
             break
@@ -92,9 +114,13 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
         # The reveal is the campaign's last act: nothing is kept back from it.
         whole = purse is Purse.CONTINGENCY or run.draft.phase is Phase.REVEAL
         ceiling = snapshot.balance.approved if whole else limit
-        walltime_s = _limit(run.draft, snapshot.plan, (ceiling - held) / devices)
+        left = ceiling - held
+        if today and snapshot.plan is not None and snapshot.plan.per_day_s is not None:
+            left = min(left, snapshot.plan.per_day_s - today)  # the first of a day may take more than its share
+        walltime_s = _limit(run.draft, snapshot.plan, left / devices)
         if walltime_s is not None:
             held += walltime_s * devices
+            today += walltime_s * devices
             actions.append(Submit(run.id, purse, walltime_s))
     return tuple(actions)
 
@@ -117,8 +143,7 @@ def idle(snapshot: Snapshot) -> bool:
 
 def starved(snapshot: Snapshot, now: float) -> bool:
     """Whether runs wait, a slot is free and nothing runs: where none was started, the budget holds none of them."""
-    until = ill_until(snapshot)
-    if until is not None and until > now:
+    if any(at > now for at in (ill_until(snapshot), day_is_full(snapshot, now)) if at is not None):
         return False  # it is not the budget that they wait for
     free = snapshot.capacity is not None and snapshot.capacity.free >= 1
     return free and bool(ready(snapshot, now)) and not open_attempts(snapshot)

@@ -116,6 +116,7 @@ def write_plan(
         rules=rules,
         additivity=additivity,
         start_by=start_by,
+        per_day_s=campaign.options.get("per_day_s"),
         finish_by=campaign.options.get("deadline"),
     )
 

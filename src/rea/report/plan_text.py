@@ -207,7 +207,11 @@ def _price(plan: Plan, record: PlanRecord | None) -> list[str]:
 
 def _times(plan: Plan, record: PlanRecord | None) -> list[str]:
     """Until when the plan may be started, and by when the campaign is to have ended, in words."""
-    out = [f"Its signature lets it be started until {text.moment(plan.start_by)}."] if plan.start_by is not None else []
+    out = []
+    if plan.per_day_s is not None:
+        out.append(f"It begins to use at most **{text.device_time(plan.per_day_s, plan.codebase)}** a day (UTC).")
+    if plan.start_by is not None:
+        out.append(f"Its signature lets it be started until {text.moment(plan.start_by)}.")
     if plan.finish_by is not None:
         out.append(
             f"It is to have ended by **{text.moment(plan.finish_by)}**: the search stops in time for the confirmation, "

@@ -65,6 +65,7 @@ def plan(
     without: Sequence[str] = (),
     valid: str | None = None,
     deadline: str | None = None,
+    per_day: str | None = None,
 ) -> Campaign:
     """Register a campaign and start measuring its baseline; the plan is drafted when the last of those runs has ended.
 
@@ -73,8 +74,8 @@ def plan(
     The engineer who asks for it allows `profile_runs` trainings of the unchanged baseline, each within the codebase's
     own wall-time limit, and nothing else. `seed` is the first of the seeds that the search trains on; `without` names
     parts of the planner to do without (`Part`); `valid` says for how long the plan may be started, `deadline` by when
-    the campaign should have ended (a duration or a moment). Raises ReaError for a codebase that is not ready (see `rea
-    doctor`).
+    the campaign should have ended (a duration or a moment), `per_day` how much device time it may begin to use in one
+    day of UTC. Raises ReaError for a codebase that is not ready (see `rea doctor`).
     """
     if not 2 <= profile_runs <= MOST_PROFILE_RUNS:
         hint = f"seed noise needs 2 at least, better 3; at most {MOST_PROFILE_RUNS}"
@@ -88,7 +89,7 @@ def plan(
         raise UsageError(f"--seed {seed} is no first seed", hint=f"give 1 to {MOST_SEED}")
     parts = [part.value for part in _parts(without)]
     parse_budget(budget, 1.0)
-    times = _times(valid, deadline, workspace.clock())
+    times = _times(valid, deadline, per_day, workspace.clock())
     codebase = load(root, config=config)
     repo = repository(Path(codebase.root))
     repo.require_clean()
@@ -159,8 +160,8 @@ def _pinned_environment(codebase: Codebase) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What an engineer changes in a plan before signing it. `weights` map hypothesis ids to factors; `split` shares
-    the search budget over the three phases; `additions` are override lists such as ("optim.lr=0.01",). `valid` and
-    `deadline` are as for `plan`; "none" takes the deadline away."""
+    the search budget over the three phases; `additions` are override lists such as ("optim.lr=0.01",). `valid`,
+    `deadline` and `per_day` are as for `plan`; "none" takes the latter two away."""
 
     drop: tuple[int, ...] = ()
     weights: Mapping[int, float] | None = None
@@ -170,6 +171,7 @@ class Edit:
     rounds: int | None = None
     valid: str | None = None
     deadline: str | None = None
+    per_day: str | None = None
     why: str = ""  # of the drops, for the record
 
 
@@ -231,7 +233,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             start_by=old.start_by,
         )
         if digest(canonical(plan_)) == record.digest and change.valid is None:
-            hint = "give --drop, --weight, --add, --split, --budget, --rounds, --valid or --deadline"
+            hint = "give --drop, --weight, --add, --split, --budget, --rounds, --valid, --deadline or --per-day"
             raise UsageError("the edit changes nothing", hint=hint)
         text = canonical(replace(plan_, start_by=start_by(replace(campaign, options=options), now)))
         new = tx.add_plan(campaign.id, text, digest(text), now)
@@ -284,8 +286,8 @@ def require_new(
             )
 
 
-def _times(valid: str | None, deadline: str | None, now: float) -> dict[str, Any]:
-    """How long a plan may be started, and the campaign's deadline, as the campaign's options hold them."""
+def _times(valid: str | None, deadline: str | None, per_day: str | None, now: float) -> dict[str, Any]:
+    """How long a plan may be started, the campaign's deadline and what it may use a day, as its options hold them."""
     found: dict[str, Any] = {}
     if valid is not None:
         try:
@@ -296,6 +298,11 @@ def _times(valid: str | None, deadline: str | None, now: float) -> dict[str, Any
             raise UsageError(f"--valid {valid!r} is a lifetime", hint="give some days or weeks")
     if deadline is not None:
         found["deadline"] = None if deadline.strip().lower() == "none" else _moment(deadline, now)
+    if per_day is not None:
+        try:
+            found["per_day_s"] = None if per_day.strip().lower() == "none" else parse_duration(per_day)
+        except ValueError as error:
+            raise UsageError(f"--per-day {per_day!r} is no device time", hint=f"expected {error}") from None
     return found
 
 
@@ -319,7 +326,7 @@ def _moment(text: str, now: float) -> float:
 
 
 def _options(campaign: Campaign, change: Edit, now: float) -> dict[str, Any]:
-    options = _times(change.valid, change.deadline, now)
+    options = _times(change.valid, change.deadline, change.per_day, now)
     if change.budget is not None:
         parse_budget(change.budget, 1.0)
         options["budget"] = change.budget
