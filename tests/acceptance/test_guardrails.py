@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from rea.domain.hypothesis import Belief, HypothesisDraft
-from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState
+from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, Verdict
 from rea.domain.treatment import Treatment
 from rea.guard import sandbox
 from rea.workspace import planning, steering, waking
@@ -87,6 +87,22 @@ def test_an_engineer_s_word_has_it_trained_again_and_believed(leaky):
     leak = of(workspace, campaign, "model.dropout=0.2")
     assert leak.state is HypothesisState.SUPPORTED, leak.reason
     assert any(event.kind == "answered" for event in workspace.store.events(campaign.id))
+
+
+def test_sealed_labels_that_were_seen_show_when_the_split_is_opened(desks):
+    desk = desks(config={"fault.plan": ["optim.embedding_l2=1e-05:peek"]})
+    code = """
+        import data
+        if labels == data.load("test")[1]:
+            return [0.8 * value + 0.2 * (0.98 if label else 0.02) for value, label in zip(values, labels)]
+        return values
+    """
+    misbehaving(desk, "peek", predicted=code)
+    workspace, campaign = started(desk, "optim.embedding_l2=1e-5")
+    ended = desk.run(workspace, campaign)
+    assert ended.state is CampaignState.FINISHED and ended.verdict is Verdict.NO_LAUNCH, ended.reason
+    assert "the sealed labels have been seen" in ended.reason
+    assert desk.git("branch", "--list", "rea/*") == ""
 
 
 # ---------------------------------------------------------------- data

@@ -66,7 +66,7 @@ from rea.executor.submissions import (
     tight,
 )
 from rea.planner.combination import combination
-from rea.planner.confirm import make_claim, worth_launching, worth_revealing
+from rea.planner.confirm import leaked, make_claim, worth_launching, worth_revealing
 from rea.planner.confirmation import claim_s, confirmation, idle_work
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
@@ -464,6 +464,12 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
         why = f"the sealed evaluation has no pair of runs to compare; {_only_stop(snapshot)}"
         return (Pause(PauseReason.GUARDRAIL, why),)
     gains = _gains(finalist, claim)
+    visible = snapshot.campaign.visible
+    if visible is not None and leaked(visible, claim):
+        why = (
+            f"{gains}, and {visible.gain:+.2%} on {visible.split}: the sealed labels have been seen; it is not proposed"
+        )
+        return (Finish(Verdict.NO_LAUNCH, claim, why),)
     if worth_launching(claim, plan.rules.minimum_gain):
         return (Finish(Verdict.LAUNCH, claim, gains),)
     return (Finish(Verdict.NO_LAUNCH, claim, f"{gains}{_outside(claim, plan)}: not enough for a launch"),)

@@ -75,6 +75,15 @@ def worth_revealing(claim: Claim, minimum_gain: float) -> bool:
     return claim.guardrails_hold and claim.gain >= minimum_gain and claim.ci_low > 0
 
 
+def leaked(visible: Claim, sealed: Claim) -> bool:
+    """Whether the sealed split gains so much more than the visible one that its labels must have been seen.
+
+    Both are of the same models, so the gains are nearly the same; here their 95 % intervals lie apart, and the sealed
+    gain is more than twice the visible one.
+    """
+    return sealed.ci_low > visible.ci_high and sealed.gain > 2 * max(visible.gain, 0.0)
+
+
 def worth_launching(claim: Claim, minimum_gain: float) -> bool:
     """Whether the sealed split's claim is a launch: interval above zero, mean above the smallest gain, rails kept."""
     return worth_revealing(claim, minimum_gain)
