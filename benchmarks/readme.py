@@ -14,9 +14,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    tables = (headline, campaigns, null, footprint, endurance, speed)
+    tables = (headline, campaigns, null, footprint, endurance, trouble, speed)
+    several = {
+        endurance: ("crash_sweep", "simulation", "latency", "scale"),
+        trouble: ("battery", "overspend", "escape"),
+    }
     for name, table in ((table.__name__, table) for table in tables):
-        found = endurances() if table is endurance else read(name)
+        found = together(*several[table]) if table in several else read(name)
         body = "No figures yet." if found is None else table(found)
         begin, end = f"<!-- results:begin {name}.json -->", f"<!-- results:end {name}.json -->"
         text = re.sub(f"{begin}.*?{end}", lambda _, b=f"{begin}\n{body}\n{end}": b, text, flags=re.DOTALL)
@@ -29,9 +33,9 @@ def read(name: str) -> dict[str, Any] | None:
     return found
 
 
-def endurances() -> dict[str, Any] | None:
-    """What four benchmarks measure, where all four were run."""
-    found = {name: read(name) for name in ("crash_sweep", "simulation", "latency", "scale")}
+def together(*names: str) -> dict[str, Any] | None:
+    """What several benchmarks measure, where all of them were run."""
+    found = {name: read(name) for name in names}
     return None if None in found.values() else found
 
 
@@ -173,6 +177,32 @@ def endurance(found: dict[str, Any]) -> str:
             f"{scale['sizes'][0]['wall_s']:.2f} s, {scale['sizes'][0]['memory_mib']:.0f} MiB)",
         ),
     ]
+    return _seen(rows)
+
+
+def trouble(found: dict[str, Any]) -> str:
+    battery, overspend, escape = (found[name] for name in ("battery", "overspend", "escape"))
+    rows = [
+        (
+            f"`battery`: {battery['kinds']} kinds of failing trainers, {battery['seeds']} seeds, real jobs",
+            f"right class {battery['right_class']:.1%}, right action {battery['right_action']:.1%} (Optuna with `catch` "
+            f"and heartbeat {battery['optuna']['right_action']:.1%}); {battery['finished']} of {battery['campaigns']} "
+            f"campaigns finished, {battery['escalations_not_owed']} escalations not owed, "
+            f"{battery['wasted_share']:.1%} of the budget into failures",
+        ),
+        (
+            "`overspend`: simulated campaigns with overruns, late and double observations, crashes",
+            f"{overspend['above']} of {overspend['campaigns']:,} ever above what was approved",
+        ),
+        (
+            "`escape`: hostile paths, patches, overrides, logs, run directories, edits of the store",
+            f"{escape['ways_out']} ways out of {escape['attempts']:,} attempts",
+        ),
+    ]
+    return _seen(rows)
+
+
+def _seen(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| benchmark | seen |", "| :-- | :-- |", *(f"| {what} | {seen} |" for what, seen in rows)])
 
 
