@@ -186,8 +186,8 @@ def trouble(found: dict[str, Any]) -> str:
         (
             f"`battery`: {battery['kinds']} kinds of failing trainers, {battery['seeds']} seeds, real jobs",
             f"right class {battery['right_class']:.1%}, right action {battery['right_action']:.1%} (Optuna with "
-            f"`catch` and heartbeat {battery['optuna']['right_action']:.1%}); {battery['finished']} of {battery['campaigns']} "
-            f"campaigns finished, {battery['escalations_not_owed']} escalations not owed, "
+            f"`catch` and heartbeat {battery['optuna']['right_action']:.1%}); {battery['finished']} of "
+            f"{battery['campaigns']} campaigns finished, {battery['escalations_not_owed']} escalations not owed, "
             f"{battery['wasted_share']:.1%} of the budget into failures",
         ),
         (
