@@ -210,7 +210,7 @@ def patches(chance: random.Random, count: int, desk: Desk) -> Iterator[str]:
         touched = {entry[3:] for entry in status.split("\0") if len(entry) > 3}
         wrong = [path for path in touched if not matches(path, EDITABLE) or is_protected(codebase, path)]
         links = [path for path in touched if (folder / path).is_symlink()]
-        if wrong or links or outside.exists() or set(changed) - touched:
+        if wrong or links or outside.exists() or touched - set(changed):
             yield f"patch {number} touched {wrong or links or 'something outside'}: {diff[:200]!r}"
         if number % 50 == 0 and (tree(desk.root, (".git",)) != before or repo.head() != pinned):
             yield f"by patch {number} the engineer's checkout was changed"
