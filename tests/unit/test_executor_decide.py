@@ -25,6 +25,7 @@ from rea.executor import actions as a
 from rea.executor.act import Wake, apply
 from rea.executor.decide import SILENT_S, decide
 from rea.executor.ends import evaluator_is_down, held, next_state
+from rea.executor.observe import Observer
 from rea.executor.snapshot import Report
 from rea.simulation.bench import SimulatedBench
 from support.world import World
@@ -390,7 +391,7 @@ def test_deciding_is_pure_and_a_lost_action_is_decided_again():
     while world.campaign.state is CampaignState.RUNNING:
         fence = world.store.acquire(1, "simulated", 60.0, world.now)
         assert fence is not None
-        this, snapshot = Wake(world.tools, 1, fence), world.snapshot()
+        this, snapshot = Wake(world.tools, 1, fence, Observer(world.tools, 1).verified), world.snapshot()
         taken = decide(snapshot, world.now)
         assert decide(snapshot, world.now) == taken
         cut = chance.randint(0, len(taken)) if chance.random() < 0.3 else len(taken)

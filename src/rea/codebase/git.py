@@ -167,9 +167,8 @@ class Repository:
     def altered(self, folder: Path) -> tuple[str, ...]:
         """Files of an unpatched worktree that are not as their commit has them, hidden ones (git-update-index(1),
         --assume-unchanged) included."""
-        top, _ = self._own(folder)
-        changed = _git(top, "-c", "core.fsmonitor=false", "diff", "--name-only", "-z", "HEAD").stdout.split("\0")
-        flagged = _git(top, "ls-files", "-v", "-z").stdout.split("\0")
+        changed = _git(folder, "-c", "core.fsmonitor=false", "diff", "--name-only", "-z", "HEAD").stdout.split("\0")
+        flagged = _git(folder, "ls-files", "-v", "-z", ":/").stdout.split("\0")
         hidden = [entry[2:] for entry in flagged if entry[:1].islower() or entry[:1] == "S"]
         return tuple(sorted({path for path in (*changed, *hidden) if path}))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rea.codebase.config import digest as codebase_digest
 from rea.domain.campaign import AWAY_SINCE, Campaign
 from rea.domain.codec import canonical, digest
 from rea.domain.data import DataProfile
-from rea.domain.errors import ApprovalNeededError, ReaError
+from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisKind
 from rea.domain.jobs import job_name
 from rea.domain.ledger import Purse
@@ -56,7 +56,7 @@ class Wake:
     tools: Tools
     campaign: int
     fence: int
-    verified: dict[object, str] = field(default_factory=dict)  # by plan and approval: what is wrong with the signature
+    verified: Callable[[RowsPort], str]  # what is wrong with the signature, by the rows of now
 
     def rows(self) -> RowsPort:
         return self.tools.store.working_rows(self.campaign)
@@ -141,14 +141,7 @@ def _denied(wake: Wake, rows: RowsPort, run: Run) -> str:
 def _signature_problem(wake: Wake, rows: RowsPort) -> str | None:
     if rows.campaign.state is CampaignState.PROFILING or rows.plan is None:
         return None
-    key = (rows.plan, rows.approval)
-    if key not in wake.verified:
-        try:
-            wake.tools.workbench.verify(rows.plan, rows.approval, rows.campaign)
-            wake.verified[key] = ""
-        except ApprovalNeededError as error:
-            wake.verified[key] = str(error)
-    return wake.verified[key]
+    return wake.verified(rows)
 
 
 def _cancel(wake: Wake, action: a.Cancel) -> None:

@@ -38,7 +38,7 @@ class Observer:
         self._tools = tools
         self._campaign = campaign
         self._plans: dict[str, Plan] = {}
-        self._problems: dict[str, str] = {}
+        self._problems: dict[object, str] = {}
         self._handles: dict[str, Handle] = {}
         self.cancelling: set[int] = set()
         self.warned = False
@@ -102,16 +102,22 @@ class Observer:
         return self._plans[rows.plan.digest]
 
     def _signature_problem(self, rows: RowsPort) -> str:
-        """Why the plan may not run; empty when it may. The signature is verified once a wake, not once a snapshot."""
+        """Why the plan may not run; empty when it may."""
         if rows.campaign.state is not CampaignState.RUNNING:
             return "the campaign is not running"
         if rows.plan is None:
             return "there is no plan"
-        key = f"{rows.plan.id}/{rows.plan.digest}/{rows.plan.state}"
+        return self.verified(rows) or _beyond(rows, read_plan(rows.plan))
+
+    def verified(self, rows: RowsPort) -> str:
+        """What is wrong with the signature; empty where nothing is. The very same one is verified once a wake."""
+        if rows.plan is None:
+            return "there is no plan"
+        key = (rows.plan, rows.approval)
         if key not in self._problems:
             try:
                 self._tools.workbench.verify(rows.plan, rows.approval, rows.campaign)
                 self._problems[key] = ""
             except ApprovalNeededError as error:
                 self._problems[key] = str(error)
-        return self._problems[key] or _beyond(rows, read_plan(rows.plan))
+        return self._problems[key]

@@ -90,7 +90,7 @@ def _leased(tools: Tools, campaign: int) -> Iterator[int | None]:
 
 def _work(tools: Tools, campaign: int, fence: int) -> Woken:
     observer = Observer(tools, campaign)
-    this = Wake(tools, campaign, fence)
+    this = Wake(tools, campaign, fence, observer.verified)
     count = refusals = 0
     for _ in range(MOST_STEPS):
         until: float | None = None
