@@ -76,6 +76,7 @@ from rea.planner.validation import validation
 
 SWEEP_S = 60.0  # a wake-up may get lost; this long after the last look somebody looks again
 UNREACHABLE_S, LONGEST_UNREACHABLE_S = 60.0, 900.0  # between looks at a launcher that does not answer
+LONG_WAIT_S = 120.0  # a run whose next attempt is that far away takes no slot; a short wait changes no order
 AWAY_SHARE = 0.25  # of the time it has been away
 SILENT_S = 300.0  # after its limit, of a job that is not heard of: sixty heartbeats
 PROFILE_MINIMUM = 2  # successful baseline runs a plan needs
@@ -244,7 +245,9 @@ def _running(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         budget_open=not warned,
         contingency_spent=max(0.0, snapshot.balance.contingency_spent - probed),
         left_s=math.inf if plan.finish_by is None else plan.finish_by - now,
-        waiting=frozenset(r.id for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before > now),
+        waiting=frozenset(
+            r.id for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before > now + LONG_WAIT_S
+        ),
     )
     if ill(snapshot) >= MOST_ILL:
         return (Pause(PauseReason.GUARDRAIL, _illness(snapshot)),)
