@@ -13,7 +13,7 @@ from rea.domain.claim import Claim
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import Hypothesis, HypothesisKind
 from rea.domain.jobs import JobState
-from rea.domain.moments import in_words, utc
+from rea.domain.moments import duration, utc
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Failure, Run, RunDraft
 from rea.domain.runbook import TIME_LIMIT
@@ -148,7 +148,7 @@ def _answering(snapshot: Snapshot, now: float) -> tuple[Action, ...]:
         return ()
     if since is None:
         return (Away(now, f"the {kind} launcher does not answer; nothing is submitted until it does"),)
-    return (Away(None, f"the {kind} launcher answers again, after {in_words(max(0.0, now - since))}"),)
+    return (Away(None, f"the {kind} launcher answers again, after {duration(max(0.0, now - since))}"),)
 
 
 def _unsubmitted(snapshot: Snapshot) -> tuple[Action, ...]:

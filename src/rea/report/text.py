@@ -6,8 +6,8 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from rea.domain import moments
 from rea.domain.codebase import Codebase, Objective, Scalar
-from rea.domain.moments import utc
 from rea.domain.plan import Plan
 
 NOTHING = "—"
@@ -62,16 +62,7 @@ def duration(seconds: float | None) -> str:
         return NOTHING
     if seconds < 0:
         return f"−{duration(-seconds)}"
-    if seconds < 90:
-        return f"{seconds:.2g} s" if 0.001 <= seconds < 9.5 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    return moments.duration(seconds)
 
 
 def device_word(codebase: Codebase) -> str:
@@ -119,7 +110,7 @@ def moment(at: float | None) -> str:
     if at is None or not math.isfinite(at):
         return NOTHING
     try:
-        return utc(at)
+        return moments.utc(at)
     except (OverflowError, OSError, ValueError):
         return NOTHING
 
