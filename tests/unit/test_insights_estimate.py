@@ -138,8 +138,9 @@ def test_the_order_of_experiments_does_not_matter(records: list[ExperimentRecord
 @given(st.lists(measurements, max_size=3), gains, errors)
 def test_a_pruned_run_here_never_raises_a_belief(records: list[ExperimentRecord], bound: float, se: float) -> None:
     before, after = told(records), told([*records, record(bound, se, outcome="pruned", fidelity=0.3)])
-    assert after.mean <= before.mean + 1e-9
-    assert after.sd <= 1.05 * before.sd  # a fit does not keep all of its grid to take this codebase out of
+    # A fit does not keep all of its grid to take this codebase out of: numbers may differ by that.
+    assert after.mean <= before.mean + 1e-6
+    assert after.sd <= 1.05 * before.sd
 
 
 @calm
