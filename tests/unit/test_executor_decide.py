@@ -22,11 +22,13 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.act import Wake, apply
-from rea.executor.decide import SILENT_S, decide
+from rea.executor.act import apply
+from rea.executor.decide import decide
 from rea.executor.ends import evaluator_is_down, held, next_state
 from rea.executor.observe import Observer
 from rea.executor.snapshot import Report
+from rea.executor.tools import Wake
+from rea.executor.trouble import SILENT_S
 from rea.simulation.bench import SimulatedBench
 from support.world import World
 
@@ -297,7 +299,7 @@ def test_the_end_of_the_search_is_told_of_the_budget_only_while_there_is_one():
     while world.campaign.phase is not Phase.CONFIRMATION:
         world.step()
     spent = replace(world.snapshot().balance, spent=0.95 * world.snapshot().balance.approved)
-    snapshot = replace(world.snapshot(), balance=spent, warned=False, reports={})
+    snapshot = replace(world.snapshot(), balance=spent, told=frozenset(), reports={})
     assert not any(isinstance(action, a.Warn) for action in decide(snapshot, 0.0))
     searching = replace(snapshot, campaign=replace(snapshot.campaign, phase=Phase.VALIDATION))
     assert [action.kind for action in decide(searching, 0.0)] == ["budget"]

@@ -9,6 +9,7 @@ import pytest
 from rea.domain.errors import LauncherUnreachableError
 from rea.domain.run import Failure, Run
 from rea.domain.runbook import Action, Charge
+from rea.domain.share import DAY_S, Team
 from rea.domain.states import AttemptState, CampaignState, PauseReason, Phase
 from rea.executor.ends import struck_out
 from rea.executor.invariants import violations
@@ -187,3 +188,18 @@ def test_what_a_day_may_use_is_held_to_and_the_rest_waits_for_the_next() -> None
             by_day[day] = by_day.get(day, 0.0) + (attempt.device_s or 0.0)
     assert len(by_day) >= 4 and max(by_day.values()) <= limit + 1e-6, by_day
     assert made.now - made.began > 3 * (free.now - free.began)
+
+
+def test_a_team_s_day_is_kept_to_the_second_and_its_end_is_told_once_a_day() -> None:
+    limit = 12 * RUN_S
+    made = world(team=Team("ads-ranking", per_day_s=limit))
+    made.profile()
+    made.sign().start().finish()
+    assert made.campaign.state is CampaignState.FINISHED
+    by_day: dict[int, float] = {}
+    for attempt in made.attempts:
+        day = int(attempt.intended_at // DAY_S)
+        by_day[day] = by_day.get(day, 0.0) + (attempt.device_s or 0.0)
+    assert len(by_day) >= 2 and max(by_day.values()) <= limit, by_day
+    told = [e.message for e in made.store.page(1).events if e.kind == "share"]
+    assert told and len(told) == len(set(told)) and all("the day of team ads-ranking is used up" in m for m in told)
