@@ -150,6 +150,36 @@ def test_data_that_change_under_it_hold_it_once_and_no_run_is_lost() -> None:
     assert held and all(run.result is not None for run in made.runs if run.id in held), "held runs were repeated"
 
 
+def through_an_outage_and_other_data() -> World:
+    """A campaign whose launcher is away for three hours, and whose data are others for a while after that."""
+    others = False
+
+    def breaks(run: Run, number: int) -> Report | None:
+        return fails("G", "data-changed", Action.HOLD) if others and number == 1 else None
+
+    made = world(breaks=breaks).profile()
+    made.sign().start()
+    start = made.now + 1.5 * HOUR
+    made.tools = replace(made.tools, launcher=Away(made, start, start + 3 * HOUR))
+    while made.now < start + 5 * HOUR:
+        made.step()
+    others = True
+    made.finish()
+    others = False
+    until_rest(made)
+    return made
+
+
+def test_the_record_tells_what_an_outage_and_other_data_did_to_a_campaign_each_once() -> None:
+    made = through_an_outage_and_other_data()
+    assert made.campaign.state is CampaignState.FINISHED and violations(made.store.snapshot_rows(ONLY)) == []
+    kinds = [event.split(":", 1)[0] for event in made.events]
+    told = [kind for kind in kinds if kind in ("outage", "answered", "paused")]
+    assert told == ["outage", "answered", "paused"], made.events
+    held = kinds.index("paused")
+    assert set(kinds[held - 2 : held]) <= {"failure", "ended", "judged"} and "data-changed" in made.events[held]
+
+
 def test_a_node_that_struck_out_gets_no_further_jobs() -> None:
     def breaks(run: Run, number: int) -> Report | None:
         if number > 1 or made.campaign.state is not CampaignState.RUNNING or len(broken) >= 2:
