@@ -16,7 +16,7 @@ from rea.executor.snapshot import Report
 from rea.planner.layout import SEARCH
 
 STRIKES = 2
-DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
+AGAIN_S = 60.0  # until a run is tried again in whose way something stood that may have gone by then
 
 _DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
 
@@ -70,6 +70,9 @@ def held(
         return replace(report, action=RunbookAction.DROP, retry=False, repair={}, adjust={})
     if _unexplained(run, report, retry_cap, runs, tried):
         return replace(report, action=RunbookAction.INVESTIGATE, retry=True, wait_s=UNDECIDED_S)
+    if report.action is RunbookAction.ASK and _trained(run, runs):
+        # It was in nobody's way before: it comes and goes, and may have gone.
+        return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=AGAIN_S)
     if report.action is RunbookAction.ASK:
         if not _of_all(run, report, runs, [a for a in attempts if (a.ended_at or 0.0) >= resumed_at]):
             return replace(report, retry=False)
@@ -81,12 +84,18 @@ def held(
         # A campaign in its profile cannot be paused: where a disk is full a run waits, within the cap of tries.
         if run.draft.phase is Phase.PROFILE:
             waits = report.failure.runbook == DISK_FULL
-            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S) if waits else report
+            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=AGAIN_S) if waits else report
         # What an engineer mends is no fault of the run's. Which of the runs that were judged meanwhile has changed the
         # code that judges nobody knows: each is tried once more. Who is there again when it has changed again is out.
         before = [a.failure.runbook for a in attempts if a.run == run.id and a.failure is not None]
         return replace(report, retry=report.failure.runbook != TAMPERED or TAMPERED not in before)
     return report
+
+
+def _trained(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether another run of the same treatment went to its end."""
+    key = run.draft.treatment.key()
+    return any(r.state in (RunState.SUCCEEDED, RunState.PRUNED) and r.draft.treatment.key() == key for r in runs)
 
 
 def _of_all(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:
