@@ -33,7 +33,7 @@ from rea.domain.errors import ReaError  # noqa: E402
 from rea.domain.ledger import EntryKind  # noqa: E402
 from rea.domain.run import Attempt, Run  # noqa: E402
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState, is_terminal  # noqa: E402
-from rea.executor.act import proposal_branch  # noqa: E402
+from rea.executor.course import proposal_branch  # noqa: E402
 from rea.executor.invariants import Record, violations  # noqa: E402
 from rea.executor.tools import Tools  # noqa: E402
 from rea.knowledge import cards  # noqa: E402

@@ -13,10 +13,11 @@ from rea.domain.run import Attempt
 from rea.domain.states import AttemptState
 from rea.executor import act
 from rea.executor import actions as a
+from rea.executor.tools import Wake
 from rea.simulation.memory import MemoryStore
 
 
-def _submit_first(wake: act.Wake, action: a.Submit) -> None:
+def _submit_first(wake: Wake, action: a.Submit) -> None:
     rows, tools = wake.rows(), wake.tools
     run = next(r for r in rows.runs if r.id == action.run)
     number, now = 1 + sum(x.run == run.id for x in rows.attempts), tools.clock()
@@ -46,9 +47,9 @@ def nobody_sweeps() -> Iterator[None]:
 @contextmanager
 def settled_beside_its_run() -> Iterator[None]:
     """An attempt's end and its run's are two transactions: a death between them leaves a run that nobody tries."""
-    whole = act._record
+    whole = act.record
 
-    def in_two(wake: act.Wake, action: a.Record) -> None:
+    def in_two(wake: Wake, action: a.Record) -> None:
         attempt = next(x for x in wake.rows().attempts if x.id == action.attempt)
         if attempt.state is AttemptState.ENDED:
             return

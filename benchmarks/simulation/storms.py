@@ -36,7 +36,8 @@ def world(kind: str, seed: int) -> World:
     codebase, values, techniques = known()
     few = tuple(t for t in techniques if t.name in FEW)
     chosen = few if kind == "few" else techniques
-    nature = Nature(sparse(chosen, codebase, values, seed, share=0.5), run_s=4 * DAY, untrainable=0.05, lost=0.02)
+    response = sparse(chosen, codebase, values, seed, share=0.5)
+    nature = Nature(response, run_s=4 * DAY, untrainable=0.05, obstructed=0.02, lost=0.02)
     codebase = replace(codebase, resources=replace(codebase.resources, walltime_s=10 * nature.run_s))
     trainer = Trainer(nature, codebase, values, seed)
     slots, budget = 1 + seed % 2 if kind == "few" else 1 + seed % 4, "16r" if kind == "few" else "40r"

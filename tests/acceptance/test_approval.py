@@ -1,6 +1,7 @@
 """Only the very plan that a listed engineer signed may spend."""
 
 import sqlite3
+import sys
 
 import pytest
 
@@ -97,3 +98,43 @@ def test_a_plan_changed_while_it_runs_stops_the_spending(desks):
     assert "digest" in found.reason and len(workspace.store.attempts(campaign.id)) == started
     with pytest.raises(ApprovalNeededError):
         steering.resume(workspace, campaign.title)
+
+
+@pytest.mark.parametrize("actor", ["trainer", "tool"])
+def test_whoever_is_no_engineer_can_neither_approve_nor_grant_nor_steer_and_each_attempt_is_on_record(
+    drafted, actor, monkeypatch
+):
+    desk, workspace, campaign = drafted
+    monkeypatch.setenv("REA_ACTOR", actor)
+    first = workspace.store.hypotheses(campaign.id)[0]
+    attempts = (
+        ("approve", campaign.title, "--key", str(desk.key)),
+        ("preflight", campaign.title, "--grant", "clean"),
+        ("plan", "edit", campaign.title, "--budget", "999r"),
+        ("reject", campaign.title, "--why", "no"),
+        ("stop", campaign.title),
+        ("hypothesis", "veto", first.name),
+    )
+    for words in attempts:
+        done = desk.call(*words)
+        assert done.returncode == 5 and f"denied to the {actor}" in done.stderr, (words, done.stderr)
+    assert desk.call("status", campaign.title).returncode == 0, "reading is everybody's"
+    planned = desk.call("plan")
+    assert planned.returncode == 5 and "a new campaign: plan is denied" in planned.stderr
+    denied = [event for event in workspace.store.events(campaign.id) if event.kind == "denied"]
+    assert len(denied) == len(attempts)
+    assert workspace.store.campaign(campaign.id).state is CampaignState.DRAFTED
+    assert workspace.store.hypothesis(first.id).state is first.state
+
+
+def test_a_trainer_that_calls_rea_is_told_no(desks):
+    desk = desks(config={"fault.plan": ["always:rebel"]})
+    path = desk.root / "faults.py"
+    call = f"REA_STORE={desk.env['REA_STORE']} {sys.executable} -m rea stop C-1 > {desk.home}/said 2>&1"
+    rebel = f"    def break_down(self):\n        if self.is_('rebel'):\n            os.system({call!r})\n"
+    path.write_text(path.read_text().replace("    def break_down(self):\n", rebel, 1))
+    desk.commit("A trainer that would rather stop")
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    assert campaign.state is CampaignState.DRAFTED, campaign.reason
+    assert "denied to the trainer" in (desk.home / "said").read_text()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rea.domain.plan import read_plan
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, Verdict
 from rea.workspace import planning, steering
 from support.desk import opened, within_limit
@@ -54,6 +55,34 @@ def test_the_first_run_that_fails_as_every_other_would_ends_the_profile(desks, k
     assert [run.state for run in runs] == [RunState.FAILED, RunState.CANCELLED, RunState.CANCELLED]
     assert len(attempts) == 1
     assert runs[0].failure.detail and runs[0].failure.detail in desk.call("logs", "R-1").stdout
+
+
+SMOKE = {"evaluate = ": 'smoke = "{python} train.py --config {config} --seed {seed} --epochs 1"\nevaluate = '}
+
+
+def test_a_smoke_run_comes_first_and_what_it_meets_no_other_run_has_to(desks):
+    desk = desks(config={"fault.plan": ["always:no_predictions"]}, toml={**TWO_SLOTS, **SMOKE})
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    assert campaign.state is CampaignState.FAILED and "evaluator" in campaign.reason, campaign.reason
+    runs = workspace.store.runs(campaign.id)
+    assert [run.draft.key for run in runs] == ["smoke", "baseline/seed-1", "baseline/seed-2"]
+    assert [run.state for run in runs] == [RunState.FAILED, RunState.CANCELLED, RunState.CANCELLED]
+    assert {attempt.run for attempt in workspace.store.attempts(campaign.id)} == {runs[0].id}
+
+
+def test_a_smoke_run_that_goes_well_measures_nothing(desks):
+    desk = desks(toml={**TWO_SLOTS, **SMOKE})
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, profile_runs=2)
+    assert campaign.state is CampaignState.DRAFTED, campaign.reason
+    smoke, *others = workspace.store.attempts(campaign.id)
+    assert all(other.intended_at >= smoke.ended_at for other in others) and len(others) == 2
+    results = {run.draft.key: run.result for run in workspace.store.runs(campaign.id)}
+    assert len(results["smoke"].curve) == 1 < len(results["baseline/seed-1"].curve)
+    baseline = read_plan(workspace.store.latest_plan(campaign.id)).baseline
+    assert baseline.seeds == (1, 2)
+    assert list(baseline.values) == [results[f"baseline/seed-{seed}"].metrics["ne"] for seed in (1, 2)]
 
 
 def test_a_trainer_that_ignores_its_seed_ends_the_campaign_with_what_to_change(desks):

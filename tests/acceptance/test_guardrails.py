@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import subprocess
+import sys
 import textwrap
 from contextlib import closing
 from dataclasses import replace
@@ -127,6 +128,90 @@ def test_data_that_change_stop_it_and_let_it_go_on_when_they_are_back(desks):
     assert desk.call("resume", campaign.title).returncode == 4
     clicks.write_text(before)
     assert desk.call("resume", campaign.title).returncode == 0
+    assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED
+
+
+# ---------------------------------------------------------------- what only an engineer can mend
+
+
+@pytest.fixture
+def obstructed(desks):
+    desk = desks(config={"fault.plan": ["model.dropout=0.2:denied", "model.normalization=batch:denied"]})
+    mended = desk.home / "mended"
+    code = f"""
+        if not os.path.exists({str(mended)!r}):
+            raise PermissionError(13, "Permission denied", "/features/clicks")
+    """
+    misbehaving(desk, "denied", break_down=code)
+    return desk, mended
+
+
+def test_what_stands_in_one_treatment_s_way_is_asked_about_and_the_rest_goes_on(obstructed):
+    desk, mended = obstructed
+    workspace, campaign = started(desk, "model.dropout=0.2", "optim.embedding_l2=1e-5", "optim.schedule=cosine")
+    steering.start(workspace, campaign.title)
+    desk.follow(workspace, campaign.id, lambda c: bool(workspace.store.questions(c.id)))
+    (question,) = workspace.store.questions(campaign.id)
+    assert "Access was refused" in question.text and [one.name for one in question.options] == ["dismiss", "retry"]
+    assert workspace.store.campaign(campaign.id).state is CampaignState.RUNNING
+    assert "rea answer Q-1 retry: H-" in desk.call("inbox").stdout
+    mended.touch()
+    assert desk.call("answer", "Q-1", "retry").returncode == 0
+    ended = desk.follow(workspace, campaign.id)
+    assert ended.state is CampaignState.FINISHED, ended.reason
+    assert of(workspace, campaign, "model.dropout=0.2").state is HypothesisState.SUPPORTED
+    assert not [event for event in workspace.store.events(campaign.id) if event.kind == "paused"]
+
+
+def test_unanswered_it_stays_out_and_the_campaign_ends_without_it(obstructed):
+    desk, _ = obstructed
+    workspace, campaign = started(desk, "model.dropout=0.2", "optim.embedding_l2=1e-5", "optim.schedule=cosine")
+    ended = desk.run(workspace, campaign)
+    assert ended.state is CampaignState.FINISHED, ended.reason
+    left = of(workspace, campaign, "model.dropout=0.2")
+    assert left.state is HypothesisState.LEFT_OUT and "see Q-1" in left.reason
+    assert left.id not in {record.hypothesis for record in workspace.store.experiments()}
+
+
+def test_what_stands_in_the_way_of_two_treatments_holds_the_campaign(obstructed):
+    desk, mended = obstructed
+    workspace, campaign = started(desk, "model.dropout=0.2", "model.normalization=batch")
+    steering.start(workspace, campaign.title)
+    held = desk.follow(workspace, campaign.id, lambda c: c.state is CampaignState.PAUSED)
+    assert held.pause_reason is PauseReason.GUARDRAIL and "Access was refused" in held.reason
+    mended.touch()
+    assert desk.call("resume", campaign.title).returncode == 0
+    assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def test_an_environment_that_changed_after_the_plan_is_no_surprise(desks):
+    desk = desks(toml={f'"{sys.executable}"': '"./env/python"'})
+    site = desk.root / "env" / "site"
+    site.mkdir(parents=True)
+    python = desk.root / "env" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{site}" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (desk.root / ".gitignore").write_text("__pycache__/\nenv/\n")
+    desk.commit("A virtual environment of sorts")
+
+    def install(version):
+        for old in site.iterdir():
+            (old / "METADATA").unlink()
+            old.rmdir()
+        folder = site / f"fastclicks-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: FastClicks\nVersion: {version}\n")
+
+    install("1.4")
+    workspace, campaign = started(desk, "optim.embedding_l2=1e-5")
+    install("1.5")
+    refused = desk.call("start", campaign.title)
+    assert refused.returncode == 4 and "fastclicks 1.4 → 1.5" in refused.stderr, refused.stderr
+    assert desk.call("preflight", campaign.title, "--grant", "environment").returncode == 0
+    assert desk.call("start", campaign.title).returncode == 0
     assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED
 
 

@@ -170,16 +170,16 @@ def test_a_signature_expires_and_the_plan_is_written_and_signed_anew(desks):
         steering.start(late, campaign.title)
     assert f"rea plan edit {campaign.title} --valid" in str(refused.value.hint)
     found = workspace.store.campaign(campaign.id)
-    assert [("past" in words) for words in views.status(workspace, found)["times"]] == [False]
+    assert [("past" in words) for words in views.status(workspace, found)["notices"]] == [False]
     assert "which is past" in status_text(views.status(late, found))
     planning.edit(late, campaign.title, planning.Edit(valid="1h"))
     with pytest.raises(ApprovalNeededError):
         steering.start(late, campaign.title)
     governance.approve(late, campaign.title, desk.key)
     running = steering.start(late, campaign.title)
-    assert running.state is CampaignState.RUNNING and views.status(late, running)["times"] == []
+    assert running.state is CampaignState.RUNNING and views.status(late, running)["notices"] == []
     much_later = replace(workspace, clock=lambda: time.time() + 3700 + 2 * 3600)
-    (silence,) = views.status(much_later, running)["times"]
+    (silence,) = views.status(much_later, running)["notices"]
     assert "nothing was written for 2 h" in silence
     assert desk.call("stop", campaign.title).returncode == 0
 

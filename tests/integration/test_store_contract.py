@@ -43,6 +43,7 @@ from rea.domain.errors import (
     GuardrailError,
     LeaseLostError,
     NotFoundError,
+    ShareUsedUpError,
     TransitionError,
     UsageError,
 )
@@ -51,6 +52,7 @@ from rea.domain.ids import number, say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import EntryKind, Purse, balance
 from rea.domain.run import Failure, Reading, RunDraft, RunResult
+from rea.domain.share import Team
 from rea.domain.states import (
     AttemptState,
     CampaignState,
@@ -151,9 +153,9 @@ def store(url: str) -> Iterator[Store]:
 # small makers
 
 
-def campaign(store: Store, name: str = "first", limit: float | None = 100.0) -> int:
+def campaign(store: Store, name: str = "first", limit: float | None = 100.0, codebase: Codebase = CODEBASE) -> int:
     made = store.create_campaign(
-        name=name, codebase=CODEBASE, commit="c0ffee", env={"HOME": "/home/me"}, options={"runs": 3}, at=1.0
+        name=name, codebase=codebase, commit="c0ffee", env={"HOME": "/home/me"}, options={"runs": 3}, at=1.0
     )
     if limit is not None:
         with store.transaction(made.id) as tx:
@@ -360,6 +362,40 @@ def test_spent_and_reserved_never_exceed_approved_under_concurrent_writers(store
     assert max([*worst, held.spent + held.reserved]) <= budget
     assert budget - held.spent - held.reserved < amount, "nobody was refused while there was room"
     assert len([e for e in store.entries(c) if e.kind is EntryKind.RESERVE]) == len(store.attempts(c)) < len(runs)
+
+
+def test_a_team_s_day_is_never_exceeded_by_campaigns_that_ask_at_once(store: Store, url: str) -> None:
+    day, amount = 55.0, 10.0
+    ours = replace(CODEBASE, team=Team("ads-ranking", per_day_s=day))
+    theirs = replace(CODEBASE, name="other", team=Team("ads-ranking-2", per_day_s=1.0))
+    teams = [campaign(store, f"of the team {n}", 500.0, ours) for n in range(3)]
+    runs = {c: planned(store, c, *(f"run-{n}" for n in range(6))) for c in teams}
+    alone, other = campaign(store, "without a team", 500.0), campaign(store, "of another team", 500.0, theirs)
+    intend(store, alone, planned(store, alone, "run")[0], 200.0)
+    store.close()
+
+    def writer(c: int) -> Callable[[], None]:
+        def work() -> None:
+            own = open_store(url)
+            for run in runs[c]:
+                try:
+                    with own.transaction(c) as tx:
+                        tx.intend_attempt(run, job=f"j{run}", run_dir="/r", reserve_s=amount, at=2.0)
+                except ShareUsedUpError:
+                    continue
+            own.close()
+
+        return work
+
+    assert children(*(writer(c) for c in teams)) == [0, 0, 0]
+    held = sum(a.reserved_s for c in teams for a in store.attempts(c))
+    assert day - amount < held <= day
+    assert store.used(teams[0], "ads-ranking", 0.0) == held and store.used(alone, None, 0.0) == 200.0
+    with pytest.raises(ShareUsedUpError, match="the day of team ads-ranking-2 has"):
+        intend(store, other, planned(store, other, "run")[0], 2.0)
+    waiting = next(run for run in store.runs(teams[0]) + store.runs(teams[1]) if run.state is RunState.PLANNED)
+    with store.transaction(waiting.campaign) as tx:
+        tx.intend_attempt(waiting.id, job="tomorrow", run_dir="/r", reserve_s=amount, at=86401.0)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,6 +12,7 @@ from rea.codebase.config import parse
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.insight import ExperimentRecord
 from rea.domain.run import Run
+from rea.domain.share import Team
 from rea.domain.technique import Technique
 from rea.executor.snapshot import Report
 from rea.knowledge.cards import load_techniques
@@ -64,10 +65,12 @@ class World(Simulated):
         options: dict[str, Any] | None = None,
         records: Sequence[ExperimentRecord] = (),
         breaks: Callable[[Run, int], Report | None] | None = None,
+        team: Team | None = None,
         **nature: Any,
     ) -> None:
         true = Nature(response, noise=noise, rows=rows, run_s=run_s, **nature)
-        trainer = Trainer(true, tiny_codebase(slots, max(1200.0, 10 * run_s)), VALUES, seed)
+        codebase = replace(tiny_codebase(slots, max(1200.0, 10 * run_s)), team=team)
+        trainer = Trainer(true, codebase, VALUES, seed)
         super().__init__(
             trainer,
             techniques(),

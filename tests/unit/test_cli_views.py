@@ -74,7 +74,7 @@ def test_a_status_fits_the_room_and_keeps_the_newest_events_and_the_best_hypothe
     text |= {
         "reason": "",
         "warning": "",
-        "times": [],
+        "notices": [],
         "budget": "half",
         "gain": None,
         "runs": {"active": 1},

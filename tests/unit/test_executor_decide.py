@@ -22,11 +22,13 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.executor import actions as a
-from rea.executor.act import Wake, apply
-from rea.executor.decide import SILENT_S, decide
+from rea.executor.act import apply
+from rea.executor.decide import decide
 from rea.executor.ends import evaluator_is_down, held, next_state
 from rea.executor.observe import Observer
 from rea.executor.snapshot import Report
+from rea.executor.tools import Wake
+from rea.executor.trouble import SILENT_S
 from rea.simulation.bench import SimulatedBench
 from support.world import World
 
@@ -292,12 +294,39 @@ def test_a_run_whose_disk_was_full_is_repeated_held_until_somebody_made_room_or_
     assert next_state(profile, report, 2, 2) is RunState.FAILED
 
 
+def test_what_stands_in_a_run_s_way_is_asked_about_held_or_waited_for_by_whom_else_it_stands_in_the_way():
+    refused = Failure("permission-denied", "G", "Access was refused")
+    asks = Report("failed", failure=refused, action=RunbookAction.ASK)
+
+    def run(id_: int, hypothesis: int, lr: float, state: RunState = RunState.ACTIVE, **changed) -> Run:
+        treatment = Treatment({"optim.lr": lr}) if lr else Treatment()
+        draft = RunDraft(f"{id_}", hypothesis or None, 1, Phase.VALIDATION, treatment, id_, 1.0, 9.0, 9.0)
+        return Run(id_, 1, replace(draft, **changed), state)
+
+    def met(id_: int, at: float) -> Attempt:
+        return Attempt(id_, id_, 1, f"job-{id_}", "/", AttemptState.ENDED, 9.0, 0.0, "failed", refused, ended_at=at)
+
+    mine, other = run(1, 1, 0.1), run(2, 2, 0.2, RunState.FAILED)
+    alone = held(mine, asks, 3, [mine], [])
+    assert alone.action is RunbookAction.ASK and next_state(mine, alone, 3, 1) is RunState.FAILED
+    both = held(mine, asks, 3, [mine, other], [met(2, 5.0)])
+    assert both.action is RunbookAction.HOLD and next_state(mine, both, 3, 9) is RunState.PLANNED
+    since = held(mine, asks, 3, [mine, other], [met(2, 5.0)], resumed_at=6.0)
+    assert since.action is RunbookAction.ASK, "an engineer has mended what the other met"
+    for everybody_s in (run(3, 0, 0.0), run(4, 1, 0.1, phase=Phase.CONFIRMATION)):
+        assert held(everybody_s, asks, 3, [everybody_s], []).action is RunbookAction.HOLD
+    trained = run(5, 1, 0.1, RunState.SUCCEEDED)
+    again = held(mine, asks, 3, [mine, trained], [])
+    assert again.action is RunbookAction.RETRY and again.wait_s > 0
+    assert [next_state(mine, again, 3, n) for n in (2, 3)] == [RunState.PLANNED, RunState.FAILED]
+
+
 def test_the_end_of_the_search_is_told_of_the_budget_only_while_there_is_one():
     world = World(2, strong, budget="30r").profile().sign().start()
     while world.campaign.phase is not Phase.CONFIRMATION:
         world.step()
     spent = replace(world.snapshot().balance, spent=0.95 * world.snapshot().balance.approved)
-    snapshot = replace(world.snapshot(), balance=spent, warned=False, reports={})
+    snapshot = replace(world.snapshot(), balance=spent, told=frozenset(), reports={})
     assert not any(isinstance(action, a.Warn) for action in decide(snapshot, 0.0))
     searching = replace(snapshot, campaign=replace(snapshot.campaign, phase=Phase.VALIDATION))
     assert [action.kind for action in decide(searching, 0.0)] == ["budget"]

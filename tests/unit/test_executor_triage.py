@@ -12,6 +12,7 @@ import pytest
 
 from rea.domain.codebase import Codebase, Knob, KnobType
 from rea.domain.jobs import JobState, Observation, Outcome
+from rea.domain.lesson import Lesson
 from rea.domain.run import Reading, Run, RunDraft, RunResult
 from rea.domain.runbook import Action, Charge
 from rea.domain.states import Phase, RunState
@@ -42,6 +43,7 @@ def judged(
     phase: Phase = Phase.VALIDATION,
     rows: float | None = None,
     codebase: Codebase | None = None,
+    lessons: tuple[Lesson, ...] = (),
 ) -> Report:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,7 @@ def judged(
     seen = Observation(JobState.ENDED, outcome, exit_, words, 1.0, 2.0)
     found = harvest(folder, step)
     run = Run(1, 1, draft, RunState.ACTIVE)
-    around = Around(ended_attempts=1, reserved_s=60.0, rows=rows)
+    around = Around(ended_attempts=1, reserved_s=60.0, rows=rows, lessons=lambda: {one.pattern: one for one in lessons})
     return assess(run, seen, found, codebase or tiny_codebase(), lambda: VALUES, lambda: RUNBOOKS, around)
 
 
@@ -78,6 +80,31 @@ def test_a_job_that_somebody_else_cancelled_is_repeated_and_one_that_rea_cancell
     else:
         assert report.retry and report.wait_s > 0 and report.charge is Charge.CONTINGENCY
         assert failure(report) == ("taken-back", "The scheduler took the machine back: " + seen.message)
+
+
+@pytest.mark.parametrize(
+    ("causes", "action", "retry", "kind"),
+    [
+        ({}, Action.RETRY, True, "T"),
+        ({"hypothesis": 1}, Action.RETRY, True, "T"),
+        ({"hypothesis": 2}, Action.FAIL_HYPOTHESIS, False, "C"),
+        ({"hypothesis": 2, "chance": 1}, Action.RETRY, True, "T"),
+        ({"infrastructure": 2}, Action.RETRY, True, "T"),
+        ({"chance": 3}, Action.RETRY, True, "T"),
+        ({"undecided": 3}, Action.RETRY, True, "T"),
+    ],
+)
+def test_what_investigations_were_right_about_twice_decides_about_the_next_failure_of_its_line(
+    tmp_path: Path, causes: dict[str, int], action: Action, retry: bool, kind: str
+) -> None:
+    lessons = (Lesson("the solver gave up at row #", causes),) if causes else ()
+    log = {"train.log": "the solver gave up at row 17\n"}
+    report = judged(tmp_path, log, step="train", exit_code=3, lessons=lessons)
+    assert report.failure is not None
+    trusted = Lesson("", causes).cause in ("hypothesis", "infrastructure", "chance")
+    assert report.failure.runbook == ("learnt" if trusted else "unknown")
+    assert (report.action, report.retry, report.failure.kind) == (action, retry, kind)
+    assert (report.charge is Charge.CONTINGENCY) == ("infrastructure" in causes)
 
 
 # ---------------------------------------------------------------- evaluators

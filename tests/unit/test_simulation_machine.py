@@ -29,7 +29,7 @@ def gains(treatment: Treatment) -> float:
 class Weeks(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 50), slots=st.integers(1, 3))
     def plan(self, seed: int, slots: int) -> None:
-        self.world = World(seed, gains, slots=slots, budget="16r", rounds=1, run_s=2 * DAY, lost=0.05)
+        self.world = World(seed, gains, slots=slots, budget="16r", rounds=1, run_s=2 * DAY, lost=0.05, obstructed=0.1)
         self.record = Record()
         self.world.watch = self.look
         self.world.begin()

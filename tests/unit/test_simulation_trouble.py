@@ -9,6 +9,7 @@ import pytest
 from rea.domain.errors import LauncherUnreachableError
 from rea.domain.run import Failure, Run
 from rea.domain.runbook import Action, Charge
+from rea.domain.share import DAY_S, Team
 from rea.domain.states import AttemptState, CampaignState, PauseReason, Phase
 from rea.executor.ends import struck_out
 from rea.executor.invariants import violations
@@ -149,6 +150,36 @@ def test_data_that_change_under_it_hold_it_once_and_no_run_is_lost() -> None:
     assert held and all(run.result is not None for run in made.runs if run.id in held), "held runs were repeated"
 
 
+def through_an_outage_and_other_data() -> World:
+    """A campaign whose launcher is away for three hours, and whose data are others for a while after that."""
+    others = False
+
+    def breaks(run: Run, number: int) -> Report | None:
+        return fails("G", "data-changed", Action.HOLD) if others and number == 1 else None
+
+    made = world(breaks=breaks).profile()
+    made.sign().start()
+    start = made.now + 1.5 * HOUR
+    made.tools = replace(made.tools, launcher=Away(made, start, start + 3 * HOUR))
+    while made.now < start + 5 * HOUR:
+        made.step()
+    others = True
+    made.finish()
+    others = False
+    until_rest(made)
+    return made
+
+
+def test_the_record_tells_what_an_outage_and_other_data_did_to_a_campaign_each_once() -> None:
+    made = through_an_outage_and_other_data()
+    assert made.campaign.state is CampaignState.FINISHED and violations(made.store.snapshot_rows(ONLY)) == []
+    kinds = [event.split(":", 1)[0] for event in made.events]
+    told = [kind for kind in kinds if kind in ("outage", "answered", "paused")]
+    assert told == ["outage", "answered", "paused"], made.events
+    held = kinds.index("paused")
+    assert set(kinds[held - 2 : held]) <= {"failure", "ended", "judged"} and "data-changed" in made.events[held]
+
+
 def test_a_node_that_struck_out_gets_no_further_jobs() -> None:
     def breaks(run: Run, number: int) -> Report | None:
         if number > 1 or made.campaign.state is not CampaignState.RUNNING or len(broken) >= 2:
@@ -187,3 +218,18 @@ def test_what_a_day_may_use_is_held_to_and_the_rest_waits_for_the_next() -> None
             by_day[day] = by_day.get(day, 0.0) + (attempt.device_s or 0.0)
     assert len(by_day) >= 4 and max(by_day.values()) <= limit + 1e-6, by_day
     assert made.now - made.began > 3 * (free.now - free.began)
+
+
+def test_a_team_s_day_is_kept_to_the_second_and_its_end_is_told_once_a_day() -> None:
+    limit = 12 * RUN_S
+    made = world(team=Team("ads-ranking", per_day_s=limit))
+    made.profile()
+    made.sign().start().finish()
+    assert made.campaign.state is CampaignState.FINISHED
+    by_day: dict[int, float] = {}
+    for attempt in made.attempts:
+        day = int(attempt.intended_at // DAY_S)
+        by_day[day] = by_day.get(day, 0.0) + (attempt.device_s or 0.0)
+    assert len(by_day) >= 2 and max(by_day.values()) <= limit, by_day
+    told = [e.message for e in made.store.page(1).events if e.kind == "share"]
+    assert told and len(told) == len(set(told)) and all("the day of team ads-ranking is used up" in m for m in told)

@@ -17,12 +17,14 @@ from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
 from rea.domain.plan import read_plan
 from rea.domain.run import Attempt, Run
+from rea.domain.share import Share
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState, is_terminal
 from rea.report.text import device_time, disk, duration, moment, plural, shorten
 from rea.workspace import Workspace
 from rea.workspace.auditing import Audit
 from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
+from rea.workspace.governance import shares_of
 from rea.workspace.inbox import Inbox
 from rea.workspace.runbooks import Known
 from rea.workspace.waking import Attendance
@@ -103,7 +105,7 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
     events = workspace.store.events(campaign.id)
     return {
         **brief(campaign),
-        "times": _times(workspace, campaign, events, running, now),
+        "notices": _notices(workspace, campaign, events, running, now),
         "spent_s": balance.spent,
         "reserved_s": balance.reserved,
         "approved_s": balance.approved,
@@ -116,10 +118,10 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _times(
+def _notices(
     workspace: Workspace, campaign: Campaign, events: Sequence[Event], running: Sequence[dict[str, Any]], now: float
 ) -> list[str]:
-    """What an engineer should know of the campaign's time, in words: its deadlines, and a silence that is too long."""
+    """What an engineer should know, in words: deadlines, used-up shares, outages, open questions, a long silence."""
     record, state, found = workspace.store.latest_plan(campaign.id), campaign.state, []
     plan = None
     if record is not None and not is_terminal(state):
@@ -130,11 +132,25 @@ def _times(
     if plan is not None and plan.start_by is not None and state in WAITING:
         word = "resumed" if state is CampaignState.PAUSED else "started"
         found.append(f"may be {word} until {moment(plan.start_by)}{_until(plan.start_by, now)}")
+    if campaign.away_since is not None and not is_terminal(state):
+        kind, away = campaign.codebase.launcher.kind, duration(max(0.0, now - campaign.away_since))
+        found.append(f"the {kind} launcher has not answered for {away}; nothing is submitted until it does")
+    asked = [q.name for q in workspace.store.questions(campaign.id) if q.answer is None]
+    if asked and not is_terminal(state):
+        found.append(f"{', '.join(asked)} {'waits' if len(asked) == 1 else 'wait'} for an answer: `rea inbox`")
+    if state is CampaignState.RUNNING:
+        per_day_s = plan.per_day_s if plan is not None else None
+        found += [_of_share(share, campaign) for share in shares_of(workspace, campaign, per_day_s)]
     silent_s = now - max((event.at for event in events), default=now)
     usual_s = max((job["limit_s"] for job in running), default=0.0)
     if state in (CampaignState.PROFILING, CampaignState.RUNNING) and silent_s > SILENT_S + usual_s:
         found.append(f"nothing was written for {duration(silent_s)}; does anybody wake it? `rea daemon status` tells")
     return found
+
+
+def _of_share(share: Share, campaign: Campaign) -> str:
+    used, limit = (device_time(amount, campaign.codebase) for amount in (share.used_s, share.limit_s))
+    return f"{used} of {limit} used in {share.whose}"
 
 
 def _until(at: float, now: float) -> str:
@@ -198,7 +214,7 @@ def status_text(whole: dict[str, Any], room: int | None = None) -> str:
         state += f"\n  {lines_of(whole['reason'])}"
     if whole["warning"]:
         state += f"\n  {whole['warning']}"
-    state += "".join(f"\n  {words}" for words in whole["times"])
+    state += "".join(f"\n  {words}" for words in whole["notices"])
     counts = ", ".join(f"{count} {name}" for name, count in whole["runs"].items() if count)
     lines = [*state.splitlines(), f"budget: {whole['budget']}", f"runs: {counts or 'none'}"]
     if whole["gain"] is not None:

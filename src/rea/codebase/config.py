@@ -29,6 +29,7 @@ from rea.domain.codebase import (
     Scalar,
 )
 from rea.domain.errors import ConfigError, UsageError
+from rea.domain.share import Team
 
 if TYPE_CHECKING:
     from rea.codebase.schema import File, KnobTable
@@ -103,6 +104,9 @@ def digest(codebase: Codebase) -> str:
     del content["root"]
     if content["profile"] is None:
         del content["profile"]  # what was signed before there was such a key means the same as ever
+    for later in ("smoke", "team"):
+        if content[later] is None:
+            del content[later]
     if content["checkpoints"] is None:
         del content["checkpoints"]
     if not content["data"]:
@@ -273,6 +277,8 @@ def _raise(path: Path, problems: Iterable[_Problem]) -> None:
 def _command_problems(table: File) -> list[_Problem]:
     codebase = table.codebase
     problems = _template_problems("train", codebase.train, TRAIN_PLACEHOLDERS)
+    if codebase.smoke is not None:
+        problems += _template_problems("smoke", codebase.smoke, TRAIN_PLACEHOLDERS)
     used = set(PLACEHOLDER.findall(codebase.train))
     if codebase.style in FILE_STYLES and "config" not in used:
         problems.append(
@@ -311,7 +317,7 @@ def _command_problems(table: File) -> list[_Problem]:
             )
     if codebase.profile is not None:
         problems += _template_problems("profile", codebase.profile, PROFILE_PLACEHOLDERS)
-    commands = f"{codebase.train} {codebase.evaluate or ''} {codebase.profile or ''}"
+    commands = " ".join(filter(None, (codebase.train, codebase.smoke, codebase.evaluate, codebase.profile)))
     if "config" in set(PLACEHOLDER.findall(commands)) and codebase.config is None:
         problems.append(
             _Problem(
@@ -508,6 +514,13 @@ def _range_problems(key: str, kind: KnobType, bounds: list[int | float], log: bo
     return []
 
 
+def _team(table: File) -> Team | None:
+    if table.team is None:
+        return None
+    day, month = (None if text is None else parse_duration(text) for text in (table.team.per_day, table.team.per_month))
+    return Team(table.team.name, day, month)
+
+
 def _codebase(root: Path, table: File, knobs: tuple[Knob, ...]) -> Codebase:
     objective, resources, launcher = table.objective, table.resources, table.launcher
     return Codebase(
@@ -538,9 +551,11 @@ def _codebase(root: Path, table: File, knobs: tuple[Knob, ...]) -> Codebase:
         launcher=LauncherChoice(launcher.kind, launcher.slots, dict(launcher.__pydantic_extra__)),
         knobs=knobs,
         profile=table.codebase.profile,
+        smoke=table.codebase.smoke,
         checkpoints=table.codebase.checkpoints,
         data=tuple(table.codebase.data),
         sandbox=Sandbox(
             Boxing(table.sandbox.use), tuple(table.sandbox.hidden), tuple(table.sandbox.writable), table.sandbox.network
         ),
+        team=_team(table),
     )

@@ -64,6 +64,7 @@ def examine(
     examiners: tuple[Callable[[Codebase, Path], Iterator[Check]], ...] = (
         _python,
         _train,
+        _smoke,
         _config,
         _baseline,
         _evaluate,
@@ -252,17 +253,25 @@ def _evaluate(codebase: Codebase, folder: Path) -> Iterator[Check]:
 
 def _profile(codebase: Codebase, folder: Path) -> Iterator[Check]:
     """A codebase that describes no data is told nothing: REA then diagnoses curves alone."""
-    if codebase.profile is None:
-        return
-    name, script = "data profile", trainer.script_of(codebase.profile, folder)
+    if codebase.profile is not None:
+        yield _script("data profile", "profile", "printed by", codebase.profile, folder)
+
+
+def _smoke(codebase: Codebase, folder: Path) -> Iterator[Check]:
+    """A codebase without a smoke run is told nothing: its profile then shows whether it trains."""
+    if codebase.smoke is not None:
+        yield _script("smoke run", "smoke", "starts", codebase.smoke, folder)
+
+
+def _script(name: str, key: str, does: str, command: str, folder: Path) -> Check:
+    """Whether the script of a command that a codebase may do without is there."""
+    script = trainer.script_of(command, folder)
     if script is not None:
-        yield Check(name, True, f"printed by {script.relative_to(folder).as_posix()}")
-        return
-    named = [word for word in shlex.split(codebase.profile) if word.endswith(".py")]
+        return Check(name, True, f"{does} {script.relative_to(folder).as_posix()}")
+    named = [word for word in shlex.split(command) if word.endswith(".py")]
     if named:
-        yield Check(name, False, f"{named[0]} is not in {folder}", "correct [codebase] profile, or leave it out")
-    else:
-        yield Check(name, None, "the command names no Python script of the codebase, so it was not checked")
+        return Check(name, False, f"{named[0]} is not in {folder}", f"correct [codebase] {key}, or leave it out")
+    return Check(name, None, "the command names no Python script of the codebase, so it was not checked")
 
 
 def _roles(codebase: Codebase, folder: Path) -> Iterator[Check]:

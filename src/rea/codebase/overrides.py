@@ -47,10 +47,12 @@ def prepare(
     run_dir: Path,
     seed: int,
     env: Mapping[str, str],
+    smoke: bool = False,
 ) -> Command:
     """The train command of one run. Writes the run's config into `run_dir` (made if missing) for file styles.
 
     `worktree` is the codebase's folder inside the git worktree; a patch of the treatment is applied there already.
+    `smoke`: the command that trains on a few batches only, where the codebase has one.
     `env` is what the job may see of the engineer's environment; REA_RUN_DIR, REA_METRICS and REA_SEED are added.
     A relative {python} with a slash is the engineer's (taken from `codebase.root`); a bare name is found on PATH
     where the job runs. Raises GuardrailError for a knob or value rea.toml does not allow, ConfigError where the
@@ -63,7 +65,7 @@ def prepare(
         config = str(_write_config(codebase, overrides, worktree, run_dir))
     words = _fill(
         codebase,
-        codebase.train,
+        (codebase.smoke if smoke else None) or codebase.train,
         worktree,
         {"config": config, "seed": str(seed), "run_dir": str(run_dir), "python": python_of(codebase)},
     )

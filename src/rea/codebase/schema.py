@@ -62,6 +62,9 @@ class CodebaseTable(Table):
     evaluate: Text | None = Field(
         None, description='the evaluation command, such as "{python} evaluate.py --run {run_dir} --split {split}"'
     )
+    smoke: Text | None = Field(
+        None, description='the train command over a few batches, such as "{python} train.py … --steps 2"'
+    )
     profile: Text | None = Field(
         None, description='a command that describes the data, such as "{python} profile_data.py --config {config}"'
     )
@@ -128,6 +131,19 @@ class LauncherTable(Table):
     slots: int = Field(1, description="how many runs may go at once, at least 1", ge=1)
 
 
+class TeamTable(Table):
+    name: Name = Field(description='the team whose codebases share device time, such as "ads-ranking"')
+    per_day: str | None = Field(None, description='device time of one day (UTC), such as "40h"')
+    per_month: str | None = Field(None, description='device time of one calendar month (UTC), such as "800h"')
+
+    @field_validator("per_day", "per_month")
+    @classmethod
+    def _amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value)
+        return value
+
+
 def _local() -> LauncherTable:
     return LauncherTable.model_validate({})
 
@@ -156,6 +172,7 @@ class File(Table):
     resources: ResourcesTable = Field(description="the table [resources]")
     launcher: LauncherTable = Field(default_factory=_local, description="the table [launcher]")
     sandbox: SandboxTable = Field(default_factory=_open, description="the table [sandbox]")
+    team: TeamTable | None = Field(None, description="the table [team]")
     knobs: dict[str, KnobTable] = Field({}, description='the table [knobs], one line "name" = { … } each')
 
 

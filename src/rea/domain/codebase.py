@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rea.domain.share import Team
+
 Scalar = bool | int | float | str | None
 
 
@@ -185,8 +187,8 @@ class LauncherChoice:
 class Codebase:
     """A registered codebase as `rea.toml` describes it. `root` is the folder of `rea.toml`, absolute.
 
-    `train`, `evaluate` and `profile` are command templates with {python}, {config}, {seed}, {run_dir}, {predictions},
-    {split}; `profile` prints the data profile.
+    `train`, `smoke`, `evaluate` and `profile` are command templates with {python}, {config}, {seed}, {run_dir},
+    {predictions}, {split}; `profile` prints the data profile.
     `env` names the variables of the engineer's shell that jobs may see; their values are pinned in the plan.
     """
 
@@ -208,6 +210,8 @@ class Codebase:
     checkpoints: str | None = None  # pattern of what a trainer saves to go on from, below its run's directory
     data: tuple[str, ...] = ()  # patterns of what trainings read beside the repository
     sandbox: Sandbox = field(default_factory=Sandbox)
+    smoke: str | None = None  # `train`, over a few batches
+    team: Team | None = None  # whose share of device time its campaigns keep to
 
     @property
     def reveals(self) -> bool:

@@ -52,6 +52,10 @@ class GuardrailError(ReaError):
     exit_code = 5
 
 
+class ShareUsedUpError(GuardrailError):
+    """A team's day or month holds no more; it goes on by itself when the next one begins."""
+
+
 class LauncherUnreachableError(ReaError):
     """The launcher did not answer; nothing is known about its jobs until it does."""
 

@@ -12,6 +12,7 @@ from rea.domain.campaign import PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import UNREADABLE, loads
 from rea.domain.data import DataProfile
+from rea.domain.environment import Environment
 from rea.domain.errors import ReaError
 from rea.domain.hypothesis import HypothesisDraft
 from rea.domain.ids import say
@@ -172,6 +173,7 @@ class Plan:
     start_by: float | None = None  # Unix time until which its signature lets it be started or resumed
     data_digest: str = ""  # of what trainings read beside the repository, where the codebase names it
     per_day_s: float | None = None  # device-seconds that it may begin to use in one day of UTC
+    environment: Environment | None = None  # that the baseline was measured in, where it could be told
     finish_by: float | None = None  # Unix time by which the search makes room for the confirmation and the reveal
 
     @property

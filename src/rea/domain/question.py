@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from rea.domain.ids import say
 
 QUARANTINE = "quarantine"  # of questions: whether a result that nobody believes may be believed
-BELIEVE, DISMISS = "believe", "dismiss"  # its answers
+OBSTACLE = "obstacle"  # whether what an engineer has to mend is mended
+BELIEVE, RETRY, DISMISS = "believe", "retry", "dismiss"  # their answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Failure:
 
 
 PROBE = "probe/"  # what the keys of runs begin with that find out why another failed
+SMOKE = "smoke"  # the key of the run that shows whether the baseline trains at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,16 @@ class RunDraft:
     def probe(self) -> bool:
         """Whether it only finds out why another run failed: nothing is learnt about its treatment."""
         return self.key.startswith(PROBE)
+
+    @property
+    def smoke(self) -> bool:
+        """Whether it only shows, on a few batches, that commands, environment and data work together."""
+        return self.key == SMOKE
+
+    @property
+    def aside(self) -> bool:
+        """Whether it tells nothing of how good its treatment is."""
+        return self.probe or self.smoke
 
 
 @dataclass(frozen=True, slots=True)

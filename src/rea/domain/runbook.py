@@ -28,6 +28,7 @@ class Action(StrEnum):
     FAIL_HYPOTHESIS = "fail_hypothesis"  # the treatment cannot be trained
     QUARANTINE = "quarantine"  # believe nothing of it, keep it out of everything, and ask an engineer about it alone
     INVESTIGATE = "investigate"  # find out by first principles (rea.executor.investigate)
+    ASK = "ask"  # set its hypothesis aside and ask an engineer about it; hold where it is not that hypothesis alone
     HOLD = "hold"  # stop launching and ask an engineer
 
 

@@ -114,10 +114,15 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """Tell the engineers once that a threshold was passed."""
+    """Tell the engineers that a threshold was passed: once, or once for every text that has `about` in it."""
 
     kind: str
     why: str
+    about: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.about}"
 
 
 @dataclass(frozen=True, slots=True)

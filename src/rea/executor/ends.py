@@ -13,9 +13,10 @@ from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.executor.investigate import UNDECIDED_S, begun
 from rea.executor.snapshot import Report
+from rea.planner.layout import SEARCH
 
 STRIKES = 2
-DISK_WAIT_S = 60.0  # until a run of the profile that found the disk full is tried again
+AGAIN_S = 60.0  # until a run is tried again in whose way something stood that may have gone by then
 
 _DETERMINISTIC = (FailureClass.CODE, FailureClass.NUMERIC, FailureClass.DATA, FailureClass.SILENT)
 
@@ -51,17 +52,31 @@ def next_state(run: Run, report: Report, retry_cap: int, attempts: int) -> RunSt
     return RunState.FAILED
 
 
-def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts: Sequence[Attempt]) -> Report:
+def held(
+    run: Run,
+    report: Report,
+    retry_cap: int,
+    runs: Sequence[Run],
+    attempts: Sequence[Attempt],
+    resumed_at: float = 0.0,
+) -> Report:
     """The report as it counts: where an engineer can mend what failed, the run waits for the campaign's resumption.
 
     So it is with an evaluator that is down, and with the reveal, which is never given up. `attempts` are those that
-    were recorded before.
+    were recorded before; `resumed_at` is when an engineer last had the campaign go on.
     """
     tried = 1 + sum(attempt.run == run.id and attempt.state is AttemptState.ENDED for attempt in attempts)
     if run.draft.probe:  # whatever it met, it has told what it was asked
         return replace(report, action=RunbookAction.DROP, retry=False, repair={}, adjust={})
     if _unexplained(run, report, retry_cap, runs, tried):
         return replace(report, action=RunbookAction.INVESTIGATE, retry=True, wait_s=UNDECIDED_S)
+    if report.action is RunbookAction.ASK and _trained(run, runs):
+        # It was in nobody's way before: it comes and goes, and may have gone.
+        return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=AGAIN_S)
+    if report.action is RunbookAction.ASK:
+        if not _of_all(run, report, runs, [a for a in attempts if (a.ended_at or 0.0) >= resumed_at]):
+            return replace(report, retry=False)
+        report = replace(report, action=RunbookAction.HOLD)
     given_up = run.draft.phase is Phase.REVEAL and next_state(run, report, retry_cap, tried) is RunState.FAILED
     if given_up or evaluator_is_down(run, report, runs, attempts):
         return replace(report, action=RunbookAction.HOLD, retry=True, wait_s=0.0)
@@ -69,12 +84,27 @@ def held(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], attempts
         # A campaign in its profile cannot be paused: where a disk is full a run waits, within the cap of tries.
         if run.draft.phase is Phase.PROFILE:
             waits = report.failure.runbook == DISK_FULL
-            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=DISK_WAIT_S) if waits else report
+            return replace(report, action=RunbookAction.RETRY, retry=True, wait_s=AGAIN_S) if waits else report
         # What an engineer mends is no fault of the run's. Which of the runs that were judged meanwhile has changed the
         # code that judges nobody knows: each is tried once more. Who is there again when it has changed again is out.
         before = [a.failure.runbook for a in attempts if a.run == run.id and a.failure is not None]
         return replace(report, retry=report.failure.runbook != TAMPERED or TAMPERED not in before)
     return report
+
+
+def _trained(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether another run of the same treatment went to its end."""
+    key = run.draft.treatment.key()
+    return any(r.state in (RunState.SUCCEEDED, RunState.PRUNED) and r.draft.treatment.key() == key for r in runs)
+
+
+def _of_all(run: Run, report: Report, runs: Sequence[Run], attempts: Sequence[Attempt]) -> bool:
+    """Whether what stands in this run's way stands in others', too: in the baseline's, or in another treatment's."""
+    if run.draft.phase not in SEARCH or run.draft.hypothesis is None or run.draft.treatment.empty:
+        return True
+    others = {r.id for r in runs if r.draft.treatment.key() != run.draft.treatment.key()}
+    name = report.failure.runbook if report.failure is not None else ""
+    return any(a.run in others and a.failure is not None and a.failure.runbook == name for a in attempts)
 
 
 def _unexplained(run: Run, report: Report, retry_cap: int, runs: Sequence[Run], tried: int) -> bool:

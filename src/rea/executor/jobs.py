@@ -122,7 +122,7 @@ def _training_steps(
     codebase, draft = campaign.codebase, run.draft
     folder = checkout(site, campaign, draft.treatment)
     settings = Treatment({**draft.treatment.overrides, **run.adjust}, draft.treatment.patch)
-    train = prepare(codebase, settings, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env)
+    train = prepare(codebase, settings, worktree=folder, run_dir=run_dir, seed=draft.seed, env=env, smoke=draft.smoke)
     checkpoint = _checkpoint(site, campaign, run, run_dir)
     trainer_env = {**train.env, **({RESUME: str(checkpoint)} if checkpoint is not None else {})}
     argv = train.argv

@@ -8,7 +8,9 @@ from rea.domain.errors import ApprovalNeededError, LauncherUnreachableError
 from rea.domain.jobs import Capacity, Handle, JobState, Observation, Outcome
 from rea.domain.plan import Plan, read_plan
 from rea.domain.run import Attempt
+from rea.domain.share import Share, shares
 from rea.domain.states import AttemptState, CampaignState
+from rea.executor.investigate import begun, waits
 from rea.executor.snapshot import Report, Snapshot
 from rea.executor.tools import RowsPort, Tools
 
@@ -41,15 +43,16 @@ class Observer:
         self._problems: dict[object, str] = {}
         self._handles: dict[str, Handle] = {}
         self.cancelling: set[int] = set()
-        self.warned = False
+        self.told: set[str] = set()
 
     def snapshot(self) -> Snapshot:
         rows = self._tools.store.working_rows(self._campaign)
         observed, capacity = self._ask(rows)
         problem = self._signature_problem(rows)
+        plan = self._plan(rows)
         return Snapshot(
             campaign=rows.campaign,
-            plan=self._plan(rows),
+            plan=plan,
             signed=problem == "",
             hypotheses=rows.hypotheses,
             runs=rows.runs,
@@ -61,7 +64,9 @@ class Observer:
             capacity=capacity,
             signature_problem=problem,
             cancelling=frozenset(self.cancelling),
-            warned=self.warned,
+            shares=self._shares(rows, plan),
+            environment=self._environment(rows, plan),
+            told=frozenset(self.told),
         )
 
     def _ask(self, rows: RowsPort) -> tuple[dict[str, Observation], Capacity | None]:
@@ -100,6 +105,21 @@ class Observer:
         if rows.plan.digest not in self._plans:
             self._plans[rows.plan.digest] = read_plan(rows.plan)
         return self._plans[rows.plan.digest]
+
+    def _shares(self, rows: RowsPort, plan: Plan | None) -> tuple[Share, ...]:
+        per_day_s = plan.per_day_s if plan is not None else None
+
+        def used(since: float, team: str | None) -> float:
+            return self._tools.store.used(self._campaign, team, since)
+
+        return shares(per_day_s, rows.campaign.codebase.team, self._tools.clock(), used)
+
+    def _environment(self, rows: RowsPort, plan: Plan | None) -> str:
+        """What of the environment has changed; looked at where a failure is about to be looked into."""
+        now = self._tools.clock()
+        if plan is None or not any(waits(run, now) and not begun(run, rows.runs) for run in rows.runs):
+            return ""
+        return self._tools.workbench.environment_change(rows.campaign, plan.environment)
 
     def _signature_problem(self, rows: RowsPort) -> str:
         """Why the plan may not run; empty when it may."""

@@ -14,6 +14,7 @@ from rea.domain.plan import Plan
 from rea.domain.rows import NOTHING_CLOSED, Closed
 from rea.domain.run import Attempt, Failure, Run, RunResult
 from rea.domain.runbook import Action, Charge
+from rea.domain.share import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,6 @@ class Snapshot:
     signature_problem: str = ""
     cancelling: frozenset[int] = frozenset()  # attempts whose job was asked to end during this wake
     closed: Closed = NOTHING_CLOSED
-    warned: bool = False  # the engineers have been told of the budget's threshold
+    shares: tuple[Share, ...] = ()  # of days and months that it has to keep to
+    environment: str = ""  # what of it has changed since the plan, as far as somebody has to know
+    told: frozenset[str] = frozenset()  # warnings (`Warn.key`) that this wake has given

@@ -7,13 +7,13 @@ from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Run, RunDraft
 from rea.domain.runbook import UNKNOWN, FailureClass
-from rea.domain.states import AttemptState, Phase, RunState
+from rea.domain.share import Share
+from rea.domain.states import AttemptState, Phase, RunState, is_terminal
 from rea.executor.actions import Submit
 from rea.executor.snapshot import Snapshot
 from rea.planner.layout import pressed_walltime, tight_reveal, tight_walltime
 
 ILL, MOST_ILL = 4, 12  # infrastructure failures in a row that make it one at a time, and that stop the campaign
-DAY_S = 86400.0
 ILL_WAIT_S, LONGEST_ILL_WAIT_S = 60.0, 900.0
 OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED)
 
@@ -50,24 +50,23 @@ def ill_until(snapshot: Snapshot) -> float | None:
     return last + float(min(ILL_WAIT_S * 2 ** (count - ILL), LONGEST_ILL_WAIT_S))
 
 
-def used_today(snapshot: Snapshot, now: float) -> float:
-    """Device-seconds of the attempts that began on this day of UTC: used, or reserved while they run."""
-    began = now - now % DAY_S
-    today = [a for a in snapshot.attempts if a.intended_at >= began]
-    return sum(a.reserved_s if a.device_s is None else a.device_s for a in today)
+def full_until(snapshot: Snapshot, now: float) -> float | None:
+    """Until when a day's or a month's share holds not even the run that is wanted most; None where each does."""
+    share = full_share(snapshot, now)
+    return None if share is None else share.until
 
 
-def day_is_full(snapshot: Snapshot, now: float) -> float | None:
-    """When the next day begins, where this one's share holds not even the run that is wanted most; else None."""
-    if snapshot.plan is None or snapshot.plan.per_day_s is None:
+def full_share(snapshot: Snapshot, now: float) -> Share | None:
+    """The share that lets nothing begin for longest; None where each holds the run that is wanted most."""
+    if not snapshot.shares:
         return None
     waiting = ready(snapshot, now)
     if not waiting:
         return None
-    least = tight(waiting[0].draft, snapshot.plan) * snapshot.campaign.codebase.resources.devices
-    used = used_today(snapshot, now)
-    full = used > 0 and used + least > snapshot.plan.per_day_s
-    return now - now % DAY_S + DAY_S if full else None
+    draft, plan = waiting[0].draft, snapshot.plan
+    least_s = (draft.walltime_s if plan is None else tight(draft, plan)) * snapshot.campaign.codebase.resources.devices
+    full = (share for share in snapshot.shares if share.left_s() < least_s)
+    return max(full, key=lambda share: share.until, default=None)
 
 
 def _limit(draft: RunDraft, plan: Plan | None, left_s: float) -> float | None:
@@ -88,7 +87,10 @@ def tight(draft: RunDraft, plan: Plan) -> float:
 def ready(snapshot: Snapshot, now: float) -> list[Run]:
     """Planned runs that need not wait any longer, most wanted first."""
     order = {Phase.REVEAL: 0, Phase.CONFIRMATION: 1, snapshot.campaign.phase: -1}
-    runs = [r for r in snapshot.runs if r.state is RunState.PLANNED and r.not_before <= now]
+    waiting = [r for r in snapshot.runs if r.state is RunState.PLANNED]
+    if any(r.draft.smoke and not is_terminal(r.state) for r in snapshot.runs):
+        waiting = [r for r in waiting if r.draft.smoke]  # the others would fail as it does, later
+    runs = [r for r in waiting if r.not_before <= now]
     return sorted(runs, key=lambda r: (order.get(r.draft.phase, 0), -r.draft.priority, r.id))
 
 
@@ -106,7 +108,7 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
         until = ill_until(snapshot)
         free = 1 if not open_attempts(snapshot) and (until is None or until <= now) else 0
     actions: list[Submit] = []
-    today = used_today(snapshot, now)
+    begun = 0.0
     for run in ready(snapshot, now):
         if len(actions) >= free:
             break
@@ -114,13 +116,11 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
         # The reveal is the campaign's last act: nothing is kept back from it.
         whole = purse is Purse.CONTINGENCY or run.draft.phase is Phase.REVEAL
         ceiling = snapshot.balance.approved if whole else limit
-        left = ceiling - held
-        if today and snapshot.plan is not None and snapshot.plan.per_day_s is not None:
-            left = min(left, snapshot.plan.per_day_s - today)  # the first of a day may take more than its share
+        left = min([ceiling - held, *(share.left_s(begun) for share in snapshot.shares)])
         walltime_s = _limit(run.draft, snapshot.plan, left / devices)
         if walltime_s is not None:
             held += walltime_s * devices
-            today += walltime_s * devices
+            begun += walltime_s * devices
             actions.append(Submit(run.id, purse, walltime_s))
     return tuple(actions)
 
@@ -143,7 +143,7 @@ def idle(snapshot: Snapshot) -> bool:
 
 def starved(snapshot: Snapshot, now: float) -> bool:
     """Whether runs wait, a slot is free and nothing runs: where none was started, the budget holds none of them."""
-    if any(at > now for at in (ill_until(snapshot), day_is_full(snapshot, now)) if at is not None):
+    if any(at > now for at in (ill_until(snapshot), full_until(snapshot, now)) if at is not None):
         return False  # it is not the budget that they wait for
     free = snapshot.capacity is not None and snapshot.capacity.free >= 1
     return free and bool(ready(snapshot, now)) and not open_attempts(snapshot)

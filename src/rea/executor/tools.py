@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
 from rea.domain.codebase import Scalar
 from rea.domain.data import DataProfile
+from rea.domain.environment import Environment
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft
 from rea.domain.insight import Context, ExperimentRecord
 from rea.domain.jobs import JobSpec, Launcher, Observation
@@ -19,7 +20,7 @@ from rea.domain.lesson import Lesson
 from rea.domain.question import Option
 from rea.domain.rows import Closed
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
-from rea.domain.states import HypothesisState, RunState
+from rea.domain.states import CampaignState, HypothesisState, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
 from rea.executor.snapshot import Report
@@ -118,6 +119,10 @@ class StorePort(Protocol):
         """What investigations found about failures that no runbook knows, by pattern."""
         ...
 
+    def used(self, campaign: int, team: str | None, since: float) -> float:
+        """Device-seconds, used or held, of attempts begun since then: of the campaign, or of all of a team."""
+        ...
+
     def head(self, campaign: int) -> str:
         """The end of the campaign's trail, for others to hold it against later."""
         ...
@@ -152,6 +157,14 @@ class WorkbenchPort(Protocol):
 
     def data_digest(self, campaign: Campaign) -> str:
         """Of what trainings read beside the repository; empty where the codebase names nothing."""
+        ...
+
+    def environment(self, campaign: Campaign) -> Environment | None:
+        """What trainings find installed; None where it cannot be told."""
+        ...
+
+    def environment_change(self, campaign: Campaign, pinned: Environment | None) -> str:
+        """What is different now from what the plan pinned; empty where nothing is, or where an engineer granted it."""
         ...
 
     def signers(self, campaign: Campaign) -> str:
@@ -196,3 +209,25 @@ class Tools:
     techniques: Callable[[], tuple[Technique, ...]]
     recall: Callable[[Sequence[Technique], str, Context], Insights]
     publish: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Wake:
+    """One wake of one campaign: its tools and the fence it writes with."""
+
+    tools: Tools
+    campaign: int
+    fence: int
+    verified: Callable[[RowsPort], str]  # what is wrong with the signature, by the rows of now
+
+    def rows(self) -> RowsPort:
+        return self.tools.store.working_rows(self.campaign)
+
+    def transaction(self) -> Any:
+        return self.tools.store.transaction(self.campaign, self.fence)
+
+    def signature_problem(self, rows: RowsPort) -> str | None:
+        """Why the plan's signature does not hold by these rows, empty where it does; None where none is needed yet."""
+        if rows.campaign.state is CampaignState.PROFILING or rows.plan is None:
+            return None
+        return self.verified(rows)

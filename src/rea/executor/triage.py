@@ -16,6 +16,7 @@ from rea.domain.runbook import (
     LEARNT,
     UNKNOWN,
     Action,
+    Charge,
     Diagnosis,
     FailureClass,
     FailureEvidence,
@@ -35,6 +36,16 @@ from rea.guard.redact import redact
 from rea.knowledge.diagnosis import match
 from rea.knowledge.lessons import pattern_of
 
+# What is done about a failure whose cause earlier investigations found, and in which words.
+_TRUSTED: Mapping[str, tuple[FailureClass, Policy, str]] = {
+    Cause.HYPOTHESIS: (FailureClass.CODE, Policy(Action.FAIL_HYPOTHESIS), "the treatment was at fault"),
+    Cause.INFRASTRUCTURE: (
+        FailureClass.TRANSIENT,
+        Policy(Action.RETRY, max=3, backoff_s=(60.0, 300.0, 900.0), charge=Charge.CONTINGENCY),
+        "machine, environment or data were at fault",
+    ),
+    Cause.CHANCE: (FailureClass.TRANSIENT, Policy(Action.RETRY, max=2), "it was chance"),
+}
 _FULL = "No space left on device"  # what a trainer said, or would have, had there been room for its log
 
 
@@ -164,7 +175,7 @@ def _looked_at(
             signals[Signal.EVALUATOR_FAILED] = f"{wrong}; {results.logs(found, exit_)}"
     elif outcome is Outcome.SUCCEEDED:
         result, signals = results.completed(run, found, exit_, codebase, around.paired, around.rows)
-        if result is not None:
+        if result is not None and not run.draft.smoke:  # a few batches may tell rows apart no better than chance
             paired = around.paired if not run.draft.treatment.empty else None
             signals = suspicion.of_result(result, paired, objective, noise=around.noise, believed=around.believed)
     elif outcome is Outcome.FAILED and (exit_.get("step") or TRAIN) != TRAIN:
@@ -213,20 +224,15 @@ def _diagnosed(
 
 def _taught(diagnosis: Diagnosis, around: Around) -> Diagnosis:
     """A failure that no runbook knows, with what earlier investigations of the same line came to, where that is
-    trusted: what the treatment does itself is not tried again."""
+    trusted: what the treatment does itself is not tried again, what the machine does waits for it to get well."""
     if diagnosis.runbook.name != UNKNOWN or diagnosis.line is None:
         return diagnosis
     lesson = around.lessons().get(pattern_of(diagnosis.line))
-    if lesson is None or lesson.cause != Cause.HYPOTHESIS:
+    if lesson is None or lesson.cause is None or lesson.cause not in _TRUSTED:
         return diagnosis
-    book = replace(
-        diagnosis.runbook,
-        name=LEARNT,
-        title="It has failed so before",
-        kind=FailureClass.CODE,
-        policy=Policy(Action.FAIL_HYPOTHESIS),
-    )
-    words = f"{lesson.causes[lesson.cause]} investigations of {lesson.pattern!r} found that the treatment was at fault"
+    kind, policy, fault = _TRUSTED[lesson.cause]
+    book = replace(diagnosis.runbook, name=LEARNT, title="It has failed so before", kind=kind, policy=policy)
+    words = f"{lesson.causes[lesson.cause]} investigations of {lesson.pattern!r} found that {fault}"
     return replace(diagnosis, runbook=book, why=f"{book.title}: {words}")
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rea.domain.errors import LauncherUnreachableError, LeaseLostError, ReaError
-from rea.executor.act import Wake, apply
+from rea.executor.act import apply
 from rea.executor.actions import Cancel, Pause, Sleep, Warn
 from rea.executor.decide import decide
 from rea.executor.observe import Observer
-from rea.executor.tools import Tools
+from rea.executor.tools import Tools, Wake
 
 LEASE_S = 300.0  # longer than any wake; a killed one is taken over after that, or at once by the next on this host
 MOST_STEPS = 10_000
@@ -109,7 +109,7 @@ def _work(tools: Tools, campaign: int, fence: int) -> Woken:
             if isinstance(action, Cancel):
                 observer.cancelling.add(action.attempt)
             elif isinstance(action, Warn):
-                observer.warned = True
+                observer.told.add(action.key)
             elif isinstance(action, Sleep):
                 asleep, until = True, action.until
             elif isinstance(action, Pause):

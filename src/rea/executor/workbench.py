@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rea.codebase.data import data_profile
 from rea.codebase.datafiles import fingerprint
+from rea.codebase.environment import observed
 from rea.codebase.git import repository
 from rea.codebase.overrides import baseline_values
 from rea.codebase.proposal import propose
@@ -15,6 +16,8 @@ from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Scalar
 from rea.domain.codec import digest
 from rea.domain.data import DataProfile
+from rea.domain.environment import Environment, changes
+from rea.domain.errors import ConfigError
 from rea.domain.jobs import JobSpec, Observation, Outcome
 from rea.domain.lesson import Lesson
 from rea.domain.plan import read_plan
@@ -64,6 +67,18 @@ class Workbench:
 
     def data_digest(self, campaign: Campaign) -> str:
         return fingerprint(Path(campaign.codebase.root), campaign.codebase.data)
+
+    def environment(self, campaign: Campaign) -> Environment | None:
+        try:
+            return observed(campaign.codebase, Path(campaign.codebase.root), environment(self.site, campaign))
+        except ConfigError:
+            return None
+
+    def environment_change(self, campaign: Campaign, pinned: Environment | None) -> str:
+        if pinned is None or "environment" in self.granted(campaign.id):
+            return ""
+        now = self.environment(campaign)
+        return changes(pinned, now) if now is not None else ""
 
     def signers(self, campaign: Campaign) -> str:
         return digest(read_signers(Path(campaign.codebase.root)))
@@ -164,7 +179,7 @@ def _rows_of_baseline(runs: tuple[Run, ...], run: Run, paired: RunResult | None)
 def _same_training(runs: tuple[Run, ...], run: Run) -> RunResult | None:
     """What the same treatment showed in another run that went to its end."""
     key = run.draft.treatment.key()
-    done = (r for r in runs if r.state is RunState.SUCCEEDED and r.id != run.id and not r.draft.probe)
+    done = (r for r in runs if r.state is RunState.SUCCEEDED and r.id != run.id and not r.draft.aside)
     return next((r.result for r in done if r.draft.treatment.key() == key), None)
 
 
@@ -172,7 +187,7 @@ def _paired(runs: tuple[Run, ...], run: Run) -> RunResult | None:
     """The baseline's result on the same seed."""
     for other in runs:
         same = other.draft.treatment.empty and other.draft.seed == run.draft.seed and other.id != run.id
-        same = same and not other.draft.probe
+        same = same and not other.draft.aside
         if same and other.state is RunState.SUCCEEDED:
             return other.result
     return None

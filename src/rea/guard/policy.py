@@ -30,6 +30,7 @@ class Effect(StrEnum):
     REVEAL = "reveal"  # the sealed split
     EDIT = "edit"  # a file of the codebase, in a worktree
     PROPOSE = "propose"  # a branch
+    PLAN = "plan"  # a new campaign, with the profile it pays for, or another version of a plan
     APPROVE = "approve"  # a plan, by signature
     GRANT = "grant"  # an item of the preflight
     ANSWER = "answer"  # a question
@@ -61,21 +62,21 @@ class Ruling:
 
 # What each may do at all; the rest is denied without another look.
 _MAY = {
-    Actor.ENGINEER: frozenset({Effect.APPROVE, Effect.GRANT, Effect.ANSWER, Effect.STEER, Effect.READ}),
+    Actor.ENGINEER: frozenset({Effect.PLAN, Effect.APPROVE, Effect.GRANT, Effect.ANSWER, Effect.STEER, Effect.READ}),
     Actor.EXECUTOR: frozenset({Effect.SUBMIT, Effect.CANCEL, Effect.REVEAL, Effect.EDIT, Effect.PROPOSE, Effect.READ}),
     Actor.TOOL: frozenset({Effect.READ, Effect.EDIT}),
     Actor.TRAINER: frozenset({Effect.READ, Effect.NETWORK}),
 }
 
 
-def may(request: Request, campaign: Campaign, *, signature_problem: str | None = None) -> Ruling:
-    """Whether this may happen in this campaign now, and why.
+def may(request: Request, campaign: Campaign | None, *, signature_problem: str | None = None) -> Ruling:
+    """Whether this may happen in this campaign now, and why; None before there is one.
 
     `signature_problem` is why the plan's signature does not hold, empty where it does, None where nobody looked.
     """
     if request.effect not in _MAY[request.actor]:
         return Ruling(False, f"{request.actor.value}s may not {request.effect.value}")
-    denied = _denied(request, campaign, signature_problem)
+    denied = _denied(request, campaign, signature_problem) if campaign is not None else ""
     return Ruling(not denied, denied or f"{request.effect.value} is within what was granted")
 
 
@@ -139,11 +140,12 @@ def _no_edit(request: Request, codebase: Codebase) -> str:
     return ""
 
 
-def require(request: Request, campaign: Campaign, *, signature_problem: str | None = None) -> None:
+def require(request: Request, campaign: Campaign | None, *, signature_problem: str | None = None) -> None:
     """Raise GuardrailError where it may not happen."""
     ruling = may(request, campaign, signature_problem=signature_problem)
     if not ruling.allowed:
+        where = campaign.title if campaign is not None else "a new campaign"
         raise GuardrailError(
-            f"{campaign.title}: {request.effect.value} is denied to the {request.actor.value}: {ruling.why}",
+            f"{where}: {request.effect.value} is denied to the {request.actor.value}: {ruling.why}",
             hint="what may happen stands in the signed plan and in rea.toml",
         )

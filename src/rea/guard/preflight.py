@@ -19,6 +19,7 @@ from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.jobs import Capacity
 from rea.domain.paths import is_protected
 from rea.domain.plan import Plan
+from rea.domain.share import Share
 from rea.guard import sandbox
 from rea.guard.signing import SIGNERS_FILE, has_ssh_keygen, read_signers, signers
 
@@ -68,6 +69,8 @@ class Facts:
     trail: tuple[str, ...] = ()  # what of the campaign something else than REA wrote
     data_digest: str = ""  # of the data as they are now, where rea.toml names them
     data_error: str = ""
+    environment: str = ""  # what of it is not as the plan pins it
+    shares: tuple[Share, ...] = ()  # of the team, as they are used now
     no_sandbox: str = ""  # why trainings cannot run in a box here
     unhidden: tuple[str, ...] = ()  # of what is to be hidden from trainers, what is not there
 
@@ -84,10 +87,13 @@ def gather(
     needed_bytes: int = MINIMUM_FREE_BYTES,
     trail: tuple[str, ...] = (),
     data: tuple[str, str] = ("", ""),
+    environment: str = "",
+    shares: tuple[Share, ...] = (),
 ) -> Facts:
     """Look at the codebase, its environment and the disk; the launcher's capacity and its host are handed in.
 
-    `data` are the digest of the data that rea.toml names, and why there is none.
+    `data` are the digest of the data that rea.toml names, and why there is none; `environment` is what of the
+    trainings' environment has changed since the plan.
     """
     root = Path(codebase.root)
     found, changes, git_error = git_state(root, commit)
@@ -114,6 +120,8 @@ def gather(
         trail=trail,
         data_digest=data[0],
         data_error=data[1],
+        environment=environment,
+        shares=shares,
         no_sandbox=sandbox.unavailable(),
         unhidden=tuple(path for path in codebase.sandbox.hidden if not (root / Path(path).expanduser()).exists()),
     )
@@ -139,7 +147,8 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
     if plan is None:
         return common
     of_plan = (_guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
-    return (*common, *of_plan, _data(codebase, facts, plan), *_sandbox(codebase, facts, plan))
+    pinned = (_data(codebase, facts, plan), _environment(facts, plan))
+    return (*common, *of_plan, *pinned, *_team(facts, plan), *_sandbox(codebase, facts, plan))
 
 
 def blocking(listed: Collection[Check], granted: Collection[str] = ()) -> tuple[Check, ...]:
@@ -377,6 +386,28 @@ def _data(codebase: Codebase, facts: Facts, plan: Plan) -> Check:
         words = "the data are not those that the baseline was measured on"
         return Check("data", False, words, "bring them back, or plan again: results on others cannot be compared")
     return Check("data", True, f"the data are those of the plan ({facts.data_digest[:12]})")
+
+
+def _team(facts: Facts, plan: Plan) -> tuple[Check, ...]:
+    """What the team has left; one that holds no run at all would let nothing ever begin."""
+    if not facts.shares:
+        return ()
+    small = [share for share in facts.shares if share.limit_s < plan.baseline.device_s]
+    if small:
+        words = f"{small[0].whose} holds {_amount(small[0].limit_s)}, one run takes {_amount(plan.baseline.device_s)}"
+        return (Check("team", False, words, "raise it under [team] in rea.toml, commit, and plan again"),)
+    said = (f"{_amount(share.used_s)} of {_amount(share.limit_s)} used in {share.whose}" for share in facts.shares)
+    return (Check("team", True, "; ".join(said)),)
+
+
+def _environment(facts: Facts, plan: Plan) -> Check:
+    if plan.environment is None:
+        return Check("environment", True, "the plan pins no environment", grantable=True)
+    if facts.environment:
+        words = f"the environment is not the one that the baseline was measured in: {facts.environment}"
+        hint = "bring it back, plan again, or grant `environment` where that changes no result"
+        return Check("environment", False, words, hint, grantable=True)
+    return Check("environment", True, f"as the baseline had it: {plan.environment}", grantable=True)
 
 
 def _sandbox(codebase: Codebase, facts: Facts, plan: Plan) -> tuple[Check, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rea.domain.campaign import Campaign
 from rea.domain.codebase import Scalar
+from rea.domain.environment import Environment
 from rea.domain.errors import UsageError
 from rea.domain.plan import (
     Additivity,
@@ -84,6 +85,7 @@ def write_plan(
     profile_s: float,
     additivity: Additivity,
     start_by: float | None,
+    environment: Environment | None = None,
 ) -> Plan:
     """Lay the campaign's budget out over these hypotheses. The campaign's deadline is among its options.
 
@@ -116,6 +118,7 @@ def write_plan(
         rules=rules,
         additivity=additivity,
         start_by=start_by,
+        environment=environment,
         per_day_s=campaign.options.get("per_day_s"),
         finish_by=campaign.options.get("deadline"),
     )

@@ -15,6 +15,7 @@ from rea.domain.treatment import Treatment
 from rea.planner import joint
 from rea.planner.measurements import Measurements, mean_of
 from rea.planner.rows import Lasting
+from rea.planner.trainable import Directions, directions
 from rea.planner.worth import improvement
 
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
@@ -89,6 +90,11 @@ class Evidence(Measurements):
     def knows(self, treatment: Treatment) -> bool:
         """Whether a hypothesis of this campaign trains this already."""
         return treatment.key() in self._by_full or self.closed.has(treatment)
+
+    @cached_property
+    def directions(self) -> Directions:
+        """Which treatments could not be trained for reasons of their own, and which could."""
+        return directions(self.hypotheses, self.runs, self.plan.baseline_values)
 
     @cached_property
     def _by_full(self) -> Mapping[str, Hypothesis]:

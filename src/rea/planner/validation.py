@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from rea.domain.hypothesis import Hypothesis, HypothesisKind
+from rea.domain.hypothesis import Hypothesis, HypothesisDraft, HypothesisKind
 from rea.domain.run import RunDraft
 from rea.domain.states import HypothesisState, Phase
 from rea.planner.situation import Advance, Judgement, Situation, judge
 from rea.planner.synthesise import rank
+from rea.planner.trainable import Directions
 
 _H = HypothesisState
 _UNTRIED = (_H.PROPOSED, _H.LEFT_OUT, _H.VETOED)
@@ -45,6 +47,11 @@ def validation(situation: Situation) -> Advance:
     return Advance(runs=tuple(runs), judgements=tuple(begun), done=not runs and not open_runs)
 
 
+def _doubted(draft: HypothesisDraft, ways: Directions) -> HypothesisDraft:
+    """The draft, wanted less where treatments like it could not be trained."""
+    return replace(draft, weight=draft.weight * ways.chance(draft)) if ways.failed else draft
+
+
 def wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[float, Hypothesis, int]]:
     """What may be run next, most valuable first: (expected gain per baseline run, hypothesis, seed)."""
     evidence, rules = situation.evidence, situation.evidence.plan.rules
@@ -53,7 +60,8 @@ def wanted(situation: Situation, arms: tuple[Hypothesis, ...]) -> list[tuple[flo
     if situation.budget_open:
         waiting = {h.draft.full.key(): h for h in arms if h.state is _H.PROPOSED}
         first = rules.search_seeds[0]
-        drafts = [evidence.outlook(h) for h in waiting.values()]
+        ways = evidence.directions
+        drafts = [_doubted(evidence.outlook(h), ways) for h in waiting.values()]
         tried = Counter(h.draft.mechanism for h in arms if h.state not in _UNTRIED)
         found += [(v, waiting[d.full.key()], first) for d, v in rank(drafts, noise, tried)]
     for hypothesis in arms:

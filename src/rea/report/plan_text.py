@@ -210,6 +210,12 @@ def _times(plan: Plan, record: PlanRecord | None) -> list[str]:
     out = []
     if plan.per_day_s is not None:
         out.append(f"It begins to use at most **{text.device_time(plan.per_day_s, plan.codebase)}** a day (UTC).")
+    team = plan.codebase.team
+    if team is not None:
+        for limit_s, span in ((team.per_day_s, "day"), (team.per_month_s, "month")):
+            if limit_s is not None:
+                amount = text.device_time(limit_s, plan.codebase)
+                out.append(f"With all of team {team.name} it begins to use at most **{amount}** a {span} (UTC).")
     if plan.start_by is not None:
         out.append(f"Its signature lets it be started until {text.moment(plan.start_by)}.")
     if plan.finish_by is not None:

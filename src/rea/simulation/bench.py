@@ -9,6 +9,7 @@ from pathlib import Path
 from rea.domain.campaign import Approval, Campaign, PlanRecord
 from rea.domain.codebase import Scalar
 from rea.domain.data import DataProfile
+from rea.domain.environment import Environment
 from rea.domain.errors import ApprovalNeededError
 from rea.domain.jobs import JobSpec, Observation, Outcome
 from rea.domain.run import Attempt, Failure, Run, RunResult
@@ -62,6 +63,12 @@ class SimulatedBench:
         return None
 
     def data_digest(self, campaign: Campaign) -> str:
+        return ""
+
+    def environment(self, campaign: Campaign) -> Environment | None:
+        return None
+
+    def environment_change(self, campaign: Campaign, pinned: Environment | None) -> str:
         return ""
 
     def signers(self, campaign: Campaign) -> str:

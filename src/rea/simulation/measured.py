@@ -21,7 +21,8 @@ JITTER = 0.0003  # relative, of one reading
 
 def profiled(runs: Sequence[Run]) -> dict[int, RunResult]:
     """What the profile's successful runs showed, by seed."""
-    done = [run for run in runs if run.draft.phase is Phase.PROFILE and run.state is RunState.SUCCEEDED]
+    measured = (run for run in runs if run.draft.phase is Phase.PROFILE and not run.draft.aside)
+    done = [run for run in measured if run.state is RunState.SUCCEEDED]
     return {run.draft.seed: run.result for run in done if run.result is not None}
 
 

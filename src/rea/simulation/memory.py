@@ -134,6 +134,11 @@ class MemoryStore:
         """Every simulated campaign is the first."""
         return {}
 
+    def used(self, campaign: int, team: str | None, since: float) -> float:
+        """Here a team has no other campaigns."""
+        begun = [a for a in self.snapshot_rows(campaign).attempts if a.intended_at >= since]
+        return sum(a.reserved_s if a.device_s is None else a.device_s for a in begun)
+
     def head(self, campaign: int) -> str:
         """No trail is kept of what lives in memory."""
         return ""

@@ -57,7 +57,8 @@ class Nature:
     `noise`: one run from seed to seed, of whose variance `shared` is common to all treatments trained on a seed.
     `wild`: the share of treatments whose own noise is two to three times as large. `rows`: how far one split's finite
     rows move one setting's gain, of whose variance every run draws `of_run` for itself. `untrainable`: the share of
-    treatments whose runs fail; `lost`: of attempts that infrastructure ends. `time_spread`: of one run's time.
+    treatments whose runs fail; `obstructed`: of those that an engineer would have to let in somewhere; `lost`: of
+    attempts that infrastructure ends. `time_spread`: of one run's time.
     """
 
     response: Response
@@ -71,6 +72,7 @@ class Nature:
     epochs: int = 5
     course: Course = Course.CONVERGES
     untrainable: float = 0.0
+    obstructed: float = 0.0
     lost: float = 0.0
     of_run: float = OF_RUN
     time_spread: float = TIME_SPREAD
@@ -261,6 +263,9 @@ class Trainer:
         if not treatment.empty and self._uniform("untrainable", treatment.key()) < self.nature.untrainable:
             failure = Failure("shape-mismatch", "C", "Shapes do not fit")
             return Report("failed", failure=failure, action=RunbookAction.FAIL_HYPOTHESIS)
+        if not treatment.empty and self._uniform("obstructed", treatment.key()) < self.nature.obstructed:
+            failure = Failure("permission-denied", "G", "Access was refused")
+            return Report("failed", failure=failure, action=RunbookAction.ASK)
         if run.draft.phase is not Phase.REVEAL and self._uniform("lost", run.id, number) < self.nature.lost:
             return lost("The node was lost", number)
         return None

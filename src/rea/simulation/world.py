@@ -23,10 +23,10 @@ from rea.domain.run import Attempt, Run, RunDraft
 from rea.domain.states import CampaignState, HypothesisState, Phase, PlanState, RunState
 from rea.domain.technique import Technique
 from rea.domain.treatment import Treatment
-from rea.executor.decide import SILENT_S
 from rea.executor.observe import Observer
 from rea.executor.snapshot import Report, Snapshot
 from rea.executor.tools import Tools
+from rea.executor.trouble import SILENT_S
 from rea.executor.wake import wake
 from rea.insights.snapshot import Insights, learn
 from rea.planner.evidence import Evidence
@@ -311,7 +311,7 @@ class World:
         """What the campaign's runs say of its hypotheses now. Raises ReaError before there is a plan."""
         if self.plan is None:
             raise self._planless()
-        runs = tuple(run for run in self.runs if not run.draft.probe)
+        runs = tuple(run for run in self.runs if not run.draft.aside)
         return Evidence(self.plan, runs, self.hypotheses)
 
     def _planless(self) -> ReaError:

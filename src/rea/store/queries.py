@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
 
 from rea.domain import ledger
 from rea.domain.campaign import Approval, Campaign, Event, PlanRecord
@@ -128,6 +128,22 @@ class Queries(InsightQueries):
         for row in self._connection.execute(select(t.lessons).order_by(t.lessons.c.pattern)):
             found.setdefault(row.pattern, {})[row.cause] = row.seen
         return {pattern: Lesson(pattern, causes) for pattern, causes in found.items()}
+
+    def used(self, campaign: int, team: str | None, since: float) -> float:
+        """Device-seconds, used or held, of attempts begun since then: of the campaign, or of all of a team."""
+        table = t.attempts
+        mine = [campaign] if team is None else self._campaigns_of(team, since)
+        amount = func.coalesce(table.c.device_s, table.c.reserved_s)
+        wanted = select(func.sum(amount)).where(table.c.campaign.in_(mine), table.c.intended_at >= since)
+        return float(self._connection.execute(wanted).scalar() or 0.0)
+
+    def _campaigns_of(self, team: str, since: float) -> list[int]:
+        """Ids of the campaigns of a team that had not ended before."""
+        table = t.campaigns
+        alive = or_(table.c.ended_at.is_(None), table.c.ended_at >= since)
+        wanted = select(table.c.id, table.c.codebase).where(alive, table.c.codebase.contains(team))
+        found = ((row.id, readers.team(row.codebase)) for row in self._connection.execute(wanted))
+        return [id_ for id_, named in found if named is not None and named.name == team]
 
     def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
         """How often each remedy was tried after each runbook's failure, and how often it worked."""

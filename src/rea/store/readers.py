@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
@@ -18,6 +19,7 @@ from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Entry, EntryKind, Purse
 from rea.domain.question import Option, Question
 from rea.domain.run import Attempt, Failure, Run, RunDraft, RunResult
+from rea.domain.share import Team
 from rea.domain.states import (
     AttemptState,
     CampaignState,
@@ -34,6 +36,14 @@ from rea.store.errors import StoreError
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 MOST_KEPT: Final = 50_000  # rows of one kind
+
+
+def team(codebase: str) -> Team | None:
+    """The team that a campaign's codebase names, without reading all of it; None also where that makes no sense."""
+    try:
+        return Team(**(json.loads(codebase)["team"] or {}))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _once(read: Callable[[Row[Any]], T]) -> Callable[[Row[Any]], T]:

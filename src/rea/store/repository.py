@@ -202,6 +202,11 @@ class Store:
         with self.instant() as read:
             return read.lessons()
 
+    def used(self, campaign: int, team: str | None, since: float) -> float:
+        """Device-seconds, used or held, of attempts begun since then: of the campaign, or of all of a team."""
+        with self.instant() as read:
+            return read.used(campaign, team, since)
+
     def remedies(self) -> dict[tuple[str, str], tuple[int, int]]:
         """How often each remedy was tried after each runbook's failure, and how often it worked."""
         with self.instant() as read:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Table, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, insert, select, update
 
 from rea.domain.campaign import Approval, PlanRecord
 from rea.domain.codebase import Scalar
@@ -15,6 +15,7 @@ from rea.domain.errors import (
     GuardrailError,
     LeaseLostError,
     NotFoundError,
+    ShareUsedUpError,
     TransitionError,
     UsageError,
 )
@@ -22,8 +23,10 @@ from rea.domain.hypothesis import Belief, HypothesisDraft
 from rea.domain.ids import say
 from rea.domain.insight import ExperimentRecord
 from rea.domain.ledger import Balance, EntryKind, Purse
+from rea.domain.moments import utc
 from rea.domain.question import Option, Question
 from rea.domain.run import Attempt, Failure, RunDraft, RunResult
+from rea.domain.share import shares
 from rea.domain.states import (
     AttemptState,
     CampaignState,
@@ -32,7 +35,7 @@ from rea.domain.states import (
     RunState,
     check_transition,
 )
-from rea.store import experiments
+from rea.store import experiments, readers
 from rea.store import tables as t
 from rea.store.decode import encode, plain
 from rea.store.queries import Queries
@@ -255,6 +258,7 @@ class Transaction(Queries):
                 f"{say('R', run)} would reserve {_hours(reserve_s)}, but {_left(held)}",
                 hint="an engineer can raise the budget by signing a new plan",
             )
+        self._keep_to_shares(run, reserve_s, at)
         attempt = Attempt(
             id=self._insert(
                 table,
@@ -278,6 +282,22 @@ class Transaction(Queries):
         self._enter(EntryKind.RESERVE, reserve_s, at, attempt=attempt.id, purse=purse)
         self._update(t.runs, run, {"state": RunState.ACTIVE})
         return attempt
+
+    def _keep_to_shares(self, run: int, reserve_s: float, at: float) -> None:
+        """Raise ShareUsedUpError where the team's day or month holds no more; campaigns of a team ask one by one."""
+        wanted = select(t.campaigns.c.codebase).where(t.campaigns.c.id == self._campaign)
+        team = readers.team(self._connection.execute(wanted).scalar_one())
+        if team is None:
+            return
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"rea/team/{team.name}"))))
+        for share in shares(None, team, at, lambda since, name: self.used(self._campaign, name, since)):
+            if share.used_s + reserve_s > share.limit_s + SLACK_S:
+                left = max(0.0, share.left_s())
+                raise ShareUsedUpError(
+                    f"{say('R', run)} would reserve {_hours(reserve_s)}, and {share.whose} has {_hours(left)} left",
+                    hint=f"it goes on by itself {utc(share.until)}",
+                )
 
     def submitted(self, attempt: int) -> None:
         """The launcher has it."""

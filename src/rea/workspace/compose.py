@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rea.domain.campaign import Campaign
-from rea.domain.errors import ConfigError, UsageError
+from rea.domain.errors import ConfigError, GuardrailError, UsageError
 from rea.executor.tools import Tools
 from rea.executor.wakefiles import WakeFiles
+from rea.guard.policy import Actor, Effect, Request, require
 from rea.launchers import open_launcher
 from rea.store import Store, data_home, open_store
 from rea.store.address import ANYWAY
@@ -38,13 +39,27 @@ JOB_ENV: Final = (
 WAKE_ENV: Final = (*JOB_ENV, "PYTHONPATH", "VIRTUAL_ENV", "XDG_DATA_HOME", "REA_HOME", ANYWAY)
 
 
+ACTOR: Final = "REA_ACTOR"  # who calls a command, where it is no engineer: set for every trainer
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """One store and one place for runs. `clock` gives Unix seconds."""
+    """One store and one place for runs, as somebody works with them. `clock` gives Unix seconds."""
 
     store: Store
     runs: Path
     clock: Callable[[], float] = time.time
+    actor: Actor = Actor.ENGINEER
+
+    def require(self, effect: Effect, campaign: Campaign | None = None) -> None:
+        """Raise GuardrailError where whoever works here may not do that now; the campaign's record tells of it."""
+        try:
+            require(Request(self.actor, effect), campaign)
+        except GuardrailError as error:
+            if campaign is not None:
+                with self.store.transaction(campaign.id) as tx:
+                    tx.event(campaign.id, "denied", error.message, self.clock())
+            raise
 
     def tools(self, campaign: Campaign) -> Tools:
         """What a wake of this campaign works with."""
@@ -62,7 +77,7 @@ class Workspace:
             runs=self.runs,
             wake_command=(sys.executable, "-m", "rea", "wake"),
             wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
-            job_env=_environment(JOB_ENV),
+            job_env={**_environment(JOB_ENV), ACTOR: Actor.TRAINER.value},
             hidden=self._secrets(),
         )
         return Tools(
@@ -105,7 +120,16 @@ def open_workspace() -> Workspace:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"runs cannot be kept in {runs}: {error.strerror}", hint="set REA_RUNS to a folder") from error
-    return Workspace(store, runs)
+    return Workspace(store, runs, actor=_actor())
+
+
+def _actor() -> Actor:
+    given = os.environ.get(ACTOR, Actor.ENGINEER.value)
+    try:
+        return Actor(given)
+    except ValueError:
+        expected = ", ".join(Actor)
+        raise UsageError(f"{ACTOR} is {given!r}, expected one of {expected}", hint=f"unset {ACTOR}") from None
 
 
 def place_of_runs(store: Path | None) -> Path:

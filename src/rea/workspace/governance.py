@@ -9,12 +9,16 @@ from pathlib import Path
 from rea.codebase.config import digest as codebase_digest
 from rea.codebase.datafiles import fingerprint
 from rea.domain.campaign import Approval, Campaign, PlanRecord
+from rea.domain.environment import changes
 from rea.domain.errors import ApprovalNeededError, ConfigError, NotFoundError, ReaError, UsageError
 from rea.domain.ids import say
 from rea.domain.moments import utc
 from rea.domain.plan import Plan, read_plan
+from rea.domain.share import Share, shares
 from rea.domain.states import CampaignState, Phase, PlanState
+from rea.executor.tools import Tools
 from rea.guard.approval import verified_approval
+from rea.guard.policy import Effect
 from rea.guard.preflight import Check, blocking, checks, gather
 from rea.guard.signing import principal as this_person
 from rea.guard.signing import read_signers, sign, statement
@@ -50,6 +54,8 @@ def preflight(
         overrides_verifiable=_verifiable(workspace, campaign),
         trail=tuple(workspace.store.trail_faults(campaign.id)),
         data=_data(campaign) if record is not None else ("", ""),
+        environment=_environment(tools, campaign, read_plan(record)) if record is not None else "",
+        shares=shares_of(workspace, campaign),
     )
     listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
     if grants:
@@ -58,6 +64,7 @@ def preflight(
         if unknown:
             hint = f"grantable are: {', '.join(sorted(grantable)) or 'none'}"
             raise UsageError(f"{', '.join(unknown)} cannot be granted", hint=hint)
+        workspace.require(Effect.GRANT, campaign)
         who = this_person(Path(campaign.codebase.root))
         with workspace.store.transaction(campaign.id) as tx:
             for name in grants:
@@ -106,6 +113,24 @@ def _data(campaign: Campaign) -> tuple[str, str]:
         return "", error.message
 
 
+def shares_of(workspace: Workspace, campaign: Campaign, per_day_s: float | None = None) -> tuple[Share, ...]:
+    """What may be begun today and this month, and what of it is used: by the campaign, whose plan says `per_day_s`, and
+    by its team."""
+
+    def used(since: float, team: str | None) -> float:
+        return workspace.store.used(campaign.id, team, since)
+
+    return shares(per_day_s, campaign.codebase.team, workspace.clock(), used)
+
+
+def _environment(tools: Tools, campaign: Campaign, plan: Plan) -> str:
+    """What of the trainings' environment is not as the plan pins it."""
+    if plan.environment is None:
+        return ""
+    now = tools.workbench.environment(campaign)
+    return changes(plan.environment, now) if now is not None else "it cannot be told any more"
+
+
 def _verifiable(workspace: Workspace, campaign: Campaign) -> bool:
     """Whether the baseline's runs reported the configuration they resolved."""
     done = [run.result for run in workspace.store.runs(campaign.id) if run.result is not None]
@@ -118,6 +143,7 @@ def approve(workspace: Workspace, ref: str, key: Path, signer: str | None = None
     record, plan_ = latest_plan(workspace, campaign)
     if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED):
         raise UsageError(f"{campaign.title} is {campaign.state.value}: there is nothing to approve")
+    workspace.require(Effect.APPROVE, campaign)
     root = Path(campaign.codebase.root)
     who = signer or this_person(root)
     now = workspace.clock()
@@ -142,6 +168,7 @@ def reject(workspace: Workspace, ref: str, why: str) -> Campaign:
     record, _ = latest_plan(workspace, campaign)
     if campaign.state not in (CampaignState.DRAFTED, CampaignState.APPROVED):
         raise UsageError(f"{campaign.title} is {campaign.state.value}", hint="`rea stop` ends a campaign that runs")
+    workspace.require(Effect.APPROVE, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     with workspace.store.transaction(campaign.id) as tx:
         if record.state is PlanState.DRAFT:

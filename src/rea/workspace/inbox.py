@@ -9,8 +9,9 @@ from pathlib import Path
 from rea.domain.campaign import Campaign
 from rea.domain.errors import UsageError
 from rea.domain.ids import number
-from rea.domain.question import BELIEVE, QUARANTINE, Question
+from rea.domain.question import BELIEVE, DISMISS, QUARANTINE, RETRY, Question
 from rea.domain.states import CampaignState, HypothesisState, is_terminal
+from rea.guard.policy import Effect
 from rea.guard.signing import principal as this_person
 from rea.planner.layout import SEARCH
 from rea.planner.situation import believe
@@ -64,11 +65,12 @@ def answer(workspace: Workspace, ref: str, option: str) -> Question:
     campaign = workspace.store.campaign(asked.campaign)
     if is_terminal(campaign.state):
         raise UsageError(f"{campaign.title} is {campaign.state.value}: {asked.name} is of no consequence any more")
+    workspace.require(Effect.ANSWER, campaign)
     who, now = this_person(Path(campaign.codebase.root)), workspace.clock()
     with workspace.store.transaction(campaign.id) as tx:
         answered = tx.answer(asked.id, option, who, now)
-        if asked.kind == QUARANTINE and option == BELIEVE:
-            _believe(tx, campaign, number(asked.subject, "H"), who)
+        if option in (BELIEVE, RETRY):
+            _try_again(tx, campaign, asked, who)
         words = next(one.words for one in asked.options if one.name == option)
         tx.event(campaign.id, "answered", f"{asked.name}: {who} says {option}: {words}", now)
     if campaign.state is CampaignState.RUNNING:
@@ -76,21 +78,26 @@ def answer(workspace: Workspace, ref: str, option: str) -> Question:
     return answered
 
 
-def _believe(tx: Transaction, campaign: Campaign, id_: int, who: str) -> None:
-    """Have a quarantined hypothesis trained again at once, whatever the search is at; its result counts then."""
+def _try_again(tx: Transaction, campaign: Campaign, asked: Question, who: str) -> None:
+    """Have what a question is about trained again at once, whatever the search is at; its result counts then."""
+    failed = None if asked.kind == QUARANTINE else tx.run(number(asked.subject, "R"))
+    id_ = number(asked.subject, "H") if failed is None else failed.draft.hypothesis
+    if id_ is None:
+        raise UsageError(f"{asked.subject} is of no hypothesis", hint=f"`rea answer {asked.name} {DISMISS}` closes it")
     found = tx.hypothesis(id_)
     afresh = "`rea hypothesis add` offers the same settings to another campaign"
     if campaign.phase not in SEARCH:
         raise UsageError(f"the search of {campaign.title} is over: it is in {campaign.phase.value}", hint=afresh)
     if found.state is not HypothesisState.LEFT_OUT:
         raise UsageError(f"{found.name} is {found.state.value} by now and cannot be tried again", hint=afresh)
-    reason = f"{who} looked at it: it is trained again, and believed"
-    draft = believe(found.draft, who)
+    believed = asked.kind == QUARANTINE
+    reason = f"{who} looked at it: it is trained again" + (", and believed" if believed else "")
+    draft = believe(found.draft, who) if believed else found.draft
     tx.set_hypothesis(id_, state=HypothesisState.PROPOSED, draft=draft, reason=reason, round=campaign.round)
     again = [
-        replace(run.draft, key=f"{run.draft.key}/believed", phase=campaign.phase, round=campaign.round)
+        replace(run.draft, key=f"{run.draft.key}/{asked.name}", phase=campaign.phase, round=campaign.round)
         for run in tx.runs(campaign.id)
-        if run.draft.hypothesis == id_ and run.failure is not None
+        if run.draft.hypothesis == id_ and run.failure is not None and (failed is None or run.id == failed.id)
     ]
     if again:
         tx.set_hypothesis(id_, state=HypothesisState.TESTING)

@@ -21,13 +21,14 @@ from rea.domain.errors import GuardrailError, NotFoundError, UsageError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, Source, SourceKind
 from rea.domain.names import LONGEST, RULE, as_name, is_name
 from rea.domain.plan import LeftOut, Part, PlannedHypothesis
-from rea.domain.run import RunDraft
+from rea.domain.run import SMOKE, RunDraft
 from rea.domain.states import (
     CampaignState,
     HypothesisState,
     Phase,
 )
 from rea.domain.treatment import Treatment
+from rea.guard.policy import Effect
 from rea.guard.signing import principal as this_person
 from rea.guard.signing import read_signers
 from rea.knowledge.cards import runbooks_of, techniques_of
@@ -100,6 +101,7 @@ def plan(
     baseline_values(codebase, Path(codebase.root))
     techniques_of(Path(codebase.root))
     runbooks_of(Path(codebase.root))
+    workspace.require(Effect.PLAN)
     limit_s = codebase.resources.walltime_s
     drafts = [
         RunDraft(
@@ -115,10 +117,12 @@ def plan(
         )
         for seed in range(seed, seed + profile_runs)
     ]
+    if codebase.smoke is not None:
+        drafts.insert(0, replace(drafts[0], key=SMOKE))
 
     def allow_profile(tx: Transaction, id_: int) -> None:
         # Failed starts are repeated within the retry cap, so the allowance holds one more run than is asked for.
-        allowance = (profile_runs + 1) * limit_s * codebase.resources.devices
+        allowance = (len(drafts) + 1) * limit_s * codebase.resources.devices
         tx.set_limit(id_, allowance, workspace.clock(), "profile, allowed by the plan command")
         tx.add_runs(id_, drafts)
         text = f"{this_person(Path(codebase.root))} asked for a plan with a budget of {budget}"
@@ -200,6 +204,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             raise UsageError(
                 f"--weight H-{id_}={weight:g} is below zero", hint="0 puts it last, 2 makes it twice as wanted"
             )
+    workspace.require(Effect.PLAN, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     options = {**campaign.options, **_options(campaign, change, now)}
     granted_s = first_validation_s(replace(campaign, options=options), old.baseline, old.profile_s)
@@ -231,6 +236,7 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
             profile_s=old.profile_s,
             additivity=old.additivity,
             start_by=old.start_by,
+            environment=old.environment,
         )
         if digest(canonical(plan_)) == record.digest and change.valid is None:
             hint = "give --drop, --weight, --add, --split, --budget, --rounds, --valid, --deadline or --per-day"
@@ -248,6 +254,7 @@ def _plan_again(workspace: Workspace, campaign: Campaign, change: Edit) -> PlanR
     if change.drop or change.weights or change.additions:
         hint = "give --budget alone (or with --rounds, --split), then shape the plan that comes of it"
         raise UsageError(f"{campaign.title} has no plan yet, so no hypothesis can be changed", hint=hint)
+    workspace.require(Effect.PLAN, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     options = {**campaign.options, **_options(campaign, change, now)}
     if options == campaign.options:

@@ -10,7 +10,7 @@ from rea.domain.campaign import Campaign
 from rea.domain.errors import ReaError
 from rea.domain.plan import read_plan
 from rea.domain.states import Verdict
-from rea.executor.act import proposal_branch
+from rea.executor.course import proposal_branch
 from rea.report.view import View
 from rea.workspace.compose import Workspace
 

@@ -137,7 +137,8 @@ def _known(workspace: Workspace, campaign: Campaign, plan: Plan, techniques: Seq
     from rea.insights.snapshot import recall
     from rea.planner.compose import data_facts
 
-    profile = [run for run in workspace.store.runs(campaign.id) if run.draft.phase is Phase.PROFILE]
+    runs = workspace.store.runs(campaign.id)
+    profile = [run for run in runs if run.draft.phase is Phase.PROFILE and not run.draft.aside]
     return recall(workspace.store, techniques, campaign.codebase.name, data_facts(profile, plan.baseline.data))
 
 

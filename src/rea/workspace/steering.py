@@ -19,6 +19,7 @@ from rea.domain.states import (
     is_terminal,
 )
 from rea.domain.treatment import Treatment
+from rea.guard.policy import Effect
 from rea.guard.signing import principal as this_person
 from rea.workspace.compose import Workspace
 from rea.workspace.governance import latest_plan, require_runnable
@@ -41,6 +42,7 @@ def start(workspace: Workspace, ref: str) -> Campaign:
 
 
 def _set_running(workspace: Workspace, campaign: Campaign, word: str) -> None:
+    workspace.require(Effect.STEER, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     with workspace.store.transaction(campaign.id) as tx:
         phase = Phase.VALIDATION if campaign.phase is Phase.PROFILE else campaign.phase
@@ -68,6 +70,7 @@ def pause(workspace: Workspace, ref: str) -> Campaign:
         )
     if campaign.state is not CampaignState.RUNNING:
         raise UsageError(f"{campaign.title} is {campaign.state.value}: only a running campaign can be paused")
+    workspace.require(Effect.STEER, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     with workspace.store.transaction(campaign.id) as tx:
         reason = f"paused by {who}"
@@ -83,6 +86,7 @@ def resume(workspace: Workspace, ref: str) -> Campaign:
     campaign = workspace.store.campaign(ref)
     if campaign.state is not CampaignState.PAUSED:
         raise UsageError(f"{campaign.title} is {campaign.state.value}, not paused")
+    workspace.require(Effect.STEER, campaign)
     require_runnable(workspace, campaign)
     restored = workspace.tools(campaign).workbench.restore(campaign)
     if restored:
@@ -98,6 +102,7 @@ def stop(workspace: Workspace, ref: str, why: str = "") -> Campaign:
     campaign = workspace.store.campaign(ref)
     if is_terminal(campaign.state):
         raise UsageError(f"{campaign.title} is {campaign.state.value} already")
+    workspace.require(Effect.STEER, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
     reason = f"stopped by {who}" + (f": {why}" if why else "")
     with workspace.store.transaction(campaign.id) as tx:
@@ -124,6 +129,7 @@ def add_hypothesis(
     base = incumbent.draft.full if incumbent is not None and campaign.round > 1 else Treatment()
     draft = replace(engineers_draft(treatment, who, gain, because), base=base)
     require_new(hypotheses, campaign, draft, latest_plan(workspace, campaign)[1].baseline_values)
+    workspace.require(Effect.STEER, campaign)
     with workspace.store.transaction(campaign.id) as tx:
         (id_,) = tx.add_hypotheses(campaign.id, campaign.round, [draft])
         tx.event(campaign.id, "hypothesis", f"{who} added H-{id_}: {draft.title}", workspace.clock())
@@ -148,6 +154,7 @@ def veto(workspace: Workspace, hypothesis: str, why: str | None = None) -> Hypot
     if campaign.state in (CampaignState.DRAFTED, CampaignState.APPROVED):
         edit(workspace, campaign.title, Edit(drop=(found.id,), why=why or ""))
         return workspace.store.hypothesis(found.id)
+    workspace.require(Effect.STEER, campaign)
     who = this_person(Path(campaign.codebase.root))
     reason = f"vetoed by {who}" + (f": {why}" if why else "")
     with workspace.store.transaction(campaign.id) as tx:

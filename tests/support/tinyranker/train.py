@@ -57,6 +57,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--epochs", type=int, help="no more than these")
     args = parser.parse_args()
     RUN.mkdir(parents=True, exist_ok=True)
     config = tomllib.loads(Path(args.config).read_text())
@@ -76,7 +77,7 @@ def main():
             shown = {k: v for k, v in config.items() if k not in ("fault", "surface")}
             print(json.dumps({"config": shown}), file=out)
         best = None
-        for epoch in range(1, config["train"]["epochs"] + 1):
+        for epoch in range(1, (args.epochs or config["train"]["epochs"]) + 1):
             fault.strike(epoch)
             size = error(config, 1 if fault.is_("seedless") else args.seed, epoch)
             labels = splits["valid"][1]

@@ -1,0 +1,50 @@
+"""The environment that trainings run in: its Python and what is installed there, for comparing then with now."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rea.codebase.overrides import python_of
+from rea.domain.codebase import Codebase
+from rea.domain.environment import Environment
+from rea.domain.errors import ConfigError
+
+PATIENCE_S: Final = 60.0
+_ASK: Final = """
+import json, platform, re
+from importlib import metadata
+found = {}
+for one in metadata.distributions():
+    name = one.metadata["Name"]
+    if name:
+        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
+print(json.dumps({"python": platform.python_version(), "packages": found}))
+"""
+
+
+def observed(codebase: Codebase, folder: Path, env: Mapping[str, str]) -> Environment:
+    """What the codebase's Python has installed, as seen from `folder` with these variables.
+
+    Raises ConfigError where it does not start or does not tell (it is older than 3.8, say).
+    """
+    program = python_of(codebase)
+    try:
+        done = subprocess.run(
+            [program, "-c", _ASK],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            cwd=folder,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+        )
+        told = json.loads(done.stdout)
+        return Environment(str(told["python"]), {str(name): str(version) for name, version in told["packages"].items()})
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{program} does not tell what is installed: {error}", hint="correct [codebase] python in rea.toml"
+        ) from error

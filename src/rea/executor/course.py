@@ -1,0 +1,105 @@
+"""The course of a campaign as actions change it: phases, claims, pauses, its end. One transaction each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rea.domain.campaign import AWAY_SINCE, Campaign
+from rea.domain.states import (
+    CampaignState,
+    Phase,
+    Verdict,
+)
+from rea.executor import actions as a
+from rea.executor.tools import RowsPort, Wake
+from rea.guard.policy import Actor, Effect, Request, require
+
+
+def enter(wake: Wake, action: a.Enter) -> None:
+    changes: dict[str, Any] = {"phase": action.phase, "incumbent": action.incumbent}
+    if action.phase is not Phase.REVEAL:
+        changes["visible"] = None  # a claim belongs to the finalist it was made for
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, **changes)
+        who = f"H-{action.incumbent}" if action.incumbent is not None else "the baseline"
+        text = f"{action.phase.value}: {action.why}; incumbent: {who}"
+        tx.event(wake.campaign, "phase", text, wake.tools.clock())
+
+
+def set_visible(wake: Wake, action: a.SetVisible) -> None:
+    claim = action.claim
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, visible=claim)
+        words = f"{claim.gain:+.2%} (95 %: {claim.ci_low:+.2%} to {claim.ci_high:+.2%}) on {claim.split}, fresh seeds"
+        tx.event(wake.campaign, "confirmed", words, wake.tools.clock())
+
+
+def finish(wake: Wake, action: a.Finish) -> None:
+    rows, now = wake.rows(), wake.tools.clock()
+    branch = _propose(wake, rows, action) if action.verdict is Verdict.LAUNCH else None
+    with wake.transaction() as tx:
+        tx.set_campaign(
+            wake.campaign,
+            state=CampaignState.FINISHED,
+            phase=Phase.DONE,
+            verdict=action.verdict,
+            claim=action.claim,
+            reason=action.why,
+            next_wake_at=None,
+            ended_at=now,
+        )
+        tx.event(wake.campaign, "finished", f"{action.verdict.value}: {action.why}", now, branch=branch)
+    wake.tools.publish(wake.campaign)
+
+
+def proposal_branch(campaign: Campaign) -> str:
+    return f"rea/{campaign.name}"
+
+
+def _propose(wake: Wake, rows: RowsPort, action: a.Finish) -> str:
+    """The proposal's branch in the codebase's repository; making it twice gives the same branch."""
+    campaign = rows.campaign
+    finalist = next(h for h in rows.hypotheses if h.id == campaign.incumbent)
+    treatment = finalist.draft.full
+    gains = f" gains {action.claim.gain:+.2%} on {action.claim.split}" if action.claim is not None else ""
+    subject = f"{campaign.name}: {finalist.name}{gains}"
+    body = f"{action.why}\n\nTreatment: {treatment.describe()}\nCampaign: {campaign.title}, {finalist.name}\n"
+    branch = proposal_branch(campaign)
+    require(Request(Actor.EXECUTOR, Effect.PROPOSE), campaign, signature_problem=wake.signature_problem(rows))
+    wake.tools.workbench.propose(campaign, treatment, branch, f"{subject}\n\n{body}")
+    return branch
+
+
+def pause(wake: Wake, action: a.Pause) -> None:
+    with wake.transaction() as tx:
+        tx.set_campaign(
+            wake.campaign, state=CampaignState.PAUSED, pause_reason=action.reason, reason=action.why, next_wake_at=None
+        )
+        tx.event(wake.campaign, "paused", f"{action.reason.value}: {action.why}", wake.tools.clock())
+
+
+def fail(wake: Wake, action: a.Fail) -> None:
+    now = wake.tools.clock()
+    with wake.transaction() as tx:
+        tx.set_campaign(wake.campaign, state=CampaignState.FAILED, reason=action.why, next_wake_at=None, ended_at=now)
+        tx.event(wake.campaign, "failed", "the baseline gives no result" if action.told else action.why, now)
+    wake.tools.publish(wake.campaign)
+
+
+def warn(wake: Wake, action: a.Warn) -> None:
+    with wake.transaction() as tx:
+        told = (event for event in tx.events(wake.campaign, 0, None) if event.kind == action.kind)
+        if not any(action.about in event.message for event in told):
+            tx.event(wake.campaign, action.kind, action.why, wake.tools.clock())
+
+
+def away(wake: Wake, action: a.Away) -> None:
+    campaign = wake.rows().campaign
+    if (campaign.away_since is None) == (action.since is None):
+        return
+    options = {name: value for name, value in campaign.options.items() if name != AWAY_SINCE}
+    if action.since is not None:
+        options[AWAY_SINCE] = action.since
+    with wake.transaction() as tx:
+        tx.set_campaign(campaign.id, options=options)
+        tx.event(campaign.id, "outage" if action.since is not None else "answered", action.why, wake.tools.clock())
