@@ -19,11 +19,11 @@ pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 12
+EPOCHS = 8
 CHANGES = {
     "epochs: 5": f"epochs: {EPOCHS}",
     "patience: 3": f"patience: {EPOCHS}",
-    "checkpoint_s: 10.0": "checkpoint_s: 0.05",
+    "checkpoint_s: 10.0": "checkpoint_s: 0.1",
 }
 SHARE = 0.3  # of the training, which is done when it is killed
 

@@ -139,7 +139,7 @@ def lines(folder: Path) -> list[dict]:
 
 def test_killed_again_and_again_it_ends_as_if_never_killed(ads_ranker, small_config, tmp_path):
     changes = {"data.rows": 20_000, "model.dropout": 0.1, "optim.ema_decay": 0.9, "train.epochs": 6}
-    changes |= {"train.patience": 6, "train.checkpoint_s": 0.001}
+    changes |= {"train.patience": 6, "train.checkpoint_s": 0.02}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(changed(small_config, changes)))
     whole = process(ads_ranker, tmp_path / "whole")
     assert whole.wait(PATIENCE_S) == 0, whole.stderr.read()
