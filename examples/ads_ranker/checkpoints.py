@@ -4,6 +4,7 @@ A file is written under another name, brought to the disk and then renamed: whoe
 none, whenever the run was killed. They are torch.save archives of tensors, numbers and text; loading one runs no code.
 """
 
+import io
 import os
 import pickle
 import sys
@@ -45,7 +46,7 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write(path, {"format": FORMAT, **state})
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             print(f"train.py: no checkpoint {path}: {error}", file=sys.stderr)
         else:
             self.written = [*(one for one in self.written if one != path), path]
@@ -57,9 +58,11 @@ class Checkpoints:
 
 def write(path: Path, state: dict) -> None:
     draft = path.with_name(f".{path.name}.tmp")
+    archive = io.BytesIO()  # torch.save does not say why a file could not be written
+    torch.save(state, archive)
     try:
         with draft.open("wb") as file:
-            torch.save(state, file)
+            file.write(archive.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

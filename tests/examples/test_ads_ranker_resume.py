@@ -312,13 +312,13 @@ def test_saving_changes_no_bit(small_config, tmp_path):
 
 
 def test_where_there_is_no_room_the_training_goes_on_and_says_so(small_config, tmp_path, monkeypatch, capsys):
-    def full(state, file):
-        file.write(b"PK half of it")
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(os, "fsync", full)
     records: list[dict] = []
     train.train(config.check(changed(small_config, {"train.checkpoint_s": 1e-9})), 1, tmp_path, records.append)
     assert records[-1]["final"]
     assert not list(tmp_path.glob("*checkpoint*")) and not list(tmp_path.glob(".*"))
-    assert "no checkpoint" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"no checkpoint {tmp_path / 'checkpoint-000000001.pt'}: [Errno 28] No space left on device" in said
