@@ -221,7 +221,6 @@ class Trainer:
             "random": torch.get_rng_state(),
             "pass": None if self.passed is None else dataclasses.asdict(self.passed),
             "step": self.step,
-            "factor": self.factor,
             "plateau": self.schedule.plateau,
             "optimizer_steps": self.optimizer.steps,
             "average_steps": 0 if average is None else average.steps,
@@ -232,7 +231,7 @@ class Trainer:
         """Goes back to where state() was called. Raises CheckpointError where it was another model's; names `path`."""
         checkpoints.put_back(path, self._tensors(), state["tensors"])
         self.passed = None if state["pass"] is None else Pass(**state["pass"])
-        self.step, self.factor = state["step"], state["factor"]
+        self.step = state["step"]
         self.schedule.plateau, self.optimizer.steps = state["plateau"], state["optimizer_steps"]
         if self.average is not None:
             self.average.steps = state["average_steps"]
