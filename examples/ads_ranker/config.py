@@ -26,7 +26,7 @@ class ConfigError(Exception):
 
 Check = Callable[[object], object]
 
-# Settings that a config may leave out: those that came after configs without them were in use.
+# Settings that a config may leave out: those that came after configs without them were in use. None changes a result.
 DEFAULTS: dict[str, dict[str, object]] = {
     "features": {
         "numeric_both": False,
@@ -41,6 +41,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "model": {"embedding_sets": 1, "embedding_factor": 1, "pair_dim": 4, "mlp_residual": False},
     "optim": {"swa_from": 0.0, "cowclip": 0.0, "lookahead": 0},
     "loss": {"auxiliary_weight": 0.0},
+    "train": {"checkpoint_s": 10.0},
 }
 
 
@@ -211,6 +212,7 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "epochs": integer(1),
         "patience": integer(1),
         "reset_embeddings": flag,
+        "checkpoint_s": number(0),
     },
     "calibration": {"method": choice("none", "platt", "isotonic", "validation"), "holdout": number(0.01, 0.5)},
 }

@@ -2,21 +2,27 @@
 
 python train.py --config configs/generated_dcnv2.yaml --seed 1
 
-Environment: REA_RUN_DIR, where predictions go (default runs/<time>); REA_METRICS, the file that metric lines are
-appended to (default metrics.jsonl there); REA_SEED, which --seed overrides; OMP_NUM_THREADS, the number of threads.
-The same config, seed and number of threads give the same bits. No label of the test split is used.
+Environment: REA_RUN_DIR, where predictions and checkpoints go (default runs/<time>); REA_METRICS, the file that metric
+lines are appended to (default metrics.jsonl there); REA_SEED, which --seed overrides; REA_RESUME, a checkpoint to go on
+from; OMP_NUM_THREADS, the number of threads. The same config, seed and number of threads give the same bits, however
+often a run was broken off and went on. No label of the test split is used.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
 import sys
 import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import calibration
+import checkpoints
 import config as config_file
 import data
 import losses
@@ -26,6 +32,7 @@ import torch
 from features import Encoded, Features
 from models import Ranker, init_table, row_width
 from optim import Average, ColumnClip, EvenAverage, Optimizer, Schedule, flatten, scatter_rows
+from torch import Tensor
 
 START = time.perf_counter() - time.process_time()  # what the imports took belongs to the run
 EVAL_ROWS = 8192  # rows per forward pass without gradients: large enough to be fast, small enough to stay in cache
@@ -51,6 +58,12 @@ class Batches:
     def rows(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.ids.index_select(0, index), self.numbers.index_select(0, index)
 
+    def checksum(self, before: int = 0) -> int:
+        """Of everything that training and validation read, after that of `before`."""
+        for part in (self.ids, self.numbers, self.labels):
+            before = before if part is None else zlib.crc32(np.ascontiguousarray(part.numpy()), before)
+        return before
+
 
 def average(settings: dict, steps: int, values: list[torch.Tensor]) -> Average | None:
     """The average of weights that the optimiser's settings ask for, over a run of so many steps."""
@@ -59,6 +72,15 @@ def average(settings: dict, steps: int, values: list[torch.Tensor]) -> Average |
     if settings["swa_from"] > 0:
         return EvenAverage(round(settings["swa_from"] * steps), values)
     return None
+
+
+@dataclass
+class Pass:
+    """Where an epoch stands. `random` is the generator from before its rows were put in order: their order again."""
+
+    random: Tensor
+    steps: int = 0
+    loss: float = 0.0  # summed over rows
 
 
 class Trainer:
@@ -89,23 +111,37 @@ class Trainer:
         keep = config["loss"]["negative_keep"]
         self.entropy = metrics.entropy(rate / (rate + (1 - rate) * keep))
         self.steps_per_epoch, self.step, self.factor = steps_per_epoch, 0, 1.0
+        self.passed: Pass | None = None  # None between epochs
 
     def look_up(self, ids: torch.Tensor) -> torch.Tensor:
         return self.table.index_select(0, ids.view(-1)).view(*ids.shape, -1)
 
-    def epoch(self, first: bool) -> tuple[float, int]:
-        """One pass over the rows in a new random order; mean log loss over the pass, and the rows seen."""
-        if self.config["train"]["reset_embeddings"] and not first:
-            self.reset_embeddings()
+    def epoch(self, first: bool, between: Callable[[], None] | None = None) -> tuple[float, int]:
+        """One pass over the rows in a new random order; mean log loss over the pass, and the rows seen.
+
+        After set_state() in mid-epoch, what is left of that pass. `between` is called between steps.
+        """
+        if self.passed is None:
+            if self.config["train"]["reset_embeddings"] and not first:
+                self.reset_embeddings()
+            self.passed = Pass(torch.get_rng_state())
+            order = self.one_epoch_order()
+        else:
+            now = torch.get_rng_state()
+            torch.set_rng_state(self.passed.random)
+            order = self.one_epoch_order()
+            torch.set_rng_state(now)
         self.model.train()
-        order = self.one_epoch_order()
-        total = 0.0
-        for i in range(self.steps_per_epoch):
+        for i in range(self.passed.steps, self.steps_per_epoch):
+            if between is not None and i > 0:
+                between()
             # Steps of equal size, so that no epoch ends on a tiny batch.
             begin, end = (len(order) * k // self.steps_per_epoch for k in (i, i + 1))
-            total += self.train_step(order[begin:end]) * (end - begin)
+            self.passed.loss += self.train_step(order[begin:end]) * (end - begin)
+            self.passed.steps += 1
         self.optimizer.look_back()  # what is judged are the slow weights
-        return total / len(order), len(order)
+        loss, self.passed = self.passed.loss, None
+        return loss / len(order), len(order)
 
     def one_epoch_order(self) -> torch.Tensor:
         order = torch.randperm(len(self.rows))
@@ -177,9 +213,61 @@ class Trainer:
         for now, then in zip(self.weights(), weights, strict=True):
             now.copy_(then)
 
+    def state(self) -> dict:
+        """All that training goes on from, the random generator included. Its tensors are no copies."""
+        average = self.average
+        return {
+            "tensors": self._tensors(),
+            "random": torch.get_rng_state(),
+            "pass": None if self.passed is None else dataclasses.asdict(self.passed),
+            "step": self.step,
+            "factor": self.factor,
+            "plateau": self.schedule.plateau,
+            "optimizer_steps": self.optimizer.steps,
+            "average_steps": 0 if average is None else average.steps,
+            "average_counts": average.counts if isinstance(average, EvenAverage) else [],
+        }
 
-def train(config: dict, seed: int, run_dir: Path, log) -> None:
-    """Trains until `epochs` are done or `patience` epochs brought no better validation NE; keeps the best epoch."""
+    def set_state(self, path: Path, state: dict) -> None:
+        """Goes back to where state() was called. Raises CheckpointError where it was another model's; names `path`."""
+        checkpoints.put_back(path, self._tensors(), state["tensors"])
+        self.passed = None if state["pass"] is None else Pass(**state["pass"])
+        self.step, self.factor = state["step"], state["factor"]
+        self.schedule.plateau, self.optimizer.steps = state["plateau"], state["optimizer_steps"]
+        if self.average is not None:
+            self.average.steps = state["average_steps"]
+        if isinstance(self.average, EvenAverage):
+            self.average.counts = state["average_counts"]
+        torch.set_rng_state(state["random"])
+
+    def _tensors(self) -> list[Tensor]:
+        """Every tensor that training changes, but for gradients, which each step sets anew."""
+        found = [self.dense, self.table, *self.model.buffers()]
+        for slot in self.optimizer.slots:
+            found += [*slot.state, *([] if slot.slow is None else [slot.slow])]
+        return [*found, *(self.average.means if self.average else [])]
+
+
+@dataclass
+class Progress:
+    """How far a run has come. With the trainer's state it is what a checkpoint holds."""
+
+    epochs: int = 0
+    examples: int = 0
+    best_ne: float = math.inf
+    best_epoch: int = 0
+    best_weights: list[Tensor] = field(default_factory=list)
+    readings: list[dict] = field(default_factory=list)  # metric lines of every epoch
+    seconds: float = 0.0  # before this process
+
+
+def train(config: dict, seed: int, run_dir: Path, log, resume: Path | None = None) -> None:
+    """Trains until `epochs` are done or `patience` epochs brought no better validation NE; keeps the best epoch.
+
+    `resume` is a checkpoint of the same run: it goes on from there, logs what was logged before, and ends as it would
+    have without a break. Raises CheckpointError where the checkpoint is none of this run.
+    """
+    saved = None if resume is None else checkpoints.load(resume)
     torch.manual_seed(seed)
     logs = data.load(config["data"], labelled=["train", "valid"])
     # Which fields to leave out is decided on inputs of the visible split, too; its labels stay out of it.
@@ -194,41 +282,64 @@ def train(config: dict, seed: int, run_dir: Path, log) -> None:
     steps = math.ceil(len(fitting) / config["train"]["batch_size"])
     trainer = Trainer(config, features, fitting, steps)
     valid_labels = logs["valid"].y
-    best_ne, best_epoch, best_weights, examples = math.inf, 0, [], 0
-    for epoch in range(1, config["train"]["epochs"] + 1):
+    done = Progress()
+    keeper = checkpoints.Checkpoints(run_dir, config["train"]["checkpoint_s"])
+
+    def seconds() -> float:
+        return done.seconds + time.perf_counter() - START
+
+    def save_if_due() -> None:
+        if keeper.due():
+            progress = {**vars(done), "seconds": seconds()}
+            keeper.save(trainer.step, {"run": run(), "trainer": trainer.state(), "progress": progress})
+
+    @functools.cache
+    def run() -> dict[str, object]:
+        return identity(config, seed, splits)
+
+    if saved is not None:
+        checkpoints.same_run(resume, saved["run"], run())
+        trainer.set_state(resume, saved["trainer"])
+        done = Progress(**saved["progress"])
+        for reading in done.readings:
+            log(reading)
+        log({"resumed": str(resume), "step": trainer.step, "epoch": done.epochs + 1})
+
+    while done.epochs < config["train"]["epochs"] and done.epochs - done.best_epoch < config["train"]["patience"]:
+        epoch = done.epochs + 1
         try:
-            train_loss, seen = trainer.epoch(first=epoch == 1)
+            train_loss, seen = trainer.epoch(first=epoch == 1, between=save_if_due)
         except DivergenceError:
             log({"step": trainer.step, "epoch": epoch, "split": "valid", "ne": math.nan})
             raise
-        examples += seen
+        done.epochs, done.examples = epoch, done.examples + seen
         probabilities = trainer.predict(splits["valid"])
         if method == "validation":
             probabilities = calibration.fit(method, probabilities, valid_labels)(probabilities)
         scores = metrics.summarise(probabilities, valid_labels)
-        log(
-            {
-                "step": trainer.step,
-                "epoch": epoch,
-                "split": "valid",
-                **scores,
-                "train_ne": train_loss / trainer.entropy,
-                "examples": examples,
-                "seconds": round(time.perf_counter() - START, 3),
-                "lr": config["optim"]["lr"] * trainer.factor,
-            }
-        )
-        improved = scores["ne"] < best_ne
+        reading = {
+            "step": trainer.step,
+            "epoch": epoch,
+            "split": "valid",
+            **scores,
+            "train_ne": train_loss / trainer.entropy,
+            "examples": done.examples,
+            "seconds": round(seconds(), 3),
+            "lr": config["optim"]["lr"] * trainer.factor,
+        }
+        log(reading)
+        done.readings.append(reading)
+        improved = scores["ne"] < done.best_ne
         trainer.schedule.epoch_ended(improved)
         if improved:
-            best_ne, best_epoch, best_weights = scores["ne"], epoch, [w.clone() for w in trainer.weights()]
-        elif epoch - best_epoch >= config["train"]["patience"]:
-            break
-    if not best_epoch:
+            done.best_ne, done.best_epoch = scores["ne"], epoch
+            done.best_weights = [weight.clone() for weight in trainer.weights()]
+        save_if_due()
+    if not done.best_epoch:
         log({"step": trainer.step, "split": "valid", "ne": math.nan})
         raise DivergenceError(trainer.step)
 
-    trainer.restore(best_weights)
+    trainer.restore(done.best_weights)
     predictions = {name: trainer.predict(splits[name]) for name in ("valid", "test")}
     if holdout is None:
         calibrate = calibration.fit(method, predictions["valid"], valid_labels)
@@ -243,13 +354,24 @@ def train(config: dict, seed: int, run_dir: Path, log) -> None:
             "final": True,
             "split": "valid",
             **metrics.summarise(predictions["valid"], valid_labels),
-            "epoch": best_epoch,
-            "examples": examples,
-            "seconds": round(time.perf_counter() - START, 3),
+            "epoch": done.best_epoch,
+            "examples": done.examples,
+            "seconds": round(seconds(), 3),
             "parameters": trainer.dense.numel() + trainer.table.numel(),
             "train_rows": len(fitting),
         }
     )
+
+
+def identity(config: dict, seed: int, splits: dict[str, Batches]) -> dict[str, object]:
+    """What makes a run this run, by name: every setting that has a part in its result, the seed, and the data."""
+    found = {f"{section}.{key}": value for section, keys in config.items() for key, value in keys.items()}
+    del found["train.checkpoint_s"]
+    found |= {f"rows of {name}": len(rows) for name, rows in splits.items()}
+    total = 0
+    for rows in splits.values():
+        total = rows.checksum(total)
+    return {**found, "seed": seed, "checksum of all rows": f"{total:08x}"}
 
 
 def hold_out(rows: Batches, fraction: float) -> tuple[Batches, Batches]:
@@ -275,11 +397,13 @@ def main() -> int:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
     run_dir = Path(os.environ.get("REA_RUN_DIR") or config_file.HERE / "runs" / time.strftime("%Y%m%d-%H%M%S"))
     metrics_file = Path(os.environ.get("REA_METRICS") or run_dir / "metrics.jsonl")
+    resume = Path(os.environ["REA_RESUME"]) if os.environ.get("REA_RESUME") else None
 
     try:
         config = config_file.load(args.config)
         metrics_file.parent.mkdir(parents=True, exist_ok=True)
-        with metrics_file.open("a", encoding="utf-8") as out:
+        # The readings up to a checkpoint are in it, and those after it come again: none may be there twice.
+        with metrics_file.open("a" if resume is None else "w", encoding="utf-8") as out:
 
             def log(record: dict) -> None:
                 print(json.dumps(record), file=out, flush=True)
@@ -289,11 +413,11 @@ def main() -> int:
                 )
 
             log({"config": config, "seed": args.seed, "threads": torch.get_num_threads()})
-            train(config, args.seed, run_dir, log)
+            train(config, args.seed, run_dir, log, resume)
     except config_file.ConfigError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
-    except DivergenceError as error:
+    except (DivergenceError, checkpoints.CheckpointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     return 0

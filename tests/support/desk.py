@@ -133,7 +133,7 @@ def make_desk(
     """A desk under `home` with a copy of a codebase. `config` sets values of config.toml ("table.key"), `toml`
     replaces texts of rea.toml."""
     root = home / code.name
-    shutil.copytree(code, root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(code, root, ignore=shutil.ignore_patterns("__pycache__", "data", "runs"))
     text = (root / "rea.toml").read_text()
     for old, new in {'"python3"': f'"{sys.executable}"', **(toml or {})}.items():
         assert old in text, old

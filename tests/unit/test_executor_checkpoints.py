@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
-from rea.executor.checkpoints import last_good
+import pytest
+
+from rea.domain.run import Failure
+from rea.executor.checkpoints import RESUME, last_good, seconds_before
+from rea.executor.jobs import Site, _checkpoint
 
 
 def saved(folder: Path, name: str, at: float, *, torn: bool = False) -> Path:
@@ -40,3 +46,51 @@ def test_a_changed_byte_inside_is_found_and_a_link_is_none(tmp_path: Path) -> No
     path.write_bytes(bytes(content))
     (tmp_path / "checkpoint-2.pt").symlink_to(saved(tmp_path / "elsewhere", "x.pt", 100.0))
     assert last_good([tmp_path], "checkpoint-*.pt") is None
+
+
+def started(folder: Path, checkpoint: Path | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    env = {} if checkpoint is None else {RESUME: str(checkpoint)}
+    (folder / "job.json").write_text(json.dumps({"steps": [{"env": env}, {"env": {}}]}))
+    return folder
+
+
+def test_what_a_training_took_before_is_summed_over_all_it_went_on_from(tmp_path: Path) -> None:
+    one, two, three = (tmp_path / str(number) for number in (1, 2, 3))
+    first = saved(started(one), "deep-1.pt", 1030.0)
+    second = saved(started(two, first), "deep-2.pt", 2007.0)
+    started(three, second)
+    begun = {one: 1000.0, two: 2000.0}
+    assert seconds_before(one, begun) == 0.0
+    assert seconds_before(two, begun) == 30.0
+    assert seconds_before(three, begun) == 37.0
+    assert seconds_before(three, {two: 2000.0}) == 7.0, "of an attempt whose start is unknown nothing is"
+    assert seconds_before(three, {}) == 0.0
+    assert seconds_before(tmp_path / "4", begun) == 0.0
+    assert seconds_before(started(one, second), begun) == 37.0, "attempts that name each other end it"
+    first.unlink()
+    assert seconds_before(two, begun) == 0.0, "of a file that is gone nothing is known"
+
+
+@pytest.mark.parametrize(
+    ("runbook", "remedy", "goes_on"),
+    [
+        ("killed", "resume", True),
+        ("node-lost", "resume", True),
+        ("disk-full", "resume", True),
+        ("evaluator-failed", "", True),
+        ("host-out-of-memory", '{"train.micro_batch": 512}', False),
+        ("data-changed", "", False),
+        ("unknown", "retry", False),
+        ("checkpoint-mismatch", "retry", False),
+    ],
+)
+def test_a_run_goes_on_after_what_says_nothing_against_its_checkpoint(
+    tmp_path: Path, runbook: str, remedy: str, goes_on: bool
+) -> None:
+    site = Site("uid", tmp_path, None, {}, {})
+    path = saved(site.run_dir(1, 7, 1), "checkpoint-1.pt", 100.0)
+    campaign = SimpleNamespace(id=1, codebase=SimpleNamespace(checkpoints="checkpoint-*.pt"))
+    run = SimpleNamespace(id=7, failure=Failure(runbook, "T", "it failed", remedy=remedy))
+    found = _checkpoint(site, campaign, run, site.run_dir(1, 7, 2))  # type: ignore[arg-type]
+    assert found == (path if goes_on else None)

@@ -385,3 +385,57 @@ def test_a_repair_of_a_repair_goes_on_from_it_and_ends_at_the_cap() -> None:
     assert once == {"optim.lr": 0.005}
     assert remedies.mutation(book, 1, tiny_codebase(), {**VALUES, **once}, {}) == {"optim.lr": 0.0025}
     assert remedies.mutation(book, 2, tiny_codebase(), {**VALUES, **lr}, {}) is None
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def failed(folder: Path, log: str, *earlier: str, signal: int | None = None) -> Report:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.log").write_text(log)
+    draft = RunDraft("key", 1, 1, Phase.VALIDATION, Treatment({"optim.lr": 0.01}), 1, 1.0, 60.0, 60.0)
+    exit_ = {"step": "train", "exit_code": 1, "signal": signal, "wall_s": 1.0, "message": "it failed"}
+    exit_ |= {"oom_kills": 0, "peak_memory_bytes": 2**20, "memory_bytes": 2**30}
+    seen = Observation(JobState.ENDED, Outcome.FAILED, exit_, "it failed", 1.0, 2.0)
+    around = Around(ended_attempts=1 + len(earlier), reserved_s=60.0, earlier=earlier)
+    run = Run(1, 1, draft, RunState.ACTIVE)
+    return assess(run, seen, harvest(folder, "train"), tiny_codebase(), lambda: VALUES, lambda: RUNBOOKS, around)
+
+
+MISMATCH = "train.py: Error(s) in loading state_dict from /r/1/checkpoint-9.pt: optim.lr was 0.1 and is 0.2\n"
+
+
+@pytest.mark.parametrize("before", [(), ("killed",), ("killed", "node-lost")])
+def test_after_a_checkpoint_of_another_model_a_run_begins_anew_whatever_came_before(
+    tmp_path: Path, before: tuple[str, ...]
+) -> None:
+    met = failed(tmp_path, MISMATCH, *before)
+    assert failure(met)[0] == "checkpoint-mismatch" and met.retry and met.failure.remedy == "retry"  # type: ignore[union-attr]
+    again = failed(tmp_path, MISMATCH, *before, "checkpoint-mismatch")
+    assert not again.retry
+
+
+@pytest.mark.parametrize(
+    ("log", "signal", "runbook", "retry", "remedy"),
+    [
+        ("", 9, "killed", True, "resume"),
+        ("OSError: [Errno 28] No space left on device\n", None, "disk-full", False, "resume"),
+        ("", None, "unknown", True, "retry"),
+    ],
+)
+def test_the_runbook_says_whether_a_run_goes_on(
+    tmp_path: Path, log: str, signal: int | None, runbook: str, retry: bool, remedy: str
+) -> None:
+    report = failed(tmp_path, log, signal=signal)
+    assert failure(report)[0] == runbook and report.retry == retry
+    assert report.failure is not None and report.failure.remedy == remedy
+
+
+def test_a_run_took_what_it_took_before_its_checkpoint_as_well(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(line(READING, FINAL))
+    (tmp_path / "step-evaluate.jsonl").write_text(line(JUDGED))
+    run = Run(1, 1, RunDraft("key", None, 1, Phase.PROFILE, Treatment(), 1, 1.0, 60.0, 60.0), RunState.ACTIVE)
+    seen = Observation(JobState.ENDED, Outcome.SUCCEEDED, {"step": "evaluate", "exit_code": 0, "wall_s": 4.0}, "", 1, 5)
+    around = Around(ended_attempts=2, reserved_s=60.0, before_s=30.0)
+    report = assess(run, seen, harvest(tmp_path, None), tiny_codebase(), lambda: VALUES, lambda: RUNBOOKS, around)
+    assert result(report).wall_s == 34.0 and report.device_s == 4.0

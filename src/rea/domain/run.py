@@ -21,7 +21,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run showed on the visible split. Times in seconds, memory in bytes."""
+    """What a run showed on the visible split. Times in seconds, memory in bytes.
+
+    `wall_s` is what the whole training took: where the last attempt went on from a checkpoint, with the time before it.
+    """
 
     metrics: Mapping[str, float]
     curve: tuple[Reading, ...]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from rea.domain.jobs import SPEC_FILE
 
 RESUME: Final = "REA_RESUME"  # the variable that names the checkpoint to a trainer
+GOES_ON: Final = "resume"  # the remedy of a failure after which a run goes on from its last good checkpoint
 _ZIP: Final = b"PK\x03\x04"  # what torch.save writes begins with
 _MOST: Final = 200  # files that are looked at
 
@@ -49,3 +50,22 @@ def resumed_from(run_dir: Path) -> str | None:
         return next((step["env"][RESUME] for step in steps if RESUME in step.get("env", {})), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def seconds_before(run_dir: Path, begun: Mapping[Path, float]) -> float:
+    """Seconds of training in the checkpoint that an attempt went on from; 0 where it began anew.
+
+    `begun` are the starts (Unix time) of the attempts of its run, by their directories.
+    """
+    total, folder = 0.0, run_dir
+    for _ in begun:
+        found = resumed_from(folder)
+        earlier = next((one for one in begun if found is not None and Path(found).is_relative_to(one)), None)
+        if found is None or earlier is None:
+            break
+        try:
+            total += max(0.0, Path(found).stat().st_mtime - begun[earlier])
+        except OSError:
+            break
+        folder = earlier
+    return total

@@ -13,10 +13,10 @@ from rea.domain.campaign import Campaign
 from rea.domain.errors import GuardrailError, ReaError
 from rea.domain.jobs import SPEC_FILE, JobSpec, Step, StopRule, WakeCall
 from rea.domain.run import Attempt, Run
-from rea.domain.runbook import CHECKPOINT_MISMATCH, CORRUPT_CHECKPOINT
+from rea.domain.runbook import CORRUPT_CHECKPOINT, EVALUATOR_FAILED
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
-from rea.executor.checkpoints import RESUME, last_good, resumed_from
+from rea.executor.checkpoints import GOES_ON, RESUME, last_good, resumed_from
 from rea.executor.harvest import EVALUATE, TRAIN
 from rea.executor.wakefiles import WakeFiles
 from rea.guard import sandbox
@@ -165,9 +165,15 @@ def _in_a_box(
 
 
 def _checkpoint(site: Site, campaign: Campaign, run: Run, run_dir: Path) -> Path | None:
-    """The last good checkpoint of the run's earlier attempts, if it may go on from one."""
+    """The last good checkpoint of the run's earlier attempts, if it may go on from one.
+
+    It may where the failure's runbook says so, and where all of the training went well. After other failures a
+    checkpoint may be one of other settings, of other data, or on the way to the same failure.
+    """
     pattern, failure = campaign.codebase.checkpoints, run.failure
-    if pattern is None or failure is None or failure.runbook == CHECKPOINT_MISMATCH:
+    if pattern is None or failure is None:
+        return None
+    if failure.remedy != GOES_ON and failure.runbook != EVALUATOR_FAILED:
         return None
     earlier = [path for path in run_folders(site, campaign.id, run.id) if path != run_dir]
     used = {found for folder in earlier if (found := resumed_from(folder)) is not None}

@@ -11,6 +11,7 @@ from rea.domain.jobs import Observation, Outcome
 from rea.domain.lesson import Lesson
 from rea.domain.run import Failure, Run, RunResult
 from rea.domain.runbook import (
+    CHECKPOINT_MISMATCH,
     DISK_FULL,
     LEARNT,
     UNKNOWN,
@@ -25,6 +26,7 @@ from rea.domain.runbook import (
 )
 from rea.domain.states import BARRED, Phase, is_terminal
 from rea.executor import results, suspicion
+from rea.executor.checkpoints import GOES_ON
 from rea.executor.harvest import TRAIN, Harvest
 from rea.executor.investigate import Cause
 from rea.executor.remedies import Remedies, adjustment, mutation, told
@@ -56,7 +58,8 @@ class Around:
     evaluator counted them for the baseline. `cancelled_here`: where its job was cancelled, REA did that. `noise` is of
     one paired gain; `believed`: an engineer has looked at its hypothesis; `repairs` counts the runbooks' changes that
     its hypothesis has behind it. `against` are signals of the places it was judged in;
-    `secrets` are words that nothing may repeat; `lessons` what investigations have found, by pattern.
+    `secrets` are words that nothing may repeat; `lessons` what investigations have found, by pattern. `before_s` are
+    the seconds of training in the checkpoint that it went on from.
     """
 
     ended_attempts: int
@@ -73,6 +76,7 @@ class Around:
     remedies: Remedies = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     lessons: Callable[[], Mapping[str, Lesson]] = dict
+    before_s: float = 0.0
 
 
 def assess(
@@ -97,6 +101,8 @@ def assess(
         return Report(outcome.value, **times)
     result, signals, pruned = _looked_at(run, outcome, exit_, found, codebase, around)
     if result is not None and not signals:
+        # What a training takes is what plans and limits are made of: the whole of it, however it was broken off.
+        result = replace(result, wall_s=result.wall_s + around.before_s)
         return Report(outcome.value, result=result, pruned=pruned, **times)
     evidence, diagnosis = _diagnosed(outcome, exit_, found, signals, around, runbooks())
     diagnosis = _taught(diagnosis, around)
@@ -117,7 +123,9 @@ def assess(
     repair: Mapping[str, Scalar] = {}
     if adjust is None and action is Action.MUTATE and run.draft.hypothesis is not None:
         repair = mutation(book, around.repairs, codebase, now(), around.remedies) or {}
-    retry = adjust is not None or (action is Action.RETRY and book.policy.repeats(around.ended_attempts))
+    # A run comes to a checkpoint of another model by an earlier failure, whose repetitions are no tries of its own.
+    tries = 1 + met if book.name == CHECKPOINT_MISMATCH else around.ended_attempts
+    retry = adjust is not None or (action is Action.RETRY and book.policy.repeats(tries))
     failure = Failure(
         book.name,
         book.kind.value,
@@ -126,7 +134,7 @@ def assess(
         redact(diagnosis.why, around.secrets),
         chain=diagnosis.chain,
         node=str(exit_.get("host") or "") if book.policy.cordon else "",
-        remedy=told(adjust) if adjust is not None else _remedy(book, retry=retry),
+        remedy=told(adjust) if adjust is not None else _remedy(book, action, retry=retry),
     )
     return Report(
         outcome.value,
@@ -237,11 +245,11 @@ def _message(
     return f"{message}; make room for {found.folder}" if book.name == DISK_FULL else message
 
 
-def _remedy(book: Runbook, *, retry: bool) -> str:
+def _remedy(book: Runbook, action: Action, *, retry: bool) -> str:
     """What is done about it, in a word to count by; empty where nothing is tried."""
-    if not retry:
-        return ""
-    return "resume" if book.policy.resume else "retry"
+    if book.policy.resume and (retry or action is Action.HOLD):
+        return GOES_ON
+    return "retry" if retry else ""
 
 
 def _times(observation: Observation, codebase: Codebase, reserved_s: float) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rea.domain.run import Attempt, Run, RunResult
 from rea.domain.runbook import Runbook, Signal
 from rea.domain.states import AttemptState, Phase, RunState
 from rea.domain.treatment import Treatment
+from rea.executor.checkpoints import seconds_before
 from rea.executor.harvest import harvest
 from rea.executor.jobs import Site, build, checkout, environment
 from rea.executor.remedies import Remedies
@@ -108,6 +109,7 @@ class Workbench:
         before = [a for a in rows.attempts if a.run == run.id and a.state is AttemptState.ENDED]
         hypothesis = next((h for h in rows.hypotheses if h.id == run.draft.hypothesis), None)
         paired = _paired(rows.runs, run)
+        begun = {Path(a.run_dir): a.started_at for a in before if a.started_at is not None}
         well = seen.outcome is Outcome.SUCCEEDED
         return Around(
             ended_attempts=1 + len(before),
@@ -123,6 +125,7 @@ class Workbench:
             against=self._against(rows) if well else {},
             secrets=secrets_of(environment(self.site, rows.campaign)),
             lessons=self.lessons,
+            before_s=seconds_before(Path(attempt.run_dir), begun),
             remedies={} if well else self.remedies(),
         )
 
