@@ -260,11 +260,12 @@ class Progress:
     seconds: float = 0.0  # before this process
 
 
-def train(config: dict, seed: int, run_dir: Path, log, resume: Path | None = None) -> None:
+def train(config: dict, seed: int, run_dir: Path, log, resume: Path | None = None, batches: int | None = None) -> None:
     """Trains until `epochs` are done or `patience` epochs brought no better validation NE; keeps the best epoch.
 
     `resume` is a checkpoint of the same run: it goes on from there, logs what was logged before, and ends as it would
-    have without a break. Raises CheckpointError where the checkpoint is none of this run.
+    have without a break. Raises CheckpointError where the checkpoint is none of this run. `batches`: one epoch over so
+    many batches, and everything after it as ever; for a look at whether it all works.
     """
     saved = None if resume is None else checkpoints.load(resume)
     torch.manual_seed(seed)
@@ -278,6 +279,10 @@ def train(config: dict, seed: int, run_dir: Path, log, resume: Path | None = Non
     if method in ("platt", "isotonic"):
         fitting, holdout = hold_out(splits["train"], config["calibration"]["holdout"])
 
+    epochs = config["train"]["epochs"]
+    if batches is not None:
+        epochs = 1
+        fitting, _ = split_at(fitting, min(len(fitting), batches * config["train"]["batch_size"]))
     steps = math.ceil(len(fitting) / config["train"]["batch_size"])
     trainer = Trainer(config, features, fitting, steps)
     valid_labels = logs["valid"].y
@@ -304,7 +309,7 @@ def train(config: dict, seed: int, run_dir: Path, log, resume: Path | None = Non
             log(reading)
         log({"resumed": str(resume), "step": trainer.step, "epoch": done.epochs + 1})
 
-    while done.epochs < config["train"]["epochs"] and done.epochs - done.best_epoch < config["train"]["patience"]:
+    while done.epochs < epochs and done.epochs - done.best_epoch < config["train"]["patience"]:
         epoch = done.epochs + 1
         try:
             train_loss, seen = trainer.epoch(first=epoch == 1, between=save_if_due)
@@ -379,7 +384,11 @@ def hold_out(rows: Batches, fraction: float) -> tuple[Batches, Batches]:
     In a log in time order these are the rows nearest to the validation split. Calibrating on the validation split
     itself would flatter every validation metric.
     """
-    cut = len(rows) - max(1, round(len(rows) * fraction))
+    return split_at(rows, len(rows) - max(1, round(len(rows) * fraction)))
+
+
+def split_at(rows: Batches, cut: int) -> tuple[Batches, Batches]:
+    """The first `cut` rows, and the others."""
     parts = []
     for part in (slice(0, cut), slice(cut, len(rows))):
         encoded = Encoded(rows.ids[part].numpy(), rows.numbers[part].numpy())
@@ -391,6 +400,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file with every setting, see configs/")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("REA_SEED", "0")), help="seed of this run")
+    parser.add_argument("--batches", type=int, metavar="N", help="train on N batches only, to see whether it all works")
     args = parser.parse_args()
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
@@ -412,7 +422,7 @@ def main() -> int:
                 )
 
             log({"config": config, "seed": args.seed, "threads": torch.get_num_threads()})
-            train(config, args.seed, run_dir, log, resume)
+            train(config, args.seed, run_dir, log, resume, args.batches)
     except config_file.ConfigError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rea import idle
-from rea.executor import decide
+from rea.executor import decide, trouble
 from rea.store import migrate
 from rea.store.address import default_url, parse
 from rea.workspace import open_workspace, planning, waking
@@ -24,7 +24,7 @@ HEAVY = {"typer", "pydantic", "sqlalchemy", "alembic", "numpy", "rich", "json", 
 
 def test_what_the_short_way_knows_is_what_the_long_one_does():
     assert migrate.REVISIONS[-1] == idle.REVISION, "the questions of rea.idle are put to the newest schema"
-    assert idle.SWEEP_S == decide.SWEEP_S and idle.SILENT_S == decide.SILENT_S
+    assert idle.SWEEP_S == decide.SWEEP_S and idle.SILENT_S == trouble.SILENT_S
 
 
 @pytest.mark.parametrize(

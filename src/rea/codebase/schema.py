@@ -63,7 +63,7 @@ class CodebaseTable(Table):
         None, description='the evaluation command, such as "{python} evaluate.py --run {run_dir} --split {split}"'
     )
     smoke: Text | None = Field(
-        None, description='the train command over a few batches, such as "{python} train.py … --steps 2"'
+        None, description='the train command over a few batches, such as "{python} train.py … --batches 2"'
     )
     profile: Text | None = Field(
         None, description='a command that describes the data, such as "{python} profile_data.py --config {config}"'
