@@ -299,7 +299,7 @@ def train(config: dict, seed: int, run_dir: Path, log, resume: Path | None = Non
 
     @functools.cache
     def run() -> dict[str, object]:
-        return identity(config, seed, splits)
+        return {**identity(config, seed, splits), "batches": batches}
 
     if saved is not None:
         checkpoints.same_run(resume, saved["run"], run())

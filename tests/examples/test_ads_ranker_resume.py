@@ -247,6 +247,11 @@ def test_the_same_config_over_other_rows_is_another_run(small_config, tmp_path, 
     assert "checksum of all rows was" in said and runbook(said) == "checkpoint-mismatch"
 
 
+def test_a_run_over_a_few_batches_is_another_run(small_config, tmp_path, saved):
+    with pytest.raises(checkpoints.CheckpointError, match="batches was None and is 2"):
+        train.train(config.check(small_config), 1, tmp_path, [].append, saved, batches=2)
+
+
 def test_how_often_to_save_is_no_part_of_a_run(small_config, tmp_path, saved):
     records: list[dict] = []
     train.train(config.check(changed(small_config, {"train.checkpoint_s": 0.0})), 1, tmp_path, records.append, saved)
