@@ -14,14 +14,15 @@ from rea.domain.environment import Environment
 from rea.domain.errors import ConfigError
 
 PATIENCE_S: Final = 60.0
-_ASK: Final = """
-import json, platform, re
-from importlib import metadata
-found = {}
-for one in metadata.distributions():
-    name = one.metadata["Name"]
-    if name:
-        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
+# By the names of the folders that installers leave: reading what is in them takes ten times as long.
+_ASK: Final = r"""
+import json, os, platform, re, sys
+found, known = {}, re.compile(r"(.+?)-(\d[^-]*)(?:-.*)?\.(?:dist|egg)-info")
+for folder in sys.path:
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        it = known.fullmatch(name)
+        if it:
+            found.setdefault(re.sub(r"[-_.]+", "-", it[1]).lower(), it[2])
 print(json.dumps({"python": platform.python_version(), "packages": found}))
 """
 
