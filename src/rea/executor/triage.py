@@ -239,7 +239,9 @@ def _taught(diagnosis: Diagnosis, around: Around) -> Diagnosis:
 def _message(
     book: Runbook, observation: Observation, exit_: Mapping[str, Any], signals: Mapping[str, str], found: Harvest
 ) -> str:
-    ended = "" if Signal.MISSING_FINAL in signals else observation.message or str(exit_.get("message", ""))
+    # That it ended well is no news beside what speaks against its result.
+    well = Signal.MISSING_FINAL in signals or (bool(signals) and observation.outcome is Outcome.SUCCEEDED)
+    ended = "" if well else observation.message or str(exit_.get("message", ""))
     said = "; ".join(filter(None, [*signals.values(), ended]))
     message = book.title + (f": {said}" if said else "")
     return f"{message}; make room for {found.folder}" if book.name == DISK_FULL else message
