@@ -71,6 +71,14 @@ def test_letting_somebody_in_after_the_plan_was_written_voids_it(drafted):
     refused(desk, workspace, campaign, "allowed_signers has changed")
 
 
+def test_what_was_refused_is_on_record(drafted):
+    desk, workspace, campaign = drafted
+    assert desk.call("approve", campaign.title, "--key", str(make_key(desk.home / "stranger"))).returncode == 4
+    assert desk.call("start", campaign.title).returncode == 4
+    refused = [event.message for event in workspace.store.events(campaign.id) if event.kind == "refused"]
+    assert len(refused) == 2, refused
+
+
 @pytest.mark.parametrize("cover_up", [False, True])
 def test_a_plan_changed_in_the_database_does_not_run(drafted, cover_up):
     desk, workspace, campaign = drafted
@@ -119,8 +127,16 @@ def test_whoever_is_no_engineer_can_neither_approve_nor_grant_nor_steer_and_each
         done = desk.call(*words)
         assert done.returncode == 5 and f"denied to the {actor}" in done.stderr, (words, done.stderr)
     assert desk.call("status", campaign.title).returncode == 0, "reading is everybody's"
-    planned = desk.call("plan")
-    assert planned.returncode == 5 and "a new campaign: plan is denied" in planned.stderr
+    before = (desk.root / ".rea" / "allowed_signers").read_text()
+    for words in (
+        ("plan",),
+        ("init",),
+        ("db", "backup", str(desk.home / "copy.db")),
+        ("insights", "forget", "x.jsonl"),
+    ):
+        done = desk.call(*words)
+        assert done.returncode == 5 and "only engineers may" in done.stderr, (words, done.stderr)
+    assert (desk.root / ".rea" / "allowed_signers").read_text() == before and not (desk.home / "copy.db").exists()
     denied = [event for event in workspace.store.events(campaign.id) if event.kind == "denied"]
     assert len(denied) == len(attempts)
     assert workspace.store.campaign(campaign.id).state is CampaignState.DRAFTED

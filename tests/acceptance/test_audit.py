@@ -197,3 +197,7 @@ def test_a_campaign_whose_rows_were_edited_starts_only_if_an_engineer_vouches_fo
     _, blocked = governance.preflight(workspace, campaign.title)
     assert [check.name for check in blocking(blocked)] == ["record"]
     assert desk.call("preflight", campaign.title, "--grant", "record").returncode == 0
+    edit(desk, "UPDATE runs SET result = replace(result, '0.8', '0.9') WHERE id = 1")
+    again = desk.call("start", campaign.title)
+    assert again.returncode == 4 and "✗ record" in again.stderr, "who vouched for one row has not vouched for another"
+    assert desk.call("preflight", campaign.title, "--grant", "record").returncode == 0

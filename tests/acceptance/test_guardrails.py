@@ -290,7 +290,8 @@ def test_a_trainer_in_a_box_reads_no_secret_writes_nowhere_else_and_reaches_nobo
     found = json.loads(path.read_text())
     assert found.pop("outside") in ("OSError", "PermissionError") and not (tmp_path / "elsewhere" / "x").exists()
     assert found.pop("code") == found.pop("root") == "OSError"
-    assert found.pop("labels") == found.pop("store") == found.pop("specification") == "PermissionError"
+    assert found.pop("labels") == found.pop("specification") == "PermissionError"
+    assert found.pop("store") == "FileNotFoundError"
     assert found.pop("network") in ("OSError", "ConnectionRefusedError")
     assert secret.read_text() == "sealed"
 
@@ -389,3 +390,22 @@ def test_a_key_of_another_namespace_or_of_nobody_signs_nothing(desks):
     stranger = desk.call("approve", campaign.title, "--key", str(make_key(desk.home / "stranger")))
     assert stranger.returncode == 4
     assert workspace.store.approval(workspace.store.latest_plan(campaign.id).id) is None
+
+
+@boxes
+def test_a_store_is_out_of_sight_of_a_box_whether_its_log_comes_or_goes(tmp_path):
+    """SQLite removes its log when the last process closes it, and makes another one later."""
+    folder, run_dir = tmp_path / "home", tmp_path / "home" / "runs" / "1"
+    run_dir.mkdir(parents=True)
+    (folder / "clicks.csv").write_text("1,0\n")
+    store, log = folder / "rea.db", folder / "rea.db-wal"
+    for file in (store, log):
+        file.write_text("secret")
+    look = f"cat {folder}/rea.db* 2>/dev/null; cat {folder}/clicks.csv; echo done > {run_dir}/said; touch {folder}/new"
+    words = sandbox.boxed(["sh", "-c", look], run_dir=run_dir, fleeting=[store])
+    log.unlink()
+    gone = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert gone.stdout == "1,0\n" and (run_dir / "said").read_text() == "done\n", gone.stderr
+    log.write_text("secret again")
+    back = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert back.stdout == "1,0\n" and not (folder / "new").exists(), back.stderr

@@ -31,7 +31,7 @@ def test_a_tool_of_a_model_and_a_trainer_can_neither_sign_nor_spend_nor_open_the
 
 
 def test_the_executor_neither_approves_nor_grants_nor_answers() -> None:
-    for effect in (Effect.PLAN, Effect.APPROVE, Effect.GRANT, Effect.ANSWER, Effect.STEER):
+    for effect in (Effect.PLAN, Effect.MANAGE, Effect.APPROVE, Effect.GRANT, Effect.ANSWER, Effect.STEER):
         assert not allowed(Request(Actor.EXECUTOR, effect))
         assert allowed(Request(Actor.ENGINEER, effect))
 

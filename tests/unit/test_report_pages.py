@@ -15,6 +15,7 @@ from report_samples import HOSTILE, sample_plan, sample_view
 
 from rea.domain.codebase import Knob, KnobType
 from rea.domain.hypothesis import Belief
+from rea.domain.plaintext import clean
 from rea.domain.plan import Finding, PlannedHypothesis
 from rea.domain.run import Failure
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, Phase, RunState, Verdict
@@ -209,7 +210,7 @@ def test_what_mends_a_broken_calibration_is_said_where_it_is_broken() -> None:
 
 
 # Numbers that are none are looked for as words on the page, so no drawn word may look like one.
-DRAWN = st.text(max_size=30).filter(lambda words: not re.search("nan|inf", text.clean(words).lower()))
+DRAWN = st.text(max_size=30).filter(lambda words: not re.search("nan|inf", clean(words).lower()))
 WORDS = st.one_of(st.just(HOSTILE), DRAWN, st.just("\ud800 \u202e \x00"))
 NUMBERS = st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 1e-12, 1e300, 0.8])
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import sample_codebase
 
+from rea.domain.plaintext import clean
 from rea.report import text
 from rea.report.charts import Scale, ticks
 
@@ -41,11 +42,11 @@ def test_device_time_is_in_minutes_when_small_and_names_its_device() -> None:
 
 @given(st.text())
 def test_cleaned_text_is_one_line_that_utf8_and_xml_can_hold(words: str) -> None:
-    cleaned = text.clean(words)
+    cleaned = clean(words)
     cleaned.encode("utf-8")
     assert len(cleaned.splitlines()) <= 1
     assert all(ord(character) >= 32 for character in cleaned)
-    assert text.clean(cleaned) == cleaned
+    assert clean(cleaned) == cleaned
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))

@@ -11,6 +11,7 @@ import typer
 
 from rea.cli import output
 from rea.cli.common import Json, open_workspace
+from rea.guard.policy import Effect
 
 service_app = typer.Typer(no_args_is_help=True, help="What wakes campaigns after a reboot, by systemd or cron.")
 
@@ -63,7 +64,9 @@ def db_backup(
 
     from rea.report.text import disk
 
-    store = open_workspace().store
+    workspace = open_workspace()
+    workspace.require(Effect.MANAGE)
+    store = workspace.store
     if file is None:
         from rea.store import data_home
 
@@ -113,6 +116,7 @@ def clean(
     if dry_run or not found:
         output.data(found, views.cleaning_text(found), as_json)
         return
+    workspace.require(Effect.MANAGE)
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise UsageError("nothing was removed: nobody can be asked here", hint="--yes, or --dry-run to look first")

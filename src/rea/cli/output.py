@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 from rea.domain.codec import to_plain
+from rea.domain.plaintext import clean_block
 
 NARROWEST = 12  # characters that a column of a table keeps where it has them
 
@@ -20,11 +21,14 @@ def data(value: Any, text: str, as_json: bool) -> None:
     """The answer of a command: one JSON document, or the text for people."""
     try:
         # Flushed here, because what is left to the interpreter's end cannot be answered for.
-        print(
-            json.dumps(to_plain(value), ensure_ascii=False, default=str) if as_json else text.rstrip("\n"), flush=True
-        )
+        print(json.dumps(to_plain(value), ensure_ascii=False, default=str) if as_json else _shown(text), flush=True)
     except BrokenPipeError:
         closed()
+
+
+def _shown(text: str) -> str:
+    """Without what would steer a terminal: much of it comes from trainers."""
+    return clean_block(text).rstrip("\n")
 
 
 def markdown(text: str) -> None:
@@ -37,8 +41,11 @@ def markdown(text: str) -> None:
 
     console = Console()
     with console.capture() as rendered:
-        console.print(Markdown(text))
-    data(None, rendered.get(), False)
+        console.print(Markdown(clean_block(text)))
+    try:
+        print(rendered.get().rstrip("\n"), flush=True)
+    except BrokenPipeError:
+        closed()
 
 
 def closed() -> NoReturn:
@@ -65,7 +72,7 @@ def _discard(stream: TextIO) -> None:
 
 def note(text: str) -> None:
     """Something on the side, for people."""
-    print(text, file=sys.stderr, flush=True)
+    print(_shown(text), file=sys.stderr, flush=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -15,6 +15,7 @@ from rea.domain.errors import NotFoundError, ReaError
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import number, say
 from rea.domain.ledger import Balance
+from rea.domain.moments import utc
 from rea.domain.plan import read_plan
 from rea.domain.run import Attempt, Run
 from rea.domain.share import Share
@@ -31,6 +32,8 @@ from rea.workspace.waking import Attendance
 
 WIDEST = 60  # characters of a cell that holds free text
 SILENT_S = 3600.0  # beyond the limit of what runs: without a word for longer, a campaign that should go on may not
+DISTANT_S = 1e8  # a run that waits for longer waits for what an investigation finds
+LATE_S = 30.0  # after its limit: a wrapper ends its job by itself
 WAITING = (CampaignState.DRAFTED, CampaignState.APPROVED, CampaignState.PAUSED)
 
 
@@ -105,7 +108,7 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
     events = workspace.store.events(campaign.id)
     return {
         **brief(campaign),
-        "notices": _notices(workspace, campaign, events, running, now),
+        "notices": _notices(workspace, campaign, runs, events, running, now),
         "spent_s": balance.spent,
         "reserved_s": balance.reserved,
         "approved_s": balance.approved,
@@ -119,7 +122,12 @@ def status(workspace: Workspace, campaign: Campaign) -> dict[str, Any]:
 
 
 def _notices(
-    workspace: Workspace, campaign: Campaign, events: Sequence[Event], running: Sequence[dict[str, Any]], now: float
+    workspace: Workspace,
+    campaign: Campaign,
+    runs: Sequence[Run],
+    events: Sequence[Event],
+    running: Sequence[dict[str, Any]],
+    now: float,
 ) -> list[str]:
     """What an engineer should know, in words: deadlines, used-up shares, outages, open questions, a long silence."""
     record, state, found = workspace.store.latest_plan(campaign.id), campaign.state, []
@@ -141,6 +149,13 @@ def _notices(
     if state is CampaignState.RUNNING:
         per_day_s = plan.per_day_s if plan is not None else None
         found += [_of_share(share, campaign) for share in shares_of(workspace, campaign, per_day_s)]
+    waiting = [run for run in runs if run.state is RunState.PLANNED and now < run.not_before < now + DISTANT_S]
+    for run in sorted(waiting, key=lambda run: run.not_before)[:3]:
+        why = f": {shorten(run.failure.message, WIDEST)}" if run.failure is not None else ""
+        found.append(f"{run.name} is tried again in {duration(run.not_before - now)}{why}")
+    late = [job["run"] for job in running if job["for_s"] > job["limit_s"] + LATE_S]
+    if late:
+        found.append(f"{', '.join(late)} should have ended by its limit: `rea wake` looks, a daemon would by itself")
     silent_s = now - max((event.at for event in events), default=now)
     usual_s = max((job["limit_s"] for job in running), default=0.0)
     if state in (CampaignState.PROFILING, CampaignState.RUNNING) and silent_s > SILENT_S + usual_s:
@@ -150,7 +165,7 @@ def _notices(
 
 def _of_share(share: Share, campaign: Campaign) -> str:
     used, limit = (device_time(amount, campaign.codebase) for amount in (share.used_s, share.limit_s))
-    return f"{used} of {limit} used in {share.whose}"
+    return f"{used} of {limit} used in {share.whose}, which ends {utc(share.until)}"
 
 
 def _until(at: float, now: float) -> str:

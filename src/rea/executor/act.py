@@ -104,6 +104,10 @@ def _denied(wake: Wake, rows: RowsPort, run: Run) -> str:
     revealed = sum(r.draft.phase is Phase.REVEAL and r.state is RunState.SUCCEEDED for r in rows.runs)
     request = Request(Actor.EXECUTOR, effect, draft.treatment, draft.phase, revealed=revealed)
     ruling = may(request, rows.campaign, signature_problem=problem)
+    if ruling.allowed and effect is Effect.REVEAL:
+        # The split is opened once: not on rows that somebody else wrote.
+        altered = wake.tools.store.altered(wake.campaign)
+        return f"{altered}; `rea audit verify` lists it, `rea preflight` grants `record`" if altered else ""
     return "" if ruling.allowed else ruling.why
 
 

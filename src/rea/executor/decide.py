@@ -160,7 +160,8 @@ def _no_baseline(run: Run | None) -> Fail:
     if run.failure.runbook == TIME_LIMIT:
         mend = "raise `walltime` under [resources] in rea.toml, or make the run shorter"
     next_ = f"`rea logs {run.name}` shows its output; {mend}, commit, and `rea plan` again"
-    return Fail(f"the baseline gives no result: {run.name}: {_in_words(run.failure)} → {next_}", told=True)
+    who = f"{run.name}, its smoke run" if run.draft.smoke else run.name
+    return Fail(f"the baseline gives no result: {who}: {_in_words(run.failure)} → {next_}", told=True)
 
 
 def _last_words(run: Run) -> str:
@@ -285,10 +286,10 @@ def _exhausted(snapshot: Snapshot, plan: Plan, situation: Situation, now: float)
     waiting, balance = ready(snapshot, now), snapshot.balance
     left = balance.approved - balance.spent
     needed = tight(waiting[0].draft, plan) * plan.codebase.resources.devices
-    kept = f"{max(0.0, plan.contingency_s - balance.contingency_spent):.0f} of them for retries"
+    kept = f"{max(0.0, plan.contingency_s - balance.contingency_spent):.3g} of them for retries"
     if plan.reveal_s and snapshot.campaign.phase is not Phase.REVEAL:
-        kept += f" and {plan.reveal_s:.0f} for the reveal"
-    why = f"{left:.0f} device-seconds are left, {kept}; the next run needs {needed:.0f} free"
+        kept += f" and {plan.reveal_s:.3g} for the reveal"
+    why = f"{left:.3g} device-seconds are left, {kept}; the next run needs {needed:.3g} free"
     if snapshot.campaign.phase in SEARCH:
         withdrawn: list[Action] = [Withdraw(run.id, why) for run in waiting if run.draft.phase in SEARCH]
         return (*withdrawn, enter(Phase.CONFIRMATION, situation, f"the search ends: {why}"))

@@ -41,6 +41,7 @@ class Site:
     wake_env: Mapping[str, str]
     job_env: Mapping[str, str]
     hidden: tuple[Path, ...] = ()
+    store: Path | None = None  # the file it is kept in, which is hidden with its log
 
     def campaign_dir(self, campaign: int) -> Path:
         return self.runs / self.uid / f"C-{campaign}"
@@ -158,6 +159,7 @@ def _in_a_box(
         writable=[Path(path).expanduser() for path in choice.writable],
         hidden=[*site.hidden, *(root / Path(path).expanduser() for path in choice.hidden)],
         veiled=[run_dir / SPEC_FILE],
+        fleeting=[] if site.store is None else [site.store],
         network=choice.network,
         devices=campaign.codebase.resources.gpus > 0,
     )

@@ -24,7 +24,7 @@ def _vanished(attempt: Attempt) -> Observation:
     return Observation(JobState.ENDED, Outcome.LOST, message=words, started_at=attempt.intended_at)
 
 
-def _beyond(rows: RowsPort, plan: Plan) -> str:
+def beyond(rows: RowsPort, plan: Plan) -> str:
     """What the rows allow that nobody signed; empty where it is nothing."""
     if rows.balance.approved > plan.budget_s + 1e-6:
         return f"the ledger allows {rows.balance.approved:.0f} device-seconds, and {plan.budget_s:.0f} were signed"
@@ -127,7 +127,7 @@ class Observer:
             return "the campaign is not running"
         if rows.plan is None:
             return "there is no plan"
-        return self.verified(rows) or _beyond(rows, read_plan(rows.plan))
+        return self.verified(rows) or beyond(rows, read_plan(rows.plan))
 
     def verified(self, rows: RowsPort) -> str:
         """What is wrong with the signature; empty where nothing is. The very same one is verified once a wake."""

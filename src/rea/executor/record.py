@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from rea.domain.campaign import Campaign
 from rea.domain.ledger import Purse
+from rea.domain.moments import duration
 from rea.domain.question import BELIEVE, DISMISS, OBSTACLE, QUARANTINE, RETRY, Option
 from rea.domain.run import Attempt, Failure, Run
+from rea.domain.runbook import TAMPERED
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
     BARRED,
@@ -69,7 +71,7 @@ def record(wake: Wake, action: a.Record) -> None:
         tx.event(wake.campaign, *story, now, run=run.name, attempt=attempt.number)
         _count(tx, earlier, report)
         if report.failure is not None and report.action is RunbookAction.HOLD:
-            _hold(tx, rows.campaign, report.failure, now)
+            _hold(tx, rows.campaign, report.failure, now, run.draft.hypothesis)
         if report.failure is not None and report.action in _ASKED:
             _ask(tx, rows, run, report.failure, _ASKED[report.action], now)
         if report.repair and rows.campaign.phase in SEARCH and run.draft.phase in SEARCH:
@@ -81,7 +83,8 @@ def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
         waits = report.action is RunbookAction.HOLD
         after = "it is given up"
         if state is RunState.PLANNED:
-            after = "it is tried again when the campaign is resumed" if waits else "it will be tried again"
+            soon = f" in {duration(report.wait_s)}" if report.wait_s > 0 else ""
+            after = "it is tried again when the campaign is resumed" if waits else f"it will be tried again{soon}"
             if report.action is RunbookAction.INVESTIGATE:
                 after = "no runbook knows this: a few short trainings find out whose fault it is"
         if report.action is RunbookAction.ASK:
@@ -96,9 +99,14 @@ def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
     return "ended", f"{name} {state.value}"
 
 
-def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float) -> None:
+def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float, hypothesis: int | None = None) -> None:
     if campaign.state is CampaignState.RUNNING:
-        ways = f"mend it and `rea resume {campaign.title}`, or end the campaign with `rea stop {campaign.title}`"
+        mend, without = f"mend it and `rea resume {campaign.title}`", ""
+        if failure.runbook == TAMPERED:
+            mend = f"`rea resume {campaign.title}` lays it anew and has trained again what was judged meanwhile"
+        elif hypothesis is not None and campaign.phase in SEARCH:
+            without = f" (or go on without it: `rea hypothesis veto H-{hypothesis}` first)"
+        ways = f"{mend}{without}, or end the campaign with `rea stop {campaign.title}`"
         why = f"{failure.message}; {ways}"
         tx.set_campaign(campaign.id, state=CampaignState.PAUSED, pause_reason=PauseReason.GUARDRAIL, reason=why)
         tx.event(campaign.id, "paused", why, now)
@@ -143,7 +151,8 @@ def _ask(tx: TransactionPort, rows: RowsPort, run: Run, failure: Failure, asked:
         Option(DISMISS, f"{found.name} stays out; nothing is learnt from it"),
         Option(asked.yes, f"{found.name} is {asked.leads}", again_s),
     )
-    text = f"{found.name} ({found.draft.title}), {run.name}: {failure.message}. {asked.question}"
+    line = f" — {failure.line.strip()[:200]}" if failure.line else ""
+    text = f"{found.name} ({found.draft.title}), {run.name}: {failure.message}{line}. {asked.question}"
     # Of a result that is not believed one question is enough; an obstacle can come back after it was mended.
     subject = found.name if asked.kind == QUARANTINE else run.name
     question = tx.ask(rows.campaign.id, asked.kind, subject, text, options, now)

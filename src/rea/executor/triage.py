@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -46,6 +47,7 @@ _TRUSTED: Mapping[str, tuple[FailureClass, Policy, str]] = {
     ),
     Cause.CHANCE: (FailureClass.TRANSIENT, Policy(Action.RETRY, max=2), "it was chance"),
 }
+_FULL_AT = re.compile(r"No space left on device: '([^']{1,300})'")
 _FULL = "No space left on device"  # what a trainer said, or would have, had there been room for its log
 
 
@@ -110,7 +112,7 @@ def assess(
     line = diagnosis.line
     if line is None and Signal.EVALUATOR_FAILED in signals:
         line = results.last_line(found.log_tail)
-    message = _message(book, observation, exit_, signals, found)
+    message = _message(book, observation, exit_, signals, found, line)
     action = book.action(validation=run.draft.phase is Phase.VALIDATION)
     met = evidence.earlier.count(book.name)  # how often this run met it before
 
@@ -237,14 +239,24 @@ def _taught(diagnosis: Diagnosis, around: Around) -> Diagnosis:
 
 
 def _message(
-    book: Runbook, observation: Observation, exit_: Mapping[str, Any], signals: Mapping[str, str], found: Harvest
+    book: Runbook,
+    observation: Observation,
+    exit_: Mapping[str, Any],
+    signals: Mapping[str, str],
+    found: Harvest,
+    line: str | None,
 ) -> str:
-    # That it ended well is no news beside what speaks against its result.
-    well = Signal.MISSING_FINAL in signals or (bool(signals) and observation.outcome is Outcome.SUCCEEDED)
+    # That it ended well is no news beside what speaks against its result, and how, not beside who ended it.
+    well = not signals.keys().isdisjoint((Signal.MISSING_FINAL, Signal.KILLED)) or (
+        bool(signals) and observation.outcome is Outcome.SUCCEEDED
+    )
     ended = "" if well else observation.message or str(exit_.get("message", ""))
     said = "; ".join(filter(None, [*signals.values(), ended]))
     message = book.title + (f": {said}" if said else "")
-    return f"{message}; make room for {found.folder}" if book.name == DISK_FULL else message
+    if book.name != DISK_FULL:
+        return message
+    named = _FULL_AT.search(line or "")
+    return f"{message}; make room for {named[1] if named else found.folder}"
 
 
 def _remedy(book: Runbook, action: Action, *, retry: bool) -> str:

@@ -18,6 +18,7 @@ from rea.domain.codec import digest
 from rea.domain.data import DataProfile
 from rea.domain.environment import Environment, changes
 from rea.domain.errors import ConfigError
+from rea.domain.grants import pinned
 from rea.domain.jobs import JobSpec, Observation, Outcome
 from rea.domain.lesson import Lesson
 from rea.domain.plan import read_plan
@@ -74,11 +75,10 @@ class Workbench:
         except ConfigError:
             return None
 
-    def environment_change(self, campaign: Campaign, pinned: Environment | None) -> str:
-        if pinned is None or "environment" in self.granted(campaign.id):
-            return ""
-        now = self.environment(campaign)
-        return changes(pinned, now) if now is not None else ""
+    def environment_change(self, campaign: Campaign, before: Environment | None) -> str:
+        now = self.environment(campaign) if before is not None else None
+        words = changes(before, now) if before is not None and now is not None else ""
+        return "" if pinned("environment", words) in self.granted(campaign.id) else words
 
     def signers(self, campaign: Campaign) -> str:
         return digest(read_signers(Path(campaign.codebase.root)))

@@ -34,6 +34,7 @@ class Effect(StrEnum):
     APPROVE = "approve"  # a plan, by signature
     GRANT = "grant"  # an item of the preflight
     ANSWER = "answer"  # a question
+    MANAGE = "manage"  # the store, what it keeps of campaigns that ended, who may approve in a codebase
     STEER = "steer"  # start, pause, resume, stop, veto
     READ = "read"  # rows, logs, files at the pinned commit
     NETWORK = "network"
@@ -62,7 +63,9 @@ class Ruling:
 
 # What each may do at all; the rest is denied without another look.
 _MAY = {
-    Actor.ENGINEER: frozenset({Effect.PLAN, Effect.APPROVE, Effect.GRANT, Effect.ANSWER, Effect.STEER, Effect.READ}),
+    Actor.ENGINEER: frozenset(
+        {Effect.PLAN, Effect.APPROVE, Effect.GRANT, Effect.ANSWER, Effect.STEER, Effect.MANAGE, Effect.READ}
+    ),
     Actor.EXECUTOR: frozenset({Effect.SUBMIT, Effect.CANCEL, Effect.REVEAL, Effect.EDIT, Effect.PROPOSE, Effect.READ}),
     Actor.TOOL: frozenset({Effect.READ, Effect.EDIT}),
     Actor.TRAINER: frozenset({Effect.READ, Effect.NETWORK}),
@@ -144,8 +147,11 @@ def require(request: Request, campaign: Campaign | None, *, signature_problem: s
     """Raise GuardrailError where it may not happen."""
     ruling = may(request, campaign, signature_problem=signature_problem)
     if not ruling.allowed:
-        where = campaign.title if campaign is not None else "a new campaign"
+        where = campaign.title if campaign is not None else "here"
+        hint = "rea.toml and the signed plan say what may happen"
+        if request.effect not in _MAY[request.actor]:
+            hint = "only engineers may; REA_ACTOR says who calls"
         raise GuardrailError(
             f"{where}: {request.effect.value} is denied to the {request.actor.value}: {ruling.why}",
-            hint="what may happen stands in the signed plan and in rea.toml",
+            hint=hint,
         )

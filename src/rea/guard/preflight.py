@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rea.domain.codebase import Codebase
 from rea.domain.errors import ConfigError
+from rea.domain.grants import pinned
 from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.jobs import Capacity
 from rea.domain.paths import is_protected
@@ -31,7 +32,7 @@ class Check:
     """One line of the checklist.
 
     `ok` is None where it cannot be told. A check that does not hold blocks the campaign, unless it is `grantable`
-    and an engineer granted it by name.
+    and an engineer granted it by name: for good, or where it is about what was `seen`, for that alone.
     """
 
     name: str
@@ -39,6 +40,12 @@ class Check:
     words: str
     hint: str | None = None
     grantable: bool = False
+    seen: str = ""
+
+    @property
+    def grant(self) -> str:
+        """The name under which its permission is kept."""
+        return pinned(self.name, self.seen) if self.seen else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,7 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
 
 def blocking(listed: Collection[Check], granted: Collection[str] = ()) -> tuple[Check, ...]:
     """The checks that keep the campaign from starting: not holding, and not granted by an engineer."""
-    return tuple(check for check in listed if check.ok is not True and not (check.grantable and check.name in granted))
+    return tuple(check for check in listed if check.ok is not True and not (check.grantable and check.grant in granted))
 
 
 def git_state(root: Path, commit: str) -> tuple[bool, tuple[str, ...], str]:
@@ -344,7 +351,7 @@ def _record(facts: Facts) -> Check:
         return Check("record", True, "every row is as REA wrote it")
     more = f" (and {len(facts.trail) - 1} more)" if len(facts.trail) > 1 else ""
     hint = "`rea audit verify` lists it; restore the store from a backup, or vouch for it: grant `record`"
-    return Check("record", False, f"{facts.trail[0]}{more}", hint, grantable=True)
+    return Check("record", False, f"{facts.trail[0]}{more}", hint, grantable=True, seen="\n".join(facts.trail))
 
 
 def _guardrails(codebase: Codebase, plan: Plan) -> Check:
@@ -406,7 +413,7 @@ def _environment(facts: Facts, plan: Plan) -> Check:
     if facts.environment:
         words = f"the environment is not the one that the baseline was measured in: {facts.environment}"
         hint = "bring it back, plan again, or grant `environment` where that changes no result"
-        return Check("environment", False, words, hint, grantable=True)
+        return Check("environment", False, words, hint, grantable=True, seen=facts.environment)
     return Check("environment", True, f"as the baseline had it: {plan.environment}", grantable=True)
 
 

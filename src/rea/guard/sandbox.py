@@ -42,15 +42,19 @@ def boxed(
     writable: Iterable[Path] = (),
     hidden: Iterable[Path] = (),
     veiled: Iterable[Path] = (),
+    fleeting: Iterable[Path] = (),
     network: bool = False,
     devices: bool = False,
 ) -> tuple[str, ...]:
     """The command inside a box. `hidden` files cannot be read, and folders are empty, whatever lies below them; the
-    run's directory is seen even there, less the files `veiled`. `devices`: GPUs are passed through."""
+    run's directory is seen even there, less the files `veiled`. `fleeting` are files that come and go, and bring others
+    whose names begin like theirs (a database with its log): neither is seen. `devices`: GPUs are passed through."""
     words = [PROGRAM, "--die-with-parent", "--unshare-user-try", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     words += ["--unshare-cgroup-try", *([] if network else ["--unshare-net"]), "--ro-bind", "/", "/"]
     words += ["--dev-bind", "/dev", "/dev"] if devices else ["--dev", "/dev"]
     words += ["--proc", "/proc"]
+    for path in sorted(fleeting):
+        words += _covered(path)
     for path in sorted(hidden):
         if path.is_dir():
             words += ["--tmpfs", str(path)]
@@ -62,3 +66,18 @@ def boxed(
     for path in veiled:
         words += ["--ro-bind-try", "/dev/null", str(path)]
     return (*words, "--", *argv)
+
+
+def _covered(path: Path) -> list[str]:
+    """Another folder in the place of this file's, with all that lies there now but the file and its like.
+
+    A file that is hidden by itself has to be there when the box is made, and is seen if it is replaced meanwhile.
+    """
+    folder = path.parent.resolve()
+    if folder == Path("/") or not folder.is_dir():
+        return []
+    words = ["--tmpfs", str(folder)]
+    for entry in sorted(folder.iterdir()):
+        if not entry.name.startswith(path.name):
+            words += ["--ro-bind-try", str(entry), str(entry)]
+    return [*words, "--remount-ro", str(folder)]

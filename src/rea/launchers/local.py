@@ -296,7 +296,9 @@ def _not_started(run_dir: Path, entry: _Entry) -> Observation:
         observation = _look(run_dir)
         assert observation is not None
         return observation
-    return Observation(JobState.ENDED, Outcome.LOST, message=f"its directory {run_dir} is gone")
+    # Whether it ran, and for how long, nobody can say any more.
+    words = f"its directory {run_dir} is gone"
+    return Observation(JobState.ENDED, Outcome.LOST, message=words, started_at=entry.submitted_at)
 
 
 def _is_here(identity: dict[str, Any]) -> bool:

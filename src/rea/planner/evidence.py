@@ -21,6 +21,7 @@ from rea.planner.worth import improvement
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
 PRUNED_DOUBT = 0.005
 LIKELY = 0.7  # probability of being better than the baseline that makes a contender
+UNCHANGED_SD = 1e-6  # of what a treatment gains that changed nothing at all
 UNKNOWN = Belief(0.0, 0.01)  # of a treatment that no hypothesis claims anything of
 _PASSED_OVER = (HypothesisState.LEFT_OUT, HypothesisState.VETOED)
 
@@ -286,14 +287,16 @@ class Evidence(Measurements):
         chosen = self._told()
         singly = sum(len(self.of(t)) for t in chosen) <= joint.MOST_READINGS
         for treatment in chosen:
+            known = None if treatment.empty else self.hypothesis_of(treatment)
+            if known is not None and self.changes_nothing(known):
+                continue
             terms = self.terms(treatment)
             unknown = next((name for name in terms if name not in priors), None)
             if unknown is not None:
                 priors[unknown] = UNKNOWN
             readings += self._readings(treatment, terms, singly)
             if not treatment.empty:
-                hypothesis = self.hypothesis_of(treatment)
-                owners[joint.key(terms)] = joint.name_of(hypothesis) if hypothesis else f"?{treatment.key()}"
+                owners[joint.key(terms)] = joint.name_of(known) if known else f"?{treatment.key()}"
         for name in {name for t in self._asked() for name in self.terms(t)} - priors.keys():
             priors[name] = UNKNOWN
         told = [h for h in map(self.hypothesis_of, chosen) if h is not None]
@@ -334,10 +337,18 @@ class Evidence(Measurements):
         """
         if hypothesis.state in (HypothesisState.VETOED, HypothesisState.FAILED, HypothesisState.LEFT_OUT):
             return False
-        if hypothesis.draft.full.key() not in self._by_treatment:
+        if hypothesis.draft.full.key() not in self._by_treatment or self.changes_nothing(hypothesis):
             return False
         trained = bool(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
         return trained and not self._outside(hypothesis)
+
+    def changes_nothing(self, hypothesis: Hypothesis) -> bool:
+        """Whether it showed exactly what its base did, on every seed that both were trained on.
+
+        Two trainings that differ in anything differ in their last digits. It says nothing of how good the base is.
+        """
+        seen = self.observed(hypothesis).values()
+        return bool(seen) and all(gain == 0.0 for gain in seen)
 
     def ranking(self) -> tuple[tuple[Hypothesis, Belief], ...]:
         """Eligible hypotheses, best believed total gain first."""
@@ -377,6 +388,9 @@ class Evidence(Measurements):
             return HypothesisState.FAILED, belief, why
         seeds = len(self.gains(hypothesis.draft.full, self.plan.rules.search_seeds))
         observed = self.observed(hypothesis).values()
+        if self.changes_nothing(hypothesis):
+            words = f"it changes nothing: what it showed on {_seeds(len(observed))} is its base's to the last digit"
+            return HypothesisState.REFUTED, Belief(0.0, UNCHANGED_SD), words
         chance = belief.above(0.0)
         words = f"{belief.mean:+.2%} ± {belief.sd:.2%} over its base, P(better) = {chance:.0%}"
         if not seeds:
@@ -387,7 +401,7 @@ class Evidence(Measurements):
         count, measured = seeds, "trained"
         if observed:
             count, measured = len(observed), f"measured {mean_of(list(observed)):+.2%}"
-        words += f"; {measured} on {count} seed{'s' if count > 1 else ''}"
+        words += f"; {measured} on {_seeds(count)}"
         broken = self._outside(hypothesis)
         if broken:
             return HypothesisState.REFUTED, belief, f"outside a guardrail: {broken}; {words}"
@@ -409,3 +423,7 @@ def summed(weighed: Iterable[tuple[Mapping[str, float], float]]) -> dict[str, fl
 
 def singles(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
     return tuple(h for h in hypotheses if h.draft.kind is HypothesisKind.SINGLE)
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"

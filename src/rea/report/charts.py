@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from rea.report.text import clean
+from rea.domain.plaintext import clean
 
 WIDTH = 880
 WIDEST = 0.95  # probability of the interval outside which a prediction is drawn as having failed

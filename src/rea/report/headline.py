@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rea.domain.campaign import Campaign
 from rea.domain.claim import Claim
+from rea.domain.plaintext import clean
 from rea.domain.states import CampaignState, Verdict, is_terminal
 from rea.report import text
 from rea.report.measured import Predictions
@@ -26,7 +27,7 @@ class Headline:
 def headline(view: View) -> Headline:
     """The claim, or why there is none, in words for somebody who reads nothing else."""
     campaign = view.campaign
-    reason = text.clean(campaign.reason)
+    reason = clean(campaign.reason)
     why = (text.capital(reason.rstrip(".")) + ".",) if reason else ()
     match campaign.state:
         case CampaignState.FINISHED if campaign.verdict is Verdict.LAUNCH:
@@ -123,7 +124,7 @@ def _lead(view: View) -> str:
         return ""
     opened, claim = found[0]
     seeds = text.plural(len(claim.seeds), "fresh paired seed")
-    where = f"on the {opened} split “{text.clean(claim.split)}”, over {seeds}"
+    where = f"on the {opened} split “{clean(claim.split)}”, over {seeds}"
     return f"{text.percent(claim.gain)}, 95 % interval {interval(claim)}, {where}"
 
 
@@ -141,7 +142,7 @@ def _claim_words(view: View) -> tuple[str, ...]:
         rank = f"{text.number(before)} to {text.number(after)}"
         words.append(f"Its AUC is lower, {rank}: what is gained is calibration, and not ranking.")
     for opened, other in found[1:]:
-        where = f"On the {opened} split “{text.clean(other.split)}” it is"
+        where = f"On the {opened} split “{clean(other.split)}” it is"
         words.append(f"{where} {text.percent(other.gain)} ({interval(other)}).")
     floor = text.percent(text.minimum_gain(view.plan, objective), sign=False)
     words.append(f"The smallest gain worth launching was set to {floor} beforehand.")

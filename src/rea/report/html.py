@@ -12,6 +12,7 @@ from html import escape
 
 from rea.domain.claim import Claim
 from rea.domain.ids import say
+from rea.domain.plaintext import clean, clean_block
 from rea.domain.states import AttemptState, Phase
 from rea.report import charts, text
 from rea.report.facts import Aside, Facts, facts, metric_rows, run_counts, seed_rows
@@ -470,6 +471,7 @@ def _approval(view: View, found: Facts) -> str:
             rows.append(("Signed digest", f"{_code(view.approval.digest)} (another plan)"))
     else:
         rows.append(("Signed by", "nobody yet"))
+    rows.append(("The record", _e(text.of_the_record(view.altered))))
     return _pairs(rows)
 
 
@@ -533,7 +535,7 @@ def _pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _block(words: str) -> str:
-    return f'<pre tabindex="0"><code>{escape(text.clean_block(words))}</code></pre>'
+    return f'<pre tabindex="0"><code>{escape(clean_block(words))}</code></pre>'
 
 
 def _code(words: str) -> str:
@@ -549,4 +551,4 @@ def _nowrap(words: str) -> str:
 
 
 def _e(words: str) -> str:
-    return escape(text.clean(words))
+    return escape(clean(words))

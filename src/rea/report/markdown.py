@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from rea.domain.claim import Claim
 from rea.domain.hypothesis import Hypothesis
 from rea.domain.ids import say
+from rea.domain.plaintext import clean, clean_block
 from rea.report import text
 from rea.report.facts import Facts, facts, metric_rows, run_counts, seed_rows
 from rea.report.headline import interval, prediction_words, standing
@@ -34,13 +35,13 @@ def render(view: View) -> str:
 
 def plain(words: str) -> str:
     """Words from outside as one line of Markdown that says them and does nothing else."""
-    escaped = re.sub(r"([\\`*_{}\[\]<>#|!~$&])", r"\\\1", text.clean(words))
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|!~$&])", r"\\\1", clean(words))
     return re.sub(r"(@|#|://|www\.)", rf"\1{_JOINER}", escaped)
 
 
 def code(words: str) -> str:
     """A code span, also inside a table; longer runs of backticks than the text holds fence it."""
-    words = text.clean(words).replace("|", "\\|")
+    words = clean(words).replace("|", "\\|")
     if not words:
         return ""
     fence = "`" * (max((len(run) for run in re.findall("`+", words)), default=0) + 1)
@@ -50,7 +51,7 @@ def code(words: str) -> str:
 
 def block(words: str, language: str = "") -> list[str]:
     """A fenced block that its content cannot close."""
-    words = text.clean_block(words)
+    words = clean_block(words)
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", words)), default=0) + 1)
     return [f"{fence}{language}", *words.split("\n"), fence]
 
@@ -236,6 +237,8 @@ def _approval(view: View, found: Facts) -> list[str]:
         "## Approval",
         "",
         f"Plan {say('P', record.id)}, version {record.version}, SHA-256 {code(record.digest)}: {signed}.",
+        "",
+        f"The record: {plain(text.of_the_record(view.altered))}.",
     ]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rea.domain import moments
 from rea.domain.codebase import Codebase, Objective, Scalar
+from rea.domain.plaintext import clean
 from rea.domain.plan import Plan
 
 NOTHING = "—"
@@ -146,32 +146,19 @@ def minimum_gain(plan: Plan | None, objective: Objective) -> float:
     return plan.rules.minimum_gain if plan else objective.minimum_gain
 
 
+def of_the_record(altered: Sequence[str]) -> str:
+    """Whether what a report tells is what REA wrote."""
+    if not altered:
+        return "every row is as REA wrote it; `rea audit verify` looks again"
+    more = f" (and {len(altered) - 1} more: `rea audit verify`)" if len(altered) > 1 else ""
+    return f"NOT as REA wrote it: {altered[0]}{more}"
+
+
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def clean(text: str) -> str:
-    """One line of text that a terminal, a browser and a text file can show: no control or direction characters."""
-    return " ".join(word for word in "".join(_shown(text)).split(" ") if word)
-
-
-def clean_block(text: str) -> str:
-    """The same for a text of several lines, whose blanks and tabs are kept."""
-    return "\n".join("".join(_shown(line, keep="\t")) for line in text.splitlines())
 
 
 def shorten(text: str, size: int) -> str:
     """At most `size` characters of a line; what was cut is shown as an ellipsis."""
     text = clean(text)
     return text if len(text) <= size else text[: size - 1].rstrip() + "…"
-
-
-def _shown(text: str, keep: str = "") -> Iterable[str]:
-    for character in text:
-        category = unicodedata.category(character)
-        if character in keep or category[0] not in "C":
-            yield " " if category in ("Zl", "Zp") else character
-        elif character in "\n\r\t\v\f":
-            yield " "
-        elif category in ("Cs", "Co", "Cn"):
-            yield "\ufffd"

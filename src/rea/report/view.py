@@ -28,3 +28,4 @@ class View:
     branch: str | None
     reproduction: str | None
     now: float
+    altered: tuple[str, ...] = ()  # what of its rows something else than REA wrote, in words

@@ -68,7 +68,7 @@ class SimulatedBench:
     def environment(self, campaign: Campaign) -> Environment | None:
         return None
 
-    def environment_change(self, campaign: Campaign, pinned: Environment | None) -> str:
+    def environment_change(self, campaign: Campaign, before: Environment | None) -> str:
         return ""
 
     def signers(self, campaign: Campaign) -> str:

@@ -143,6 +143,10 @@ class MemoryStore:
         """No trail is kept of what lives in memory."""
         return ""
 
+    def altered(self, campaign: int) -> str:
+        """Nobody else writes to this memory."""
+        return ""
+
     def working_rows(self, campaign: int) -> Rows:
         """Whatever a decision may look at: here nothing is ever closed."""
         return self.snapshot_rows(campaign)

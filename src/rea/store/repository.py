@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rea.domain.errors import NotFoundError, UsageError
+from rea.domain.grants import pinned
 from rea.domain.ids import say
 from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
@@ -386,6 +387,13 @@ class Store:
         """What of a campaign was written, changed or removed by something else than REA, in words."""
         with self.instant() as read:
             return read.trail_faults(campaign)
+
+    def altered(self, campaign: int) -> str:
+        """What of a campaign's rows something else than REA wrote, and no engineer vouched for; empty where nothing."""
+        faults = self.trail_faults(campaign)
+        vouched = any(grant.name == pinned("record", "\n".join(faults)) for grant in self.grants(campaign))
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return "" if not faults or vouched else f"{faults[0]}{more}"
 
     # the lease
 

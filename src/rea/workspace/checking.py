@@ -9,8 +9,10 @@ from pathlib import Path
 from rea.domain.campaign import Campaign
 from rea.domain.errors import ReaError
 from rea.domain.ids import say
+from rea.domain.plan import read_plan
 from rea.domain.states import AttemptState, CampaignState, Phase, Verdict, is_terminal
 from rea.executor.invariants import violations
+from rea.executor.observe import beyond
 from rea.report.text import plural
 from rea.store.migrate import REVISIONS
 from rea.workspace.compose import Workspace
@@ -96,6 +98,8 @@ def check(workspace: Workspace, campaign: Campaign) -> list[str]:
             tools.workbench.verify(rows.plan, rows.approval, campaign)
         except ReaError as error:
             found.append(f"it runs, and {error.message}")
+    if rows.plan is not None and rows.approval is not None:
+        found += filter(None, [beyond(rows, read_plan(rows.plan))])
     try:
         unknown = [
             attempt

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rea.domain.campaign import Campaign
-from rea.domain.errors import ConfigError, GuardrailError, UsageError
+from rea.domain.errors import ApprovalNeededError, ConfigError, GuardrailError, UsageError
 from rea.executor.tools import Tools
 from rea.executor.wakefiles import WakeFiles
 from rea.guard.policy import Actor, Effect, Request, require
@@ -61,6 +62,16 @@ class Workspace:
                     tx.event(campaign.id, "denied", error.message, self.clock())
             raise
 
+    @contextmanager
+    def on_record(self, campaign: Campaign) -> Iterator[None]:
+        """What is refused within the block for want of an approval is told by the campaign's record."""
+        try:
+            yield
+        except ApprovalNeededError as error:
+            with self.store.transaction(campaign.id) as tx:
+                tx.event(campaign.id, "refused", error.message, self.clock())
+            raise
+
     def tools(self, campaign: Campaign) -> Tools:
         """What a wake of this campaign works with."""
         from rea.executor.jobs import Site
@@ -79,6 +90,7 @@ class Workspace:
             wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
             job_env={**_environment(JOB_ENV), ACTOR: Actor.TRAINER.value},
             hidden=self._secrets(),
+            store=self.store.path,
         )
         return Tools(
             store=self.store,
@@ -97,14 +109,12 @@ class Workspace:
         return frozenset(grant.name for grant in self.store.grants(campaign))
 
     def _secrets(self) -> tuple[Path, ...]:
-        """What a trainer in a box has no business with: the store, keys and tokens, agents that sign."""
+        """What a trainer in a box has no business with, beside the store: keys and tokens, agents that sign."""
         from rea.guard.sandbox import SECRETS
         from rea.guard.signing import own_key
 
-        own = self.store.path
-        found = [] if own is None else [own, *(own.with_name(f"{own.name}{end}") for end in ("-wal", "-shm"))]
         agent = os.environ.get("SSH_AUTH_SOCK")
-        found += [own_key().parent, *([Path(agent).parent] if agent else [])]
+        found = [own_key().parent, *([Path(agent).parent] if agent else [])]
         return (*found, *(Path.home() / name for name in SECRETS))
 
     @property
@@ -120,10 +130,11 @@ def open_workspace() -> Workspace:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"runs cannot be kept in {runs}: {error.strerror}", hint="set REA_RUNS to a folder") from error
-    return Workspace(store, runs, actor=_actor())
+    return Workspace(store, runs, actor=actor())
 
 
-def _actor() -> Actor:
+def actor() -> Actor:
+    """Who calls, as the environment says."""
     given = os.environ.get(ACTOR, Actor.ENGINEER.value)
     try:
         return Actor(given)

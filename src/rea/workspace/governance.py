@@ -59,8 +59,8 @@ def preflight(
     )
     listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
     if grants:
-        grantable = {check.name for check in listed if check.grantable}
-        unknown = sorted(set(grants) - grantable)
+        grantable = {check.name: check for check in listed if check.grantable}
+        unknown = sorted(set(grants) - grantable.keys())
         if unknown:
             hint = f"grantable are: {', '.join(sorted(grantable)) or 'none'}"
             raise UsageError(f"{', '.join(unknown)} cannot be granted", hint=hint)
@@ -68,10 +68,12 @@ def preflight(
         who = this_person(Path(campaign.codebase.root))
         with workspace.store.transaction(campaign.id) as tx:
             for name in grants:
-                tx.grant(campaign.id, name, who, workspace.clock())
-                tx.event(campaign.id, "grant", f"{who} granted {name!r}", workspace.clock())
+                check = grantable[name]
+                tx.grant(campaign.id, check.grant, who, workspace.clock())
+                about = f", having seen: {check.words}" if check.seen else ""
+                tx.event(campaign.id, "grant", f"{who} granted {name!r}{about}", workspace.clock())
     granted = {grant.name: grant.by for grant in workspace.store.grants(campaign.id)}
-    listed = tuple(_granted(check, granted.get(check.name)) for check in listed)
+    listed = tuple(_granted(check, granted.get(check.grant)) for check in listed)
     return listed, blocking(listed, granted)
 
 
@@ -150,7 +152,8 @@ def approve(workspace: Workspace, ref: str, key: Path, signer: str | None = None
     require_time(campaign, record, plan_, now)
     signature = sign(statement(record.digest, campaign.name), key)
     approval = Approval(record.id, record.digest, who, signature, now)
-    verified_approval(record, approval, campaign, read_signers(root))
+    with workspace.on_record(campaign):
+        verified_approval(record, approval, campaign, read_signers(root))
     with workspace.store.transaction(campaign.id) as tx:
         tx.add_approval(approval)
         if record.state is PlanState.DRAFT:

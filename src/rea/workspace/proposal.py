@@ -34,6 +34,7 @@ def view(workspace: Workspace, ref: str | int) -> View:
         branch=proposal_branch(campaign) if launched else None,
         reproduction=reproduction(workspace, campaign) if launched else None,
         now=workspace.clock(),
+        altered=tuple(store.trail_faults(campaign.id)),
     )
 
 

@@ -33,7 +33,8 @@ def start(workspace: Workspace, ref: str) -> Campaign:
     if campaign.state is CampaignState.RUNNING:
         wake(workspace, campaign.id)
         return workspace.store.campaign(campaign.id)
-    require_runnable(workspace, campaign)
+    with workspace.on_record(campaign):
+        require_runnable(workspace, campaign)
     if campaign.state is not CampaignState.APPROVED:
         hint = "`rea resume` goes on" if campaign.state is CampaignState.PAUSED else None
         raise UsageError(f"{campaign.title} is {campaign.state.value} and cannot be started", hint=hint)
@@ -87,7 +88,8 @@ def resume(workspace: Workspace, ref: str) -> Campaign:
     if campaign.state is not CampaignState.PAUSED:
         raise UsageError(f"{campaign.title} is {campaign.state.value}, not paused")
     workspace.require(Effect.STEER, campaign)
-    require_runnable(workspace, campaign)
+    with workspace.on_record(campaign):
+        require_runnable(workspace, campaign)
     restored = workspace.tools(campaign).workbench.restore(campaign)
     if restored:
         with workspace.store.transaction(campaign.id) as tx:
