@@ -20,6 +20,7 @@ from rea.planner.situation import Situation
 from support.world import World
 
 means, sds = st.floats(-0.05, 0.05), st.floats(1e-4, 0.05)
+moves = st.floats(-0.02, 0.02).filter(lambda gain: BASE * (1 - gain) != BASE)  # gains of what changes something
 
 
 @given(means, sds, means, sds)
@@ -199,7 +200,7 @@ def test_before_any_run_what_settings_of_a_card_share_changes_no_belief(mean, sd
             assert belief.mean == pytest.approx(h.draft.effect.mean) and belief.sd == pytest.approx(h.draft.effect.sd)
 
 
-@given(st.floats(-0.02, 0.02))
+@given(moves)
 def test_a_setting_that_was_tried_tells_about_the_others_of_its_card_and_no_other_card(gain):
     usual = Belief(0.002, 0.004)
     tried, waiting, other = settings_of_one_card(one=usual, two=usual, other=usual)
@@ -270,6 +271,19 @@ def test_a_treatment_whose_seeds_scatter_is_believed_less():
     assert hardly.noise_of(Treatment()) == surely.run_sd
 
 
+def test_what_shows_its_base_s_every_digit_changes_nothing_and_moves_no_other_belief():
+    real, idle = hypothesis(1, A), hypothesis(2, B, effect=Belief(0.004, 0.004))
+    runs = (*CONTROL, trained(real.draft.full, 1, BASE * 0.99))
+    before = Evidence(PLAN, runs, (real, idle))
+    seen = Evidence(PLAN, (*runs, *(trained(idle.draft.full, s, BASE) for s in (1, 2, 3))), (real, idle))
+    state, belief, words = seen.verdict(idle)
+    assert state is HypothesisState.REFUTED and belief.mean == 0.0 and "it changes nothing" in words
+    assert not seen.eligible(idle) and idle not in seen.contenders()
+    assert seen.total(real.draft.full) == before.total(real.draft.full)
+    nearly = Evidence(PLAN, (*runs, trained(idle.draft.full, 1, BASE * (1 - 1e-9))), (real, idle))
+    assert nearly.verdict(idle)[0] is not HypothesisState.REFUTED
+
+
 def test_a_total_builds_on_its_base_and_is_pulled_to_its_own_runs():
     first = hypothesis(1, A)
     second = hypothesis(2, B, base=first.draft.full)
@@ -320,7 +334,7 @@ def test_what_was_ruled_out_is_no_incumbent(state):
     assert seen.incumbent() is None and seen.ranking() == ()
 
 
-@given(st.floats(-0.02, 0.02))
+@given(moves)
 def test_a_verdict_follows_the_probability_of_being_better(gain):
     one = hypothesis(1, A)
     seen = Evidence(PLAN, (*CONTROL, *(trained(one.draft.full, s, BASE * (1 - gain)) for s in (1, 2))), (one,))

@@ -144,7 +144,7 @@ def revealed(found: Harvest, exit_: Mapping[str, Any], metric: str) -> RunResult
 
 def no_final(found: Harvest) -> str:
     """What a metrics file holds in place of a final line, and what to do about it."""
-    empty = "is not there, or no plain file" if found.metrics_bytes is None else "is empty"
+    empty = "is not there" if found.metrics_bytes is None else "is empty"
     bad = "1 line is no JSON object" if found.bad_lines == 1 else f"{found.bad_lines} lines are no JSON objects"
     marked = next((line["final"] for line in found.lines if line.get("final") not in (None, False)), None)
     if found.lines:
