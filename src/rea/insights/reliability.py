@@ -63,7 +63,7 @@ def reliability(predictions: Sequence[Prediction], bins: int = 5) -> Reliability
     count = len(usable)
     inside = {level: sum(p.inside(level) for p in usable) / count for level in LEVELS}
     bias = sum(p.observed - p.mean for p in usable) / count
-    spread = math.sqrt(sum(p.surprise**2 for p in usable) / count)
+    spread = math.hypot(*(p.surprise for p in usable)) / math.sqrt(count)  # which no square overflows
     ordered = sorted(usable, key=lambda p: p.mean)
     cuts = [round(index * count / bins) for index in range(bins + 1)]
     groups = [ordered[low:high] for low, high in itertools.pairwise(cuts) if high > low]
@@ -73,6 +73,6 @@ def reliability(predictions: Sequence[Prediction], bins: int = 5) -> Reliability
 def _bin(group: Sequence[Prediction]) -> Bin:
     count = len(group)
     observed = sum(p.observed for p in group) / count
-    squares = sum((p.observed - observed) ** 2 for p in group)
-    error = math.sqrt(squares / (count - 1) / count) if count > 1 else math.inf
+    apart = math.hypot(*(p.observed - observed for p in group))
+    error = apart / math.sqrt((count - 1) * count) if count > 1 else math.inf
     return Bin(count, sum(p.mean for p in group) / count, observed, error)
