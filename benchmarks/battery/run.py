@@ -44,7 +44,7 @@ from peer_optuna import with_optuna  # noqa: E402
 from peers import HOME, make_peers  # noqa: E402
 
 IN_ONE = 10  # kinds of one campaign, about
-BESIDE = {TINY: 5, ADS: 2}  # campaigns at a time: the tiny one's trainings sleep most of their time
+BESIDE = {TINY: 5, ADS: 3}  # campaigns at a time: they sleep or wait for a repetition most of their time
 PATIENCE_S = 1200
 OWED = (Right.QUARANTINE, Right.HOLD, Right.HOLD_AND_GIVE_UP)
 CLASS_GOAL, ACTION_GOAL, WASTE_GOAL = 0.97, 0.95, 0.10
@@ -62,9 +62,8 @@ def main() -> int:
     for name, why in left_out.items():
         print(f"{name}: left out, {why}", file=sys.stderr)
     campaigns = run_all(kinds, chosen.seeds)
-    optuna = {} if chosen.without_peers else with_optuna(kinds)
-    aide = {} if chosen.without_peers else with_aide(kinds, make_peers(chosen.peers))
-    found = summed_up(campaigns, kinds, {"optuna": optuna, "aide": aide}) | {"left_out": left_out}
+    peers = {"optuna": {}, "aide": {}} if chosen.without_peers else beside(kinds, make_peers(chosen.peers))
+    found = summed_up(campaigns, kinds, peers) | {"left_out": left_out}
     show(found)
     if not chosen.only and not chosen.without_peers:
         RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
@@ -90,6 +89,13 @@ def run_all(kinds: list[Kind], seeds: int) -> list[dict[str, Any]]:
             pool = stack.enter_context(ThreadPoolExecutor(BESIDE[name]))
             running += [pool.submit(campaign, seed, names) for seed, names in mine]
         return [one.result() for one in running]
+
+
+def beside(kinds: list[Kind], python: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the peers did about each kind; `python` has AIDE."""
+    with ThreadPoolExecutor(2) as pool:
+        found = {"optuna": pool.submit(with_optuna, kinds), "aide": pool.submit(with_aide, kinds, python)}
+        return {peer: one.result() for peer, one in found.items()}
 
 
 def dealt(kinds: list[Kind], seed: int) -> list[list[str]]:
@@ -205,8 +211,8 @@ def show(found: dict[str, Any]) -> None:
         for detail in row["details"]:
             print(f"    {detail}")
     for name, part in [*found["families"].items(), ("all", found)]:
-        named = {"Optuna": part["optuna"], "AIDE": part["aide"]}
-        peers = ", ".join(f"{peer} {own['right_action']:.1%}" for peer, own in named.items() if own)
+        both = {"Optuna": part["optuna"], "AIDE": part["aide"]}
+        peers = ", ".join(f"{peer} {own['right_action']:.1%}" for peer, own in both.items() if own)
         print(
             f"\n{name}: {part['kinds']} kinds in {part['campaigns']} campaigns, {part['finished']} finished: right "
             f"class {part['right_class']:.1%}, right action {part['right_action']:.1%} ({peers or 'no peers'}); "
