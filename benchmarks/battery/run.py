@@ -45,7 +45,7 @@ from peers import HOME, make_peers  # noqa: E402
 
 IN_ONE = 10  # kinds of one campaign, about
 BESIDE = {TINY: 5, ADS: 3}  # campaigns at a time: they sleep or wait for a repetition most of their time
-PATIENCE_S = 1200
+PATIENCE_S = 1800
 OWED = (Right.QUARANTINE, Right.HOLD, Right.HOLD_AND_GIVE_UP)
 CLASS_GOAL, ACTION_GOAL, WASTE_GOAL = 0.97, 0.95, 0.10
 

@@ -27,7 +27,7 @@ from rea.workspace import Workspace, planning, steering, waking  # noqa: E402
 from support.desk import Desk, opened  # noqa: E402
 
 MOST_PAUSES = 60
-PATIENCE_S = 900.0
+PATIENCE_S = 1500.0
 
 
 def main() -> None:
