@@ -44,6 +44,7 @@ class Codebase:
     config: str
     walltime_s: int
     budget_runs: int
+    split: tuple[float, float, float]  # of the budget: validation, combination, exploitation
     sound: tuple[str, ...]
     toml: tuple[tuple[str, str], ...]
 
@@ -70,6 +71,7 @@ CODEBASES = {
         config="config.toml",
         walltime_s=12,
         budget_runs=120,
+        split=(0.8, 0.15, 0.05),
         sound=("optim.embedding_l2=1e-5", "features.numeric_encoding=log", "optim.schedule=cosine"),
         toml=(("slots = 1", "slots = 2"), ('walltime = "20s"', 'walltime = "12s"')),
     ),
@@ -79,6 +81,8 @@ CODEBASES = {
         config=CONFIG,
         walltime_s=30,
         budget_runs=120,
+        # A run is seconds of a core: what strikes in a test of its own need not strike in combinations again.
+        split=(0.998, 0.001, 0.001),
         sound=("optim.embedding_l2=1e-5", "features.min_count=3", "optim.schedule=cosine"),
         toml=(
             ("{python} train.py", "{python} sabotage.py"),

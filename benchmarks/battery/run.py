@@ -1,6 +1,6 @@
 """The failure battery: real trainers that fail in every way there is, and what the agent makes of each.
 
-    .venv/bin/python benchmarks/battery/run.py [--seeds 3] [--only KIND ...] [--peers FOLDER] [--without-peers]
+    .venv/bin/python benchmarks/battery/run.py [--seeds 3] [--only KIND ...] [--peers FOLDER] [--resume]
 
 For each seed the kinds of benchmarks/battery/kinds.py are dealt out over campaigns of a real codebase (codebases.py:
 the tiny one of the tests, with the faults of overlay/tinyranker, and the reference codebase in PyTorch, sabotaged from
@@ -14,7 +14,8 @@ Beside it, one trial a kind in front of the same trainers: Optuna, a study with 
 callback that retries stale trials; and AIDE, its command line with a stub for its model, in the environment that the
 footprint benchmark makes. Neither knows classes; their actions are judged by the same rules.
 
-Prints a table and writes benchmarks/results/battery.json.
+Prints a table and writes benchmarks/results/battery.json. Each campaign is filed beside it as soon as it has ended, so
+that a call that was broken off goes on with `--resume`.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "battery.json"
+PIECES = RESULTS.with_suffix(".jsonl")
 sys.path[:0] = [str(HERE), str(HERE.parent / "footprint"), str(ROOT / "tests")]
 
 from codebases import missing, parts  # noqa: E402
@@ -46,6 +51,7 @@ from peers import HOME, make_peers  # noqa: E402
 IN_ONE = 10  # kinds of one campaign, about
 BESIDE = {TINY: 5, ADS: 3}  # campaigns at a time: they sleep or wait for a repetition most of their time
 PATIENCE_S = 1800
+FILING = Lock()
 OWED = (Right.QUARANTINE, Right.HOLD, Right.HOLD_AND_GIVE_UP)
 CLASS_GOAL, ACTION_GOAL, WASTE_GOAL = 0.97, 0.95, 0.10
 
@@ -55,18 +61,22 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=sorted(BY_NAME), help="these kinds, and no results are kept")
     parser.add_argument("--peers", type=Path, default=HOME, help=f"the environment with AIDE (default: {HOME})")
+    parser.add_argument("--resume", action="store_true", help=f"go on with what is in {PIECES.name}")
     parser.add_argument("--without-peers", action="store_true", help="REA alone, and no results are kept")
     chosen = parser.parse_args()
     left_out = {kind.name: why for kind in KINDS if (why := lacks(kind))}
     kinds = [kind for kind in KINDS if kind.name not in left_out and kind.name in (chosen.only or BY_NAME)]
     for name, why in left_out.items():
         print(f"{name}: left out, {why}", file=sys.stderr)
+    if not chosen.resume:
+        PIECES.unlink(missing_ok=True)
     campaigns = run_all(kinds, chosen.seeds)
     peers = {"optuna": {}, "aide": {}} if chosen.without_peers else beside(kinds, make_peers(chosen.peers))
     found = summed_up(campaigns, kinds, peers) | {"left_out": left_out}
     show(found)
     if not chosen.only and not chosen.without_peers:
         RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        PIECES.unlink(missing_ok=True)
     met = found["right_class"] >= CLASS_GOAL and found["right_action"] >= ACTION_GOAL
     return 0 if met and found["wasted_share"] <= WASTE_GOAL and not found["escalations_not_owed"] else 1
 
@@ -87,15 +97,33 @@ def run_all(kinds: list[Kind], seeds: int) -> list[dict[str, Any]]:
         running = []
         for name, mine in work.items():
             pool = stack.enter_context(ThreadPoolExecutor(BESIDE[name]))
-            running += [pool.submit(campaign, seed, names) for seed, names in mine]
+            running += [
+                pool.submit(kept, ["campaign", seed, names], partial(campaign, seed, names)) for seed, names in mine
+            ]
         return [one.result() for one in running]
 
 
 def beside(kinds: list[Kind], python: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """What the peers did about each kind; `python` has AIDE."""
     with ThreadPoolExecutor(2) as pool:
-        found = {"optuna": pool.submit(with_optuna, kinds), "aide": pool.submit(with_aide, kinds, python)}
+        calls = {"optuna": partial(with_optuna, kinds), "aide": partial(with_aide, kinds, python)}
+        names = [kind.name for kind in kinds]
+        found = {peer: pool.submit(kept, [peer, names], call) for peer, call in calls.items()}
         return {peer: one.result() for peer, one in found.items()}
+
+
+def kept(what: list[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier call, which did not get to its end, has on file of this piece; else it is made and filed."""
+    lines = PIECES.read_text().splitlines() if PIECES.exists() else []
+    for line in lines:
+        piece = json.loads(line)
+        if piece["what"] == what:
+            return dict(piece["found"])
+    found = make()
+    if found.get("state") != "broken":
+        with FILING, PIECES.open("a") as file:
+            file.write(json.dumps({"what": what, "found": found}) + "\n")
+    return found
 
 
 def dealt(kinds: list[Kind], seed: int) -> list[list[str]]:

@@ -41,7 +41,7 @@ def main() -> None:
         if campaign.state is not CampaignState.DRAFTED:
             raise SystemExit(f"no plan: {campaign.reason}")
         settings = [setting(kind, number) for number, kind in enumerate(kinds)]
-        split = {"validation": 0.8, "combination": 0.15, "exploitation": 0.05}
+        split = dict(zip(("validation", "combination", "exploitation"), codebase.split, strict=True))
         desk.keep(workspace, campaign, *settings, *codebase.sound, split=split)
         desk.approve(workspace, campaign)
         pauses = run(workspace, desk, campaign)
