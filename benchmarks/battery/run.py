@@ -49,7 +49,7 @@ from peer_optuna import with_optuna  # noqa: E402
 from peers import HOME, make_peers  # noqa: E402
 
 IN_ONE = 10  # kinds of one campaign, about
-BESIDE = {TINY: 5, ADS: 3}  # campaigns at a time: they sleep or wait for a repetition most of their time
+BESIDE = {TINY: 8, ADS: 3}  # campaigns at a time: they sleep or wait for a repetition most of their time
 PATIENCE_S = 1800
 FILING = Lock()
 OWED = (Right.QUARANTINE, Right.HOLD, Right.HOLD_AND_GIVE_UP)

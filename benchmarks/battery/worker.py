@@ -37,15 +37,31 @@ def main() -> None:
     code = codebase.make(folder / "made", kinds)
     with opened(folder / "desk", code=code, toml=dict(codebase.toml)) as desk:
         workspace = desk.workspace()
-        campaign = desk.plan(workspace, budget=f"{codebase.budget_runs}r", rounds=1, profile_runs=2, seed=seed)
+        campaign = desk.plan(
+            workspace,
+            budget=f"{codebase.budget_runs}r",
+            rounds=1,
+            profile_runs=2,
+            seed=seed,
+            without=codebase.without,
+        )
         if campaign.state is not CampaignState.DRAFTED:
             raise SystemExit(f"no plan: {campaign.reason}")
         settings = [setting(kind, number) for number, kind in enumerate(kinds)]
-        split = dict(zip(("validation", "combination", "exploitation"), codebase.split, strict=True))
+        split = {"validation": 0.8, "combination": 0.15, "exploitation": 0.05}
         desk.keep(workspace, campaign, *settings, *codebase.sound, split=split)
+        weigh(workspace, campaign, settings, codebase.weight)
         desk.approve(workspace, campaign)
         pauses = run(workspace, desk, campaign)
         print(json.dumps(told(workspace, campaign.id, kinds, settings, pauses)))
+
+
+def weigh(workspace: Workspace, campaign: Campaign, settings: list[str], weight: float) -> None:
+    """An engineer's weight on the hypotheses with a fault."""
+    if weight != 1.0:
+        keys = {planning.parse_treatment(campaign.codebase, words.split()).key() for words in settings}
+        mine = [h.id for h in workspace.store.hypotheses(campaign.id) if h.draft.treatment.key() in keys]
+        planning.edit(workspace, campaign.title, planning.Edit(weights=dict.fromkeys(mine, weight)))
 
 
 def run(workspace: Workspace, desk: Desk, campaign: Campaign) -> list[str]:
