@@ -182,11 +182,13 @@ def endurance(found: dict[str, Any]) -> str:
 
 def trouble(found: dict[str, Any]) -> str:
     battery, overspend, escape = (found[name] for name in ("battery", "overspend", "escape"))
+    families = ", ".join(f"{part['kinds']} of `{name}`" for name, part in battery["families"].items())
     rows = [
         (
-            f"`battery`: {battery['kinds']} kinds of failing trainers, {battery['seeds']} seeds, real jobs",
+            f"`battery`: {battery['kinds']} kinds of failing trainers ({families}), {battery['seeds']} seeds each",
             f"right class {battery['right_class']:.1%}, right action {battery['right_action']:.1%} (Optuna with "
-            f"`catch` and heartbeat {battery['optuna']['right_action']:.1%}); {battery['finished']} of "
+            f"`catch` and heartbeat {battery['optuna']['right_action']:.1%}, AIDE with a model that mends nothing "
+            f"{battery['aide']['right_action']:.1%}); {battery['finished']} of "
             f"{battery['campaigns']} campaigns finished, {battery['escalations_not_owed']} escalations not owed, "
             f"{battery['wasted_share']:.1%} of the budget into failures",
         ),

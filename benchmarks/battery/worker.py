@@ -6,7 +6,6 @@ python benchmarks/battery/worker.py FOLDER SEED KIND...
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
 
+from codebases import CODEBASES, setting  # noqa: E402
 from kinds import BY_NAME, Kind, Right  # noqa: E402
 
 from rea.domain.campaign import Campaign  # noqa: E402
@@ -24,49 +24,44 @@ from rea.domain.run import Attempt, Run  # noqa: E402
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, is_terminal  # noqa: E402
 from rea.executor.invariants import violations  # noqa: E402
 from rea.workspace import Workspace, planning, steering, waking  # noqa: E402
-from support.desk import TINY, Desk, opened  # noqa: E402
+from support.desk import Desk, opened  # noqa: E402
 
-OVERLAY = Path(__file__).parent / "overlay"
-# A limit of about four runs, as plans give it; of runs that are too short for a plan, 15 s at least are given.
-EPOCH_S = 0.5  # of six; what a run takes but for the interpreter's start
-WALLTIME_S = 12
-BUDGET_RUNS = 120
-SOUND = ("optim.embedding_l2=1e-5", "features.numeric_encoding=log", "optim.schedule=cosine")
 MOST_PAUSES = 60
-PATIENCE_S = 900.0
-
-
-def codebase(folder: Path) -> Path:
-    """The tiny codebase with the battery's faults and with AUC among its metrics."""
-    made = folder / "tinyranker"
-    shutil.copytree(TINY, made, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in OVERLAY.glob("*.py"):
-        shutil.copy(path, made / path.name)
-    return made
-
-
-def setting(number: int) -> str:
-    """The settings that a kind of failure hangs on: any will do that no other kind has."""
-    return f"model.dropout={(11 + number) / 1000:g}"
+PATIENCE_S = 1500.0
 
 
 def main() -> None:
     folder, seed, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     kinds = [BY_NAME[name] for name in names]
-    plan = [f"{setting(number)}:{kind.name}" for number, kind in enumerate(kinds)]
-    toml = {"slots = 1": "slots = 2", 'walltime = "20s"': f'walltime = "{WALLTIME_S}s"'}
-    config = {"fault.plan": plan, "fault.seconds": EPOCH_S}
-    with opened(folder / "desk", code=codebase(folder), config=config, toml=toml) as desk:
+    codebase = CODEBASES[kinds[0].codebase]
+    code = codebase.make(folder / "made", kinds)
+    with opened(folder / "desk", code=code, toml=dict(codebase.toml)) as desk:
         workspace = desk.workspace()
-        campaign = desk.plan(workspace, budget=f"{BUDGET_RUNS}r", rounds=1, profile_runs=2, seed=seed)
+        campaign = desk.plan(
+            workspace,
+            budget=f"{codebase.budget_runs}r",
+            rounds=1,
+            profile_runs=2,
+            seed=seed,
+            without=codebase.without,
+        )
         if campaign.state is not CampaignState.DRAFTED:
             raise SystemExit(f"no plan: {campaign.reason}")
-        settings = [setting(number) for number in range(len(kinds))]
+        settings = [setting(kind, number) for number, kind in enumerate(kinds)]
         split = {"validation": 0.8, "combination": 0.15, "exploitation": 0.05}
-        desk.keep(workspace, campaign, *settings, *SOUND, split=split)
+        desk.keep(workspace, campaign, *settings, *codebase.sound, split=split)
+        weigh(workspace, campaign, settings, codebase.weight)
         desk.approve(workspace, campaign)
         pauses = run(workspace, desk, campaign)
         print(json.dumps(told(workspace, campaign.id, kinds, settings, pauses)))
+
+
+def weigh(workspace: Workspace, campaign: Campaign, settings: list[str], weight: float) -> None:
+    """An engineer's weight on the hypotheses with a fault."""
+    if weight != 1.0:
+        keys = {planning.parse_treatment(campaign.codebase, words.split()).key() for words in settings}
+        mine = [h.id for h in workspace.store.hypotheses(campaign.id) if h.draft.treatment.key() in keys]
+        planning.edit(workspace, campaign.title, planning.Edit(weights=dict.fromkeys(mine, weight)))
 
 
 def run(workspace: Workspace, desk: Desk, campaign: Campaign) -> list[str]:
@@ -111,11 +106,13 @@ def told(
     asked = {q.subject for q in store.questions(campaign_id)}
     rows = []
     for kind, words in zip(kinds, settings, strict=True):
-        key = planning.parse_treatment(campaign.codebase, [words]).key()
+        key = planning.parse_treatment(campaign.codebase, words.split()).key()
         mine = next(h for h in hypotheses if h.draft.treatment.key() == key)
         own = [run for run in runs if run.draft.hypothesis == mine.id]
         tried = sorted((a for a in attempts if a.run in {r.id for r in own}), key=lambda a: a.id)
-        rows.append(judged(kind, mine, own, tried, pauses, mine.id in learnt, mine.name in asked))
+        rows.append(
+            judged(kind, mine, own, tried, pauses, mine.id in learnt, bool(asked & {mine.name, *(r.name for r in own)}))
+        )
     return {
         "state": campaign.state,
         "verdict": campaign.verdict,
@@ -150,6 +147,7 @@ def judged(
         Right.REPEAT_ONCE: gone and len(attempts) == 2,
         Right.REPEAT: again and not held,
         Right.QUARANTINE: asked and not ok and not learnt and hypothesis.state is HypothesisState.LEFT_OUT,
+        Right.ASK: asked and not held and not ok and not learnt and hypothesis.state is HypothesisState.LEFT_OUT,
         Right.HOLD: held and again,
         Right.HOLD_AND_GIVE_UP: held and not ok and not learnt,
     }[kind.right]

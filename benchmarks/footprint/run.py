@@ -10,8 +10,8 @@ that sleeps as long: the command line of AIDE, driven by a stub of the OpenAI AP
 Prints a table and writes benchmarks/results/footprint.json.
 
 The peers live in an environment of their own, which the first run makes: `python -m venv FOLDER`, then pip installs
-what PEERS names, with exactly those versions. AIDE's requirements name a hundred packages for the programs that its
-model may write; installed are those that its own modules import.
+what `PEERS` of peers.py names, with exactly those versions. AIDE's requirements name a hundred packages for the
+programs that its model may write; installed are those that its own modules import.
 
 Processes are told apart by their command lines, among those whose environment names the benchmark's own folder.
 """
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "footprint.json"
 sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
 
-from peers import Stub  # noqa: E402
+from peers import HOME, PEERS, Stub, content, make_peers, sleeping  # noqa: E402
 
 from rea.domain.states import AttemptState  # noqa: E402
 from rea.workspace import planning, steering  # noqa: E402
@@ -50,33 +50,6 @@ CAMPAIGNS = 8
 TICK = os.sysconf("SC_CLK_TCK")
 MEBI = 2**20
 TARGETS = {"daemon_rss_mib": 20.0, "daemon_core_share": 0.002}
-PEERS: tuple[tuple[str, ...], ...] = (
-    ("--no-deps", "aideml==0.2.2"),
-    (
-        "anthropic==0.75.0",
-        "backoff==2.2.1",
-        "black==24.3.0",
-        "coolname==2.2.0",
-        "dataclasses_json==0.6.7",
-        "funcy==2.0",
-        "genson==1.3.0",
-        "humanize==4.8.0",
-        "igraph==0.11.8",
-        "jsonschema==4.19.2",
-        "loguru==0.7.2",
-        "numpy==1.26.2",
-        "omegaconf==2.3.0",
-        "openai==1.109.1",
-        "optuna==5.0.0",
-        "pandas==2.1.4",
-        "requests==2.32.5",
-        "rich==13.7.0",
-        "scikit-learn==1.5.0",
-        "scipy==1.11.4",
-        "shutup==0.2.0",
-        "tqdm==4.66.3",
-    ),
-)
 
 
 # ── what /proc says ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,20 +171,6 @@ def started(name: str, command: list[str], log: Path, env: dict[str, str] | None
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-
-
-def make_peers(folder: Path) -> Path:
-    """The peers' Python, made where it is missing or of other versions."""
-    python, stamp = folder / "bin" / "python", folder / ".stamp"
-    wanted = json.dumps(PEERS)
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        print(f"making {folder} for AIDE and Optuna: some minutes", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, stdout=sys.stderr)
-        for packages in PEERS:
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-warn-conflicts"]
-            subprocess.run([*pip, *packages], check=True, stdout=sys.stderr)
-        stamp.write_text(wanted)
-    return python
 
 
 def waits_for_a_job(pid: int, deadline: float) -> int:
@@ -339,8 +298,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to watch (default: 10)")
     parser.add_argument("--settle", type=float, default=4.0, help="minutes before that (default: 4)")
-    folder = Path(tempfile.gettempdir()) / "rea-footprint-peers"
-    parser.add_argument("--peers", type=Path, default=folder, help=f"the peers' environment (default: {folder})")
+    parser.add_argument("--peers", type=Path, default=HOME, help=f"the peers' environment (default: {HOME})")
     parser.add_argument("--without-peers", action="store_true", help="REA alone")
     args = parser.parse_args()
     if not (0 < args.minutes <= 600 and 0 <= args.settle <= 60):
@@ -409,7 +367,7 @@ def started_peers(top: Path, python: Path | None, seconds: float) -> Iterator[tu
     if python is None:
         yield found, {"AIDE": "not asked for", "Optuna": "not asked for"}
         return
-    stub = Stub(seconds)
+    stub = Stub(lambda _: sleeping(seconds), content)
     data = top / "data"
     data.mkdir()
     (data / "clicks.csv").write_text("user,item,click\n1,2,0\n")

@@ -31,8 +31,12 @@ LINES = {
     "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`": "gpu-out-of-memory",
     "numpy._ArrayMemoryError: Unable to allocate 74.5 GiB for an array with shape (10,)": "host-out-of-memory",
     "RuntimeError: [enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate": "host-out-of-memory",
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+    "to allocate 17825792 bytes. Error code 12 (Cannot allocate memory)": "host-out-of-memory",
+    "OSError: [Errno 12] Cannot allocate memory": "host-out-of-memory",
     "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.batch": "host-out-of-memory",
     "OSError: [Errno 28] No space left on device: '/scratch/run/predictions.npy'": "disk-full",
+    "OSError: 1200 requested and 992 written": "disk-full",
     "RuntimeError: unable to open shared memory: Too many open files": "too-many-files",
     "ERROR: Unexpected bus error encountered in worker. insufficient shared memory (shm)": "worker-limits",
     "OSError: [Errno 98] Address already in use": "port-in-use",
@@ -48,6 +52,9 @@ LINES = {
     "RuntimeError: CUDA error: an illegal memory access was encountered": "illegal-memory-access",
     "RuntimeError: PytorchStreamReader failed reading zip archive: not a zip": "corrupt-checkpoint",
     "pyarrow.lib.ArrowInvalid: Parquet magic bytes not found in footer.": "corrupt-data",
+    "OSError: Unexpected end of stream": "corrupt-data",
+    "OSError: Couldn't deserialize thrift: don't know what type:": "corrupt-data",
+    "OSError: Corrupt snappy compressed data.": "corrupt-data",
     "ValueError: could not convert string to float: 'C14'": "schema-drift",
     "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***": "time-limit",
     "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO PREEMPTION ***": "taken-back",
@@ -62,6 +69,7 @@ LINES = {
     "RuntimeError: one of the variables needed ... has been modified by an inplace operation": "autograd-error",
     "train.py: error: unrecognized arguments: --dropuot 0.1": "configuration-error",
     "hydra.errors.ConfigCompositionException: Could not override 'optim.lrr'.": "configuration-error",
+    "train.py: run.yaml: model.activation: expected one of relu, gelu, got 'rellu'": "configuration-error",
     "PermissionError: [Errno 13] Permission denied: '/data/labels.npy'": "permission-denied",
     "sbatch: error: QOSMaxSubmitJobPerUserLimit": "queue-limit",
     "ValueError: something only this trainer says": "python-exception",
@@ -94,6 +102,8 @@ CRASHES = {
     "import math; assert math.isfinite(float('nan')), 'non-finite loss'": "diverged",
     "import argparse; argparse.ArgumentParser().parse_args(['--lr', '1'])": "configuration-error",
     "import sys; sys.exit(3)": "unknown",
+    "import sys; print('train: no such recipe', file=sys.stderr); sys.exit(2)": "configuration-error",
+    "import os; os.execvp('python3', ['python3', '/no/such/train.py'])": "missing-file",
 }
 
 
