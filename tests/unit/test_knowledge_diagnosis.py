@@ -102,7 +102,8 @@ CRASHES = {
     "import math; assert math.isfinite(float('nan')), 'non-finite loss'": "diverged",
     "import argparse; argparse.ArgumentParser().parse_args(['--lr', '1'])": "configuration-error",
     "import sys; sys.exit(3)": "unknown",
-    "import sys; print('train: no such recipe', file=sys.stderr); sys.exit(2)": "configuration-error",
+    "import sys; print('train: no such recipe', file=sys.stderr); sys.exit(78)": "configuration-error",
+    "import sys; print('make: *** [train] Error 1', file=sys.stderr); sys.exit(2)": "unknown",
     "import os; os.execvp('python3', ['python3', '/no/such/train.py'])": "missing-file",
 }
 
