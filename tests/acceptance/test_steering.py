@@ -179,7 +179,8 @@ def test_a_signature_expires_and_the_plan_is_written_and_signed_anew(desks):
     running = steering.start(late, campaign.title)
     assert running.state is CampaignState.RUNNING and views.status(late, running)["notices"] == []
     much_later = replace(workspace, clock=lambda: time.time() + 3700 + 2 * 3600)
-    (silence,) = views.status(much_later, running)["notices"]
+    late_jobs, silence = views.status(much_later, running)["notices"]
+    assert "should have ended by its limit" in late_jobs
     assert "nothing was written for 2 h" in silence
     assert desk.call("stop", campaign.title).returncode == 0
 

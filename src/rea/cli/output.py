@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TextIO
 from rea.domain.codec import to_plain
 from rea.domain.plaintext import clean_block
 
+_HARMLESS = "\t\u2060"  # reports put a word joiner where a browser would make something of a plain word
 NARROWEST = 12  # characters that a column of a table keeps where it has them
 
 
@@ -28,7 +29,7 @@ def data(value: Any, text: str, as_json: bool) -> None:
 
 def _shown(text: str) -> str:
     """Without what would steer a terminal: much of it comes from trainers."""
-    return clean_block(text).rstrip("\n")
+    return clean_block(text, keep=_HARMLESS).rstrip("\n")
 
 
 def markdown(text: str) -> None:

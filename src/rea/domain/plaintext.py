@@ -11,10 +11,10 @@ def clean(text: str) -> str:
     return " ".join(word for word in "".join(_shown(text)).split(" ") if word)
 
 
-def clean_block(text: str) -> str:
+def clean_block(text: str, keep: str = "\t") -> str:
     """The same for a text of several lines, whose blanks and tabs are kept."""
     lines = text.splitlines()
-    return "\n".join(line if line.isprintable() else "".join(_shown(line, keep="\t")) for line in lines)
+    return "\n".join(line if line.isprintable() else "".join(_shown(line, keep)) for line in lines)
 
 
 def _shown(text: str, keep: str = "") -> Iterable[str]:

@@ -149,8 +149,8 @@ def minimum_gain(plan: Plan | None, objective: Objective) -> float:
 def of_the_record(altered: Sequence[str]) -> str:
     """Whether what a report tells is what REA wrote."""
     if not altered:
-        return "every row is as REA wrote it; `rea audit verify` looks again"
-    more = f" (and {len(altered) - 1} more: `rea audit verify`)" if len(altered) > 1 else ""
+        return "every row is as REA wrote it"
+    more = f" (and {len(altered) - 1} more, which rea audit verify lists)" if len(altered) > 1 else ""
     return f"NOT as REA wrote it: {altered[0]}{more}"
 
 
