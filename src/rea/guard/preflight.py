@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rea.domain.codebase import Codebase
 from rea.domain.errors import ConfigError
-from rea.domain.grants import pinned
+from rea.domain.grants import pinned, rows_of
 from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.jobs import Capacity
 from rea.domain.paths import is_protected
@@ -351,7 +351,7 @@ def _record(facts: Facts) -> Check:
         return Check("record", True, "every row is as REA wrote it")
     more = f" (and {len(facts.trail) - 1} more)" if len(facts.trail) > 1 else ""
     hint = "`rea audit verify` lists it; restore the store from a backup, or vouch for it: grant `record`"
-    return Check("record", False, f"{facts.trail[0]}{more}", hint, grantable=True, seen="\n".join(facts.trail))
+    return Check("record", False, f"{facts.trail[0]}{more}", hint, grantable=True, seen=rows_of(facts.trail))
 
 
 def _guardrails(codebase: Codebase, plan: Plan) -> Check:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rea.domain.errors import NotFoundError, UsageError
-from rea.domain.grants import pinned
+from rea.domain.grants import pinned, rows_of
 from rea.domain.ids import say
 from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
@@ -391,7 +391,7 @@ class Store:
     def altered(self, campaign: int) -> str:
         """What of a campaign's rows something else than REA wrote, and no engineer vouched for; empty where nothing."""
         faults = self.trail_faults(campaign)
-        vouched = any(grant.name == pinned("record", "\n".join(faults)) for grant in self.grants(campaign))
+        vouched = any(grant.name == pinned("record", rows_of(faults)) for grant in self.grants(campaign))
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         return "" if not faults or vouched else f"{faults[0]}{more}"
 
