@@ -29,7 +29,7 @@ def stormy(
     seed: int, faults: Faults | None = None, slots: int | None = None, most_days: float = 365.0
 ) -> tuple[World, Storm]:
     """A campaign from its plan command to its end, runs of two days each."""
-    world = World(seed, gains, slots=slots or 1 + seed % 3, budget="20r", run_s=2 * DAY, obstructed=0.05).begin()
+    world = World(seed, gains, slots=slots or 1 + seed % 3, budget="20r", run_s=2 * DAY).begin()
     storm = Storm(world, seed, faults, most_days=most_days).weeks()
     if world.campaign.state is CampaignState.DRAFTED:
         world.sign().start()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from rea.domain.errors import LauncherUnreachableError, ReaError
 from rea.domain.jobs import JobSpec, Outcome
-from rea.domain.states import CampaignState, is_terminal
+from rea.domain.states import AttemptState, CampaignState, is_terminal
 from rea.executor.invariants import Record, violations
 from rea.executor.tools import Tools
 from rea.executor.wake import LEASE_S, wake
@@ -117,7 +117,7 @@ class Storm:
     def weeks(self) -> Storm:
         """From where the world stands until the campaign rests."""
         world, began = self.world, self.world.now
-        while world.campaign.state in ALIVE:
+        while self._moving():
             if world.now - began > self.most_s:
                 raise self._broken([f"it is still {world.campaign.state.value} after {self.most_s / DAY:.0f} days"])
             self._somebody_looks()
@@ -126,6 +126,12 @@ class Storm:
         self._skew, self._away_until = 0.0, 0.0
         wake(self._tools_on(HOSTS[0]), ONLY)
         return self
+
+    def _moving(self) -> bool:
+        """Whether anything is still to come: of a paused campaign, the ends of its jobs in flight."""
+        state = self.world.campaign.state
+        in_flight = any(attempt.state is not AttemptState.ENDED for attempt in self.world.attempts)
+        return state in ALIVE or (state is CampaignState.PAUSED and in_flight)
 
     def _somebody_looks(self) -> None:
         chance = self._chance
