@@ -280,6 +280,8 @@ def test_what_shows_its_base_s_every_digit_changes_nothing_and_moves_no_other_be
     assert state is HypothesisState.REFUTED and belief.mean == 0.0 and "it changes nothing" in words
     assert not seen.eligible(idle) and idle not in seen.contenders()
     assert seen.total(real.draft.full) == before.total(real.draft.full)
+    once = Evidence(PLAN, (*runs, trained(idle.draft.full, 1, BASE)), (real, idle))
+    assert not once.changes_nothing(idle), "few digits may agree by chance"
     nearly = Evidence(PLAN, (*runs, trained(idle.draft.full, 1, BASE * (1 - 1e-9))), (real, idle))
     assert nearly.verdict(idle)[0] is not HypothesisState.REFUTED
 
