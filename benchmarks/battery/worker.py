@@ -23,6 +23,7 @@ from rea.domain.hypothesis import Hypothesis  # noqa: E402
 from rea.domain.run import Attempt, Run  # noqa: E402
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, is_terminal  # noqa: E402
 from rea.executor.invariants import violations  # noqa: E402
+from rea.executor.record import ALSO  # noqa: E402
 from rea.workspace import Workspace, planning, steering, waking  # noqa: E402
 from support.desk import Desk, opened  # noqa: E402
 
@@ -75,10 +76,11 @@ def run(workspace: Workspace, desk: Desk, campaign: Campaign) -> list[str]:
         )
         if is_terminal(found.state):
             return pauses
-        pauses.append(f"{found.pause_reason}: {found.reason}")
+        # What still runs may meet something else that an engineer has to mend.
+        held = waiting(workspace, campaign.id, lambda c: not busy(workspace, c.id), deadline)
+        pauses += [f"{held.pause_reason}: {why}" for why in (held.reason or "").split(ALSO)]
         if found.pause_reason is PauseReason.BUDGET or len(pauses) > MOST_PAUSES or time.monotonic() > deadline:
             return pauses
-        waiting(workspace, campaign.id, lambda c: not busy(workspace, c.id), deadline)
         steering.resume(workspace, campaign.title)
 
 

@@ -122,6 +122,7 @@ def test_whoever_is_no_engineer_can_neither_approve_nor_grant_nor_steer_and_each
         ("reject", campaign.title, "--why", "no"),
         ("stop", campaign.title),
         ("hypothesis", "veto", first.name),
+        ("audit", "export", campaign.title, str(desk.home / "trail"), "--sign", str(desk.key)),
     )
     for words in attempts:
         done = desk.call(*words)
@@ -133,6 +134,9 @@ def test_whoever_is_no_engineer_can_neither_approve_nor_grant_nor_steer_and_each
         ("init",),
         ("db", "backup", str(desk.home / "copy.db")),
         ("insights", "forget", "x.jsonl"),
+        ("insights", "import", "x.jsonl"),
+        ("service", "install", "--cron", "--write"),
+        ("service", "remove"),
     ):
         done = desk.call(*words)
         assert done.returncode == 5 and "only engineers may" in done.stderr, (words, done.stderr)

@@ -14,7 +14,7 @@ from rea.domain.hypothesis import Belief, HypothesisDraft
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, Verdict
 from rea.domain.treatment import Treatment
 from rea.guard import sandbox
-from rea.workspace import planning, steering, waking
+from rea.workspace import governance, planning, steering, waking
 from support.desk import make_key
 
 boxes = pytest.mark.skipif(bool(sandbox.unavailable()), reason=f"no sandbox here: {sandbox.unavailable()}")
@@ -187,7 +187,9 @@ def test_what_stands_in_the_way_of_two_treatments_holds_the_campaign(obstructed)
 # ---------------------------------------------------------------- the environment
 
 
-def test_an_environment_that_changed_after_the_plan_is_no_surprise(desks):
+@pytest.fixture
+def installing(desks):
+    """A desk whose trainings run in an environment of sorts, and what installs a version of one package there."""
     desk = desks(toml={f'"{sys.executable}"': '"./env/python"'})
     site = desk.root / "env" / "site"
     site.mkdir(parents=True)
@@ -206,6 +208,11 @@ def test_an_environment_that_changed_after_the_plan_is_no_surprise(desks):
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: FastClicks\nVersion: {version}\n")
 
     install("1.4")
+    return desk, install
+
+
+def test_an_environment_that_changed_after_the_plan_is_no_surprise(installing):
+    desk, install = installing
     workspace, campaign = started(desk, "optim.embedding_l2=1e-5")
     install("1.5")
     refused = desk.call("start", campaign.title)
@@ -213,6 +220,48 @@ def test_an_environment_that_changed_after_the_plan_is_no_surprise(desks):
     assert desk.call("preflight", campaign.title, "--grant", "environment").returncode == 0
     assert desk.call("start", campaign.title).returncode == 0
     assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED
+
+
+def test_an_environment_that_changes_on_the_way_stops_it_until_it_is_back(installing):
+    desk, install = installing
+    workspace, campaign = started(desk, "optim.embedding_l2=1e-5", "optim.schedule=cosine")
+    steering.start(workspace, campaign.title)
+    install("1.5")
+    held = desk.follow(workspace, campaign.id, lambda c: c.state is CampaignState.PAUSED)
+    assert held.pause_reason is PauseReason.GUARDRAIL and "fastclicks 1.4 → 1.5" in held.reason, held.reason
+    refused = desk.call("resume", campaign.title)
+    assert refused.returncode == 4 and "fastclicks 1.4 → 1.5" in refused.stderr
+    install("1.4")
+    assert desk.call("resume", campaign.title).returncode == 0
+    assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED
+    assert all(run.state is not RunState.FAILED for run in workspace.store.runs(campaign.id))
+
+
+def test_a_baseline_that_the_same_code_does_not_give_again_is_told_before_anybody_signs(desks):
+    desk = desks(config={"fault.plan": ["always:drift"]})
+    others = desk.home / "others"
+    misbehaving(
+        desk, "drift", predicted=f"values = [0.8 * v for v in values] if os.path.exists({str(others)!r}) else values"
+    )
+    workspace = desk.workspace()
+
+    def planned():
+        campaign = desk.plan(workspace, budget="60r", rounds=1, profile_runs=2)
+        return campaign, {check.name: check for check in governance.preflight(workspace, campaign.title)[0]}
+
+    _, checks = planned()
+    assert "reproduced" not in checks, "there is nothing to compare with"
+    _, checks = planned()
+    assert checks["reproduced"].ok is True
+    others.touch()
+    third, checks = planned()
+    told = checks["reproduced"]
+    assert told.ok is False and "times what another seed changes" in told.words and "nothing else" in told.words
+    desk.approve(workspace, third)
+    refused = desk.call("start", third.title)
+    assert refused.returncode == 4 and "✗ reproduced" in refused.stderr
+    assert desk.call("preflight", third.title, "--grant", "reproduced").returncode == 0
+    assert desk.call("start", third.title).returncode == 0
 
 
 # ---------------------------------------------------------------- the code that judges

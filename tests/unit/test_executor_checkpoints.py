@@ -72,6 +72,20 @@ def test_what_a_training_took_before_is_summed_over_all_it_went_on_from(tmp_path
     assert seconds_before(two, begun) == 0.0, "of a file that is gone nothing is known"
 
 
+def test_what_a_fresh_start_left_behind_is_not_offered_again(tmp_path: Path) -> None:
+    site = Site("uid", tmp_path, None, {}, {})
+    one, two, three, four = (site.run_dir(1, 7, number) for number in (1, 2, 3, 4))
+    unfit = saved(started(one), "checkpoint-1.pt", 100.0)
+    started(two, unfit)
+    campaign = SimpleNamespace(id=1, codebase=SimpleNamespace(checkpoints="checkpoint-*.pt"))
+    run = SimpleNamespace(id=7, failure=Failure("killed", "T", "it was killed", remedy="resume"))
+    assert _checkpoint(site, campaign, run, three) == unfit  # type: ignore[arg-type]
+    started(three)
+    assert _checkpoint(site, campaign, run, four) is None  # type: ignore[arg-type]
+    own = saved(three, "checkpoint-1.pt", 200.0)
+    assert _checkpoint(site, campaign, run, four) == own  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("runbook", "remedy", "goes_on"),
     [

@@ -150,6 +150,26 @@ def test_data_that_change_under_it_hold_it_once_and_no_run_is_lost() -> None:
     assert held and all(run.result is not None for run in made.runs if run.id in held), "held runs were repeated"
 
 
+def test_whoever_is_called_hears_of_everything_there_is_to_mend_at_once() -> None:
+    bad, met = False, dict[int, str]()
+
+    def breaks(run: Run, number: int) -> Report | None:
+        name = met.setdefault(run.id, ("disk-full", "no-more-processes")[len(met) % 2]) if bad else ""
+        return fails("R", name, Action.HOLD) if name and number == 1 else None
+
+    made = world(breaks=breaks)
+    made.profile()
+    bad = True
+    made.sign().start().finish()
+    while any(a.state is not AttemptState.ENDED for a in made.attempts):
+        made.step()
+    assert made.campaign.state is CampaignState.PAUSED and made.campaign.pause_reason is PauseReason.GUARDRAIL
+    assert made.campaign.reason.count("disk-full happened") == made.campaign.reason.count("processes happened") == 1
+    bad = False
+    until_rest(made)
+    assert made.campaign.state is CampaignState.FINISHED
+
+
 def through_an_outage_and_other_data() -> World:
     """A campaign whose launcher is away for three hours, and whose data are others for a while after that."""
     others = False

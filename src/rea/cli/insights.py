@@ -10,7 +10,6 @@ import typer.core
 
 from rea.cli import output
 from rea.cli.common import Json, open_workspace
-from rea.guard.policy import Effect
 from rea.report import text
 
 
@@ -81,9 +80,7 @@ def insights_import(
     """Take in the experiments of another store. One that is known already is not taken in twice."""
     from rea.workspace.insights import take_in
 
-    workspace = open_workspace()
-    workspace.require(Effect.MANAGE)
-    done = take_in(workspace, file, trust=trust, skip_bad=skip_bad)
+    done = take_in(open_workspace(), file, trust=trust, skip_bad=skip_bad)
     for line in done.skipped:
         output.note(f"rea: skipped {line}")
     skipped = f", {len(done.skipped)} lines skipped" if done.skipped else ""
@@ -107,7 +104,7 @@ def insights_forget(
     as_json: Json = False,
 ) -> None:
     """Take back what an import brought. What campaigns of this store showed is never forgotten."""
-    workspace = open_workspace()
-    workspace.require(Effect.MANAGE)
-    count = workspace.store.forget_imports(file)
+    from rea.workspace.insights import forget
+
+    count = forget(open_workspace(), file)
     output.data({"file": file, "experiments": count}, f"{file}: {text.plural(count, 'experiment')} forgotten", as_json)

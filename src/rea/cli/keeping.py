@@ -11,7 +11,6 @@ import typer
 
 from rea.cli import output
 from rea.cli.common import Json, open_workspace
-from rea.guard.policy import Effect
 
 service_app = typer.Typer(no_args_is_help=True, help="What wakes campaigns after a reboot, by systemd or cron.")
 
@@ -60,23 +59,11 @@ def db_backup(
     as_json: Json = False,
 ) -> None:
     """Copy the store as of now, checked, while campaigns go on."""
-    import time
-
     from rea.report.text import disk
+    from rea.workspace import checking
 
-    workspace = open_workspace()
-    workspace.require(Effect.MANAGE)
-    store = workspace.store
-    if file is None:
-        from rea.store import data_home
-
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        file = (
-            store.path.with_name(f"{store.path.stem}-{stamp}.db") if store.path else data_home() / f"rea-{stamp}.dump"
-        )
-        file.parent.mkdir(parents=True, exist_ok=True)
-    size = store.backup(file, force)
-    output.data({"file": str(file), "bytes": size}, f"{file}: {disk(size)}, checked", as_json)
+    made, size = checking.backup(open_workspace(), file, force)
+    output.data({"file": str(made), "bytes": size}, f"{made}: {disk(size)}, checked", as_json)
 
 
 @db_app.command("check")
@@ -116,7 +103,6 @@ def clean(
     if dry_run or not found:
         output.data(found, views.cleaning_text(found), as_json)
         return
-    workspace.require(Effect.MANAGE)
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise UsageError("nothing was removed: nobody can be asked here", hint="--yes, or --dry-run to look first")

@@ -17,11 +17,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Draft rea.toml from the repository, and let your SSH key approve plans."""
-    from rea.guard.policy import Effect, Request, require
-    from rea.workspace.compose import actor
     from rea.workspace.setup import set_up
-
-    require(Request(actor(), Effect.MANAGE), None)
 
     done = set_up(path, key)
     output.data(done, done.text(), as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 _TOLD: Final = 5  # changes that are named; the rest is counted
@@ -11,10 +11,15 @@ _TOLD: Final = 5  # changes that are named; the rest is counted
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A Python and its distributions: normalised name to version."""
+    """A Python and its distributions: normalised name to version.
+
+    `stamps` are the modification times (ns) of the files and folders that it consists of: as long as they are the same,
+    nothing was installed or removed.
+    """
 
     python: str
     packages: Mapping[str, str]
+    stamps: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"Python {self.python} with {len(self.packages)} packages"

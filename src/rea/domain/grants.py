@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from rea.domain.codec import digest
+
+_MARK: Final = re.compile(r"\[[0-9a-f]+\]$")
 
 
 def pinned(name: str, seen: str) -> str:
@@ -13,5 +17,9 @@ def pinned(name: str, seen: str) -> str:
 
 
 def rows_of(faults: Iterable[str]) -> str:
-    """Which rows these words about a campaign's record name. The words themselves change once REA writes a row anew."""
-    return " ".join(sorted({fault.split(" ", 1)[0] for fault in faults}))
+    """Which rows these words about a campaign's record name, and what stands there by the mark at their end.
+
+    The words between change once REA writes a row anew; what something else wrote there stays what it was.
+    """
+    marks = ((fault.split(" ", 1)[0], _MARK.search(fault)) for fault in faults)
+    return " ".join(sorted({f"{row}{mark[0]}" if mark else row for row, mark in marks}))

@@ -71,6 +71,7 @@ class Signal(StrEnum):
     KILLED = "killed"  # killed by SIGKILL, and nothing was short of memory
     TAMPERED = "tampered"  # the code that judges is not as it was committed
     DATA_CHANGED = "data_changed"  # the data are not those of the plan
+    ENVIRONMENT_CHANGED = "environment_changed"  # other packages are installed than when the baseline was measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,19 @@ def resumed_from(run_dir: Path) -> str | None:
         return next((step["env"][RESUME] for step in steps if RESUME in step.get("env", {})), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def since_anew(run_dirs: Sequence[Path]) -> Sequence[Path]:
+    """Of a run's attempts, in their order, those from the last one that began anew.
+
+    It did because nothing that was there before fitted, or may be gone on from.
+    """
+    anew = (number for number, folder in enumerate(run_dirs) if _started(folder) and resumed_from(folder) is None)
+    return run_dirs[max(anew, default=0) :]
+
+
+def _started(run_dir: Path) -> bool:
+    return (run_dir / SPEC_FILE).is_file()
 
 
 def seconds_before(run_dir: Path, begun: Mapping[Path, float]) -> float:

@@ -1,11 +1,11 @@
 """First principles for a failure that no runbook knows: is it the machine, the data, the code, or the hypothesis? Pure.
 
-A run that failed twice without a known sign waits while a few short trainings find out. Where the environment is not
-that of the plan any more, that is the answer. Else the unchanged baseline is trained again on the same seed (a canary):
-where that fails now, it is not the hypothesis. Else the same treatment is trained on another seed: where that works, it
-was chance. Else the treatment is at fault, and where it changes several things its halves are trained, and the halves
-of the half that fails. Nothing is trained for longer than it takes to outlive the failure, all of it is paid by the
-contingency, and there is an end after MOST_PROBES.
+A run that failed twice without a known sign, in the environment of the plan, waits while a few short trainings find
+out. The unchanged baseline is trained again on the same seed (a canary): where that fails now, it is not the
+hypothesis. Else the same treatment is trained on another seed: where that works, it was chance. Else the treatment is
+at fault, and where it changes several things its halves are trained, and the halves of the half that fails. Nothing is
+trained for longer than it takes to outlive the failure, all of it is paid by the contingency, and there is an end after
+MOST_PROBES.
 """
 
 from __future__ import annotations

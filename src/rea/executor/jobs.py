@@ -16,7 +16,7 @@ from rea.domain.run import Attempt, Run
 from rea.domain.runbook import CORRUPT_CHECKPOINT, EVALUATOR_FAILED
 from rea.domain.states import Phase, RunState
 from rea.domain.treatment import Treatment
-from rea.executor.checkpoints import GOES_ON, RESUME, last_good, resumed_from
+from rea.executor.checkpoints import GOES_ON, RESUME, last_good, resumed_from, since_anew
 from rea.executor.harvest import EVALUATE, TRAIN
 from rea.executor.wakefiles import WakeFiles
 from rea.guard import sandbox
@@ -177,7 +177,7 @@ def _checkpoint(site: Site, campaign: Campaign, run: Run, run_dir: Path) -> Path
         return None
     if failure.remedy != GOES_ON and failure.runbook != EVALUATOR_FAILED:
         return None
-    earlier = [path for path in run_folders(site, campaign.id, run.id) if path != run_dir]
+    earlier = since_anew([path for path in run_folders(site, campaign.id, run.id) if path != run_dir])
     used = {found for folder in earlier if (found := resumed_from(folder)) is not None}
     # One that a run has failed on for good reason is no place to go on from; after a machine's failure it still is.
     return last_good(earlier, pattern, used if failure.runbook == CORRUPT_CHECKPOINT else ())

@@ -10,7 +10,6 @@ from rea.domain.plan import Plan, read_plan
 from rea.domain.run import Attempt
 from rea.domain.share import Share, shares
 from rea.domain.states import AttemptState, CampaignState
-from rea.executor.investigate import begun, waits
 from rea.executor.snapshot import Report, Snapshot
 from rea.executor.tools import RowsPort, Tools
 
@@ -65,7 +64,6 @@ class Observer:
             signature_problem=problem,
             cancelling=frozenset(self.cancelling),
             shares=self._shares(rows, plan),
-            environment=self._environment(rows, plan),
             told=frozenset(self.told),
         )
 
@@ -113,13 +111,6 @@ class Observer:
             return self._tools.store.used(self._campaign, team, since)
 
         return shares(per_day_s, rows.campaign.codebase.team, self._tools.clock(), used)
-
-    def _environment(self, rows: RowsPort, plan: Plan | None) -> str:
-        """What of the environment has changed; looked at where a failure is about to be looked into."""
-        now = self._tools.clock()
-        if plan is None or not any(waits(run, now) and not begun(run, rows.runs) for run in rows.runs):
-            return ""
-        return self._tools.workbench.environment_change(rows.campaign, plan.environment)
 
     def _signature_problem(self, rows: RowsPort) -> str:
         """Why the plan may not run; empty when it may."""

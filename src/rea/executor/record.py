@@ -32,6 +32,8 @@ from rea.knowledge.lessons import pattern_of
 from rea.planner.layout import RETRY_CAP, SEARCH
 from rea.planner.situation import repair
 
+ALSO = ". Another run has met: "  # between what holds a campaign and what else was met before it was resumed
+
 
 def record(wake: Wake, action: a.Record) -> None:
     rows, report, now = wake.rows(), action.report, wake.tools.clock()
@@ -100,7 +102,11 @@ def _story(name: str, state: RunState, report: Report) -> tuple[str, str]:
 
 
 def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float, hypothesis: int | None = None) -> None:
-    if campaign.state is CampaignState.RUNNING:
+    if campaign.state is CampaignState.PAUSED and failure.message not in (campaign.reason or ""):
+        # Whoever mends the one thing and resumes would only be called again for the other.
+        tx.set_campaign(campaign.id, reason=f"{campaign.reason}{ALSO}{failure.message}")
+        tx.event(campaign.id, "paused", f"another run has met: {failure.message}", now)
+    elif campaign.state is CampaignState.RUNNING:
         mend, without = f"mend it and `rea resume {campaign.title}`", ""
         if failure.runbook == TAMPERED:
             mend = f"`rea resume {campaign.title}` lays it anew and has trained again what was judged meanwhile"

@@ -57,5 +57,4 @@ class Snapshot:
     cancelling: frozenset[int] = frozenset()  # attempts whose job was asked to end during this wake
     closed: Closed = NOTHING_CLOSED
     shares: tuple[Share, ...] = ()  # of days and months that it has to keep to
-    environment: str = ""  # what of it has changed since the plan, as far as somebody has to know
     told: frozenset[str] = frozenset()  # warnings (`Warn.key`) that this wake has given

@@ -21,7 +21,7 @@ from rea.executor.actions import (
     Conclude,
     Warn,
 )
-from rea.executor.investigate import Cause, Finding, Probe, next_step, waits
+from rea.executor.investigate import Probe, next_step, waits
 from rea.executor.snapshot import Snapshot
 from rea.executor.submissions import OPEN, full_share, ill
 
@@ -85,9 +85,6 @@ def investigation(snapshot: Snapshot, plan: Plan, now: float) -> tuple[Action, .
     for run in snapshot.runs:
         if not waits(run, now):
             continue
-        if snapshot.environment:
-            changed = f"the environment is not that of the plan any more: {snapshot.environment}"
-            return (Conclude(Finding(run.id, Cause.INFRASTRUCTURE, changed)),)
         had = {r.draft.seed for r in snapshot.runs if r.draft.treatment.key() == run.draft.treatment.key()}
         spare = next((seed for seed in plan.rules.search_seeds if seed not in had), max(had) + 1)
         step = next_step(run, snapshot.runs, snapshot.attempts, left_s=left_s, devices=devices, spare_seed=spare)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rea.codebase.data import data_profile
 from rea.codebase.datafiles import fingerprint
-from rea.codebase.environment import observed
+from rea.codebase.environment import observed, untouched
 from rea.codebase.git import repository
 from rea.codebase.overrides import baseline_values
 from rea.codebase.proposal import propose
@@ -76,8 +76,10 @@ class Workbench:
             return None
 
     def environment_change(self, campaign: Campaign, before: Environment | None) -> str:
-        now = self.environment(campaign) if before is not None else None
-        words = changes(before, now) if before is not None and now is not None else ""
+        if before is None or untouched(before):
+            return ""
+        now = self.environment(campaign)
+        words = changes(before, now) if now is not None else ""
         return "" if pinned("environment", words) in self.granted(campaign.id) else words
 
     def signers(self, campaign: Campaign) -> str:
@@ -122,18 +124,27 @@ class Workbench:
             noise=read_plan(rows.plan).baseline.noise if well and rows.plan is not None else None,
             believed=hypothesis is not None and believed(hypothesis.draft),
             repairs=0 if hypothesis is None else repairs(hypothesis.draft),
-            against=self._against(rows) if well else {},
+            against=self._against(rows, run, well=well),
             secrets=secrets_of(environment(self.site, rows.campaign)),
             lessons=self.lessons,
             before_s=seconds_before(Path(attempt.run_dir), begun),
             remedies={} if well else self.remedies(),
         )
 
-    def _against(self, rows: RowsPort) -> dict[str, str]:
-        """What speaks against any result of now: other data, or other code that judges."""
-        found = self._tampered(rows.campaign)
-        pinned = read_plan(rows.plan).data_digest if rows.plan is not None else ""
-        if pinned and self.data_digest(rows.campaign) != pinned:
+    def _against(self, rows: RowsPort, run: Run, *, well: bool) -> dict[str, str]:
+        """What speaks against any result of now: other data, other code that judges, or other packages installed.
+
+        The last speaks against failures, too: what a treatment does in another environment nobody has asked.
+        """
+        found: dict[str, str] = {}
+        plan = read_plan(rows.plan) if rows.plan is not None else None
+        changed = self.environment_change(rows.campaign, plan.environment) if plan is not None else ""
+        if changed and run.draft.phase is not Phase.REVEAL:  # nothing is trained there
+            found[Signal.ENVIRONMENT_CHANGED] = changed
+        if not well:
+            return found
+        found |= self._tampered(rows.campaign)
+        if plan is not None and plan.data_digest and self.data_digest(rows.campaign) != plan.data_digest:
             found[Signal.DATA_CHANGED] = "what [codebase] data names is not what the plan pinned"
         return found
 

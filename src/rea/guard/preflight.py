@@ -79,6 +79,7 @@ class Facts:
     environment: str = ""  # what of it is not as the plan pins it
     shares: tuple[Share, ...] = ()  # of the team, as they are used now
     no_sandbox: str = ""  # why trainings cannot run in a box here
+    departed: str | None = None  # how far the baseline is from an earlier one of the same training, if there is one
     unhidden: tuple[str, ...] = ()  # of what is to be hidden from trainers, what is not there
 
 
@@ -96,6 +97,7 @@ def gather(
     data: tuple[str, str] = ("", ""),
     environment: str = "",
     shares: tuple[Share, ...] = (),
+    departed: str | None = None,
 ) -> Facts:
     """Look at the codebase, its environment and the disk; the launcher's capacity and its host are handed in.
 
@@ -129,6 +131,7 @@ def gather(
         data_error=data[1],
         environment=environment,
         shares=shares,
+        departed=departed,
         no_sandbox=sandbox.unavailable(),
         unhidden=tuple(path for path in codebase.sandbox.hidden if not (root / Path(path).expanduser()).exists()),
     )
@@ -154,7 +157,7 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
     if plan is None:
         return common
     of_plan = (_guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
-    pinned = (_data(codebase, facts, plan), _environment(facts, plan))
+    pinned = (_data(codebase, facts, plan), _environment(facts, plan), *_reproduced(facts))
     return (*common, *of_plan, *pinned, *_team(facts, plan), *_sandbox(codebase, facts, plan))
 
 
@@ -415,6 +418,17 @@ def _environment(facts: Facts, plan: Plan) -> Check:
         hint = "bring it back, plan again, or grant `environment` where that changes no result"
         return Check("environment", False, words, hint, grantable=True, seen=facts.environment)
     return Check("environment", True, f"as the baseline had it: {plan.environment}", grantable=True)
+
+
+def _reproduced(facts: Facts) -> tuple[Check, ...]:
+    """Only where an earlier campaign has trained the same baseline on the same seeds."""
+    if facts.departed is None:
+        return ()
+    if facts.departed:
+        hint = "find out what has changed beside the code, or grant `reproduced` where that is meant to be"
+        return (Check("reproduced", False, facts.departed, hint, grantable=True, seen=facts.departed),)
+    words = "the baseline is what an earlier campaign measured of it on the same seeds"
+    return (Check("reproduced", True, words, grantable=True),)
 
 
 def _sandbox(codebase: Codebase, facts: Facts, plan: Plan) -> tuple[Check, ...]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rea.domain.codebase import Objective, Resources
+from rea.domain.environment import changes
 from rea.domain.errors import ReaError
-from rea.domain.plan import Baseline
+from rea.domain.plan import Baseline, Plan
 from rea.domain.run import Reading, Run
 from rea.domain.states import RunState
 from rea.planner.rows import Lasting, split_noise
@@ -18,6 +19,7 @@ PRIOR_NOISE = 0.0015
 PRIOR_WEIGHT = 2.0
 # The same for the guardrail metrics, of which calibration is the usual one.
 PRIOR_SPREAD = 0.02
+DEPARTED = 5.0  # standard deviations over seeds, between two trainings of the same code on the same seed
 
 
 def paired_noise(values: Sequence[float]) -> float:
@@ -104,6 +106,37 @@ def _sd(values: Sequence[float]) -> float:
     """Sample standard deviation."""
     mean = sum(values) / len(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def departure(now: Plan, then: Plan) -> str | None:
+    """How far the baseline is from what an earlier plan measured of the very same training, in words.
+
+    Empty where it is as close as the same code on the same seed has to be; None where the two are not of the same
+    training: another commit, another codebase or other data, or no seed that both have.
+    """
+    same = (now.commit, now.data_digest, now.codebase.objective) == (
+        then.commit,
+        then.data_digest,
+        then.codebase.objective,
+    )
+    commands = (now.codebase.train, now.codebase.evaluate) == (then.codebase.train, then.codebase.evaluate)
+    before = dict(zip(then.baseline.seeds, then.baseline.values, strict=True))
+    common = [
+        (seed, value) for seed, value in zip(now.baseline.seeds, now.baseline.values, strict=True) if seed in before
+    ]
+    if not (same and commands and common):
+        return None
+    sd = now.baseline.noise / math.sqrt(2) * abs(now.baseline.mean)
+    seed, value = max(common, key=lambda item: abs(item[1] - before[item[0]]))
+    apart = abs(value - before[seed]) / sd
+    if apart <= DEPARTED:
+        return ""
+    metric = now.codebase.objective.metric
+    words = f"on seed {seed} the baseline's {metric} is {value:.6g} and was {before[seed]:.6g} in {then.campaign}: "
+    words += f"{apart:.0f} times what another seed changes, with the same commit, commands and data"
+    if now.environment is not None and then.environment is not None:
+        words += f"; installed since: {changes(then.environment, now.environment) or 'nothing else'}"
+    return words
 
 
 def series(curve: Sequence[Reading], metric: str) -> list[tuple[float, float]]:

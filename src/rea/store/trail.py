@@ -180,6 +180,11 @@ def current(connection: Connection, campaign: int) -> Iterator[tuple[str, Row[An
             yield _name(table, row._mapping[column]), row
 
 
+def _mark(content_: str) -> str:
+    """What was written there, so that who vouches for it does not vouch for something else in the same place."""
+    return f" [{content_[:12]}]"
+
+
 def faults(connection: Connection, campaign: int) -> list[str]:
     """What does not agree in a campaign's trail, in words; empty where it is whole and rows say what they should."""
     found: list[str] = []
@@ -195,7 +200,9 @@ def faults(connection: Connection, campaign: int) -> list[str]:
             found.append(f"link {link.number} of the trail, of {link.row}, does not follow from the one before it")
         if link.row.endswith(ALTERED):
             was = link.row.removesuffix(ALTERED)
-            found.append(f"{was} was changed by something else than REA, before link {link.number}")
+            found.append(
+                f"{was} was changed by something else than REA, before link {link.number}{_mark(link.content)}"
+            )
         else:
             latest[link.row] = link.content
         last = Head(link.number, link.link)
@@ -205,8 +212,8 @@ def faults(connection: Connection, campaign: int) -> list[str]:
     for name, row in current(connection, campaign):
         known = latest.pop(name, None)
         if known is None:
-            found.append(f"{name} was written by something else than REA")
+            found.append(f"{name} was written by something else than REA{_mark(content(row))}")
         elif known != content(row):
-            found.append(f"{name} was changed by something else than REA")
+            found.append(f"{name} was changed by something else than REA{_mark(content(row))}")
     found += [f"{name} was removed by something else than REA" for name in latest]
     return found if len(found) <= MOST_FAULTS else [*found[:MOST_FAULTS], f"and {len(found) - MOST_FAULTS} more"]

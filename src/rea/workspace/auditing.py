@@ -13,6 +13,7 @@ from rea.domain.codec import canonical, to_plain
 from rea.domain.errors import NotFoundError, ReaError, UsageError
 from rea.domain.jobs import SPEC_FILE
 from rea.guard import signing
+from rea.guard.policy import Effect
 from rea.store.trail import FIRST, Link, chained
 from rea.workspace.compose import Workspace
 
@@ -100,8 +101,11 @@ def export(
     """Write the trail with everything that it is about to `target`, one JSON object a line; gives the head.
 
     The first line names campaign and head; with `key`, `target`.sig gets an SSH signature over both. Raises UsageError
-    where the file is there, ReaError where the trail is not whole: a copy of it would lend it credit.
+    where the file is there, ReaError where the trail is not whole: a copy of it would lend it credit; GuardrailError
+    for a caller that may not sign.
     """
+    if key is not None:
+        workspace.require(Effect.MANAGE, campaign)
     if target.exists() and not force:
         raise UsageError(f"{target} exists already", hint="name another file, or --force to replace it")
     if not target.absolute().parent.is_dir():

@@ -1,7 +1,8 @@
-"""What must always hold of a campaign, looked at from outside."""
+"""What must always hold of campaigns and their store, looked at from outside, and copies of a store that holds."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from rea.domain.plan import read_plan
 from rea.domain.states import AttemptState, CampaignState, Phase, Verdict, is_terminal
 from rea.executor.invariants import violations
 from rea.executor.observe import beyond
+from rea.guard.policy import Effect
 from rea.report.text import plural
+from rea.store import data_home
 from rea.store.migrate import REVISIONS
 from rea.workspace.compose import Workspace
 
@@ -109,3 +112,17 @@ def check(workspace: Workspace, campaign: Campaign) -> list[str]:
     except ReaError:
         unknown = []  # a launcher that does not answer says nothing of its jobs
     return found + [f"the launcher does not know {one.job}, which R-{one.run} waits for" for one in unknown]
+
+
+def backup(workspace: Workspace, file: Path | None, force: bool) -> tuple[Path, int]:
+    """Copy the store as of now, checked, while campaigns go on; gives the copy (without a name, beside the store and
+    named by the time) and its bytes. Raises GuardrailError for a caller that may not."""
+    workspace.require(Effect.MANAGE)
+    store = workspace.store
+    if file is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        file = data_home() / f"rea-{stamp}.dump"
+        if store.path is not None:
+            file = store.path.with_name(f"{store.path.stem}-{stamp}.db")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return file, store.backup(file, force)

@@ -18,6 +18,7 @@ from rea.codebase.git import repository
 from rea.domain.campaign import Campaign
 from rea.domain.errors import ReaError, UsageError
 from rea.domain.states import AttemptState, Phase, Verdict, is_terminal
+from rea.guard.policy import Effect
 from rea.guard.signing import principal as this_person
 from rea.report.text import disk
 from rea.workspace.compose import Workspace
@@ -86,8 +87,10 @@ def look(workspace: Workspace, campaign: Campaign) -> Cleaning:
 def clean(workspace: Workspace, campaign: Campaign) -> Cleaning:
     """Let it go, and write into the campaign's record that it went. Doing it twice equals doing it once.
 
-    Raises UsageError where the campaign has not ended, or a wake has it just now.
+    Raises UsageError where the campaign has not ended, or a wake has it just now; GuardrailError for a caller that may
+    not.
     """
+    workspace.require(Effect.MANAGE, campaign)
     with workspace.wakefiles.lock(campaign.id) as owner:
         if owner is None:
             raise UsageError(f"a wake has {campaign.title} just now", hint="try again in a moment")

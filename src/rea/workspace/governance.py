@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from rea.guard.signing import read_signers, sign, statement
 from rea.launchers.host import look
 from rea.planner.confirmation import least_s
 from rea.planner.layout import SEARCH
+from rea.planner.profile import departure
 from rea.workspace.compose import Workspace
 
 
@@ -56,6 +58,7 @@ def preflight(
         data=_data(campaign) if record is not None else ("", ""),
         environment=_environment(tools, campaign, read_plan(record)) if record is not None else "",
         shares=shares_of(workspace, campaign),
+        departed=_departed(workspace, campaign, read_plan(record)) if record is not None else None,
     )
     listed = checks(campaign.codebase, facts, read_plan(record) if record else None)
     if grants:
@@ -131,6 +134,18 @@ def _environment(tools: Tools, campaign: Campaign, plan: Plan) -> str:
         return ""
     now = tools.workbench.environment(campaign)
     return changes(plan.environment, now) if now is not None else "it cannot be told any more"
+
+
+def _departed(workspace: Workspace, campaign: Campaign, plan: Plan) -> str | None:
+    """How far the baseline is from that of the latest campaign before it that trained the very same."""
+    with suppress(ReaError):  # what cannot be read of other campaigns is told of by `rea db check`
+        earlier = [one for one in workspace.store.campaigns() if one.id < campaign.id and one.commit == campaign.commit]
+        for one in reversed(earlier):
+            record = workspace.store.latest_plan(one.id)
+            found = departure(plan, read_plan(record)) if record is not None else None
+            if found is not None:
+                return found
+    return None
 
 
 def _verifiable(workspace: Workspace, campaign: Campaign) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rea.domain.errors import ConfigError, UsageError
+from rea.guard.policy import Effect
 from rea.insights.exchange import Imported, import_file
 from rea.insights.retrieve import Answer, about
 from rea.workspace.compose import Workspace, techniques_here
@@ -70,9 +71,16 @@ def _planned(workspace: Workspace, codebase: str, family: object) -> Context:
 
 
 def take_in(workspace: Workspace, file: Path, *, trust: float, skip_bad: bool) -> Imported:
-    """Import a file's experiments under the name of who does it."""
+    """Import a file's experiments under the name of who does it. Raises GuardrailError for a caller that may not."""
+    workspace.require(Effect.MANAGE)
     try:
         by = getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
         by = "somebody"
     return import_file(workspace.store, file, by=by, at=workspace.clock(), trust=trust, skip_bad=skip_bad)
+
+
+def forget(workspace: Workspace, file: str) -> int:
+    """Take back the experiments of an import by the file's name; how many. Raises GuardrailError as `take_in` does."""
+    workspace.require(Effect.MANAGE)
+    return workspace.store.forget_imports(file)

@@ -19,6 +19,7 @@ from typing import Final
 
 from rea.daemon.watch import LONGEST_WAKE_S
 from rea.domain.errors import ReaError, UsageError
+from rea.guard.policy import Effect
 from rea.workspace.compose import WAKE_ENV, Workspace
 
 LINGER: Final = Path("/var/lib/systemd/linger")  # a file for each user whose services start with the machine
@@ -102,6 +103,7 @@ def install_systemd(workspace: Workspace, write: bool) -> Service:
     text, path = unit(uid, sys.executable, environment(workspace)), unit_path(uid)
     if not write:
         return Service("systemd", str(path), text, False, _put_by_hand(path))
+    workspace.require(Effect.MANAGE)
     _systemctl("daemon-reload")  # before anything is written: there may be no manager to speak to
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
@@ -198,6 +200,7 @@ def install_cron(workspace: Workspace, write: bool, every: int) -> Service:
         there = shutil.which("crontab") is not None
         note = "`--write` puts it into your crontab" if there else "no crontab is on PATH here"
         return Service("cron", "crontab", with_line("", uid, line), False, (note,))
+    workspace.require(Effect.MANAGE)
     _set_crontab(with_line(_crontab(), uid, line))
     return Service("cron", "crontab", with_line("", uid, line), True)
 
@@ -235,6 +238,7 @@ def _crontab_program() -> str:
 
 def remove(workspace: Workspace) -> list[str]:
     """Take away what was installed for this store; gives the places it was in. Jobs and campaigns are left alone."""
+    workspace.require(Effect.MANAGE)
     uid, gone = workspace.store.uid, []
     path = unit_path(uid)
     if path.exists():

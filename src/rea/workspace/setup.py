@@ -9,10 +9,11 @@ from rea.codebase.doctor import Check, examine
 from rea.codebase.git import GitError, repository
 from rea.codebase.init import draft
 from rea.domain.errors import ReaError
+from rea.guard.policy import Effect, Request, require
 from rea.guard.signing import SIGNERS_FILE, allow, create_key, find_key, own_key, principal, public_key, read_signers
 from rea.store import data_home
 from rea.store.address import check_disk, check_path, default_url, parse
-from rea.workspace.compose import place_of_runs
+from rea.workspace.compose import actor, place_of_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def set_up(root: Path, key: Path | None = None) -> SetUp:
     """Draft `rea.toml` where there is none, and list this engineer's public key in `.rea/allowed_signers`.
 
     An existing rea.toml is left alone. Without an SSH key of their own the engineer gets one made for approvals.
+    Raises GuardrailError for a caller that may not say who signs.
     """
+    require(Request(actor(), Effect.MANAGE), None)
     root = root.resolve()
     written: list[str] = []
     notes: list[str] = []
