@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import pytest
 
@@ -13,7 +14,7 @@ from rea.domain.states import HypothesisState, Phase, RunState
 from rea.domain.treatment import Treatment
 from rea.planner.combination import next_set
 from rea.planner.evidence import Evidence
-from rea.planner.situation import Situation, nothing, outbid, worth_of_waiting
+from rea.planner.situation import Judgement, Situation, is_news, nothing, outbid, wavering, worth_of_waiting
 from support.world import World
 
 
@@ -86,3 +87,41 @@ def test_a_set_that_is_too_dear_is_tried_without_its_dearest_part() -> None:
 def test_in_the_last_round_nothing_waits_for_another(situation: Situation) -> None:
     assert not outbid(replace(situation, round=2), draft(0.0, 1e-6))
     assert not outbid(replace(situation, budget_open=False), draft(0.0, 1e-6))
+
+
+def judged(state: HypothesisState, belief: Belief, reason: str) -> Hypothesis:
+    return Hypothesis(1, 1, 1, draft(0.0, 0.01), state, belief=belief, reason=reason)
+
+
+SEEN = "+0.12% ± 0.10% over its base, P(better) = 88%; measured +0.09% on 1 seed"
+
+
+@pytest.mark.parametrize(
+    ("state", "belief", "reason", "news"),
+    [
+        (HypothesisState.SUPPORTED, Belief(0.0012, 0.0008), SEEN.replace("88%", "93%"), False),
+        (HypothesisState.SUPPORTED, Belief(0.0025, 0.0008), SEEN, True),
+        (HypothesisState.INCONCLUSIVE, Belief(0.0012, 0.0010), SEEN, True),
+        (HypothesisState.SUPPORTED, Belief(0.0012, 0.0008), SEEN.replace("1 seed", "2 seeds"), True),
+    ],
+)
+def test_the_record_tells_of_a_verdict_again_only_where_it_or_its_own_runs_changed(
+    state: HypothesisState, belief: Belief, reason: str, news: bool
+) -> None:
+    before = judged(HypothesisState.SUPPORTED, Belief(0.0012, 0.0010), SEEN)
+    assert is_news(before, Judgement(1, state, belief, reason)) is news
+
+
+@pytest.mark.parametrize(
+    ("state", "chance", "wavers"),
+    [
+        (HypothesisState.SUPPORTED, 0.84, True),
+        (HypothesisState.SUPPORTED, 0.79, False),
+        (HypothesisState.REFUTED, 0.23, True),
+        (HypothesisState.REFUTED, 0.27, False),
+        (HypothesisState.INCONCLUSIVE, 0.86, False),
+    ],
+)
+def test_a_verdict_outlasts_its_limit_by_a_little(state: HypothesisState, chance: float, wavers: bool) -> None:
+    belief = Belief(NormalDist().inv_cdf(chance) * 0.001, 0.001)
+    assert wavering(judged(state, belief, SEEN), belief) is wavers

@@ -29,6 +29,7 @@ from rea.executor.snapshot import Report
 from rea.executor.tools import RowsPort, Wake
 from rea.guard.policy import Actor, Effect, Request, may
 from rea.planner.evidence import Evidence
+from rea.planner.situation import is_news
 
 
 def apply(wake: Wake, action: a.Action) -> None:
@@ -149,7 +150,7 @@ def _add(wake: Wake, action: a.Add) -> None:
             tx.set_hypothesis(
                 judgement.hypothesis, state=judgement.state, belief=judgement.belief, reason=judgement.reason
             )
-            if judgement.state is not HypothesisState.TESTING:
+            if judgement.state is not HypothesisState.TESTING and is_news(hypothesis, judgement):
                 text = f"{hypothesis.name} {judgement.state.value}: {judgement.reason}"
                 tx.event(wake.campaign, "judged", text, now)
             learnt = experiment(rows.campaign, evidence, hypothesis, judgement, rows.attempts, now)

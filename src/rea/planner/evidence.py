@@ -21,6 +21,7 @@ from rea.planner.worth import improvement
 # Extra doubt about a pruned run: its gain is read where it stopped, not where it would have ended.
 PRUNED_DOUBT = 0.005
 LIKELY = 0.7  # probability of being better than the baseline that makes a contender
+SUPPORTED_AT, REFUTED_AT = 0.85, 0.2  # probability of being better than its base from which, and up to which
 UNCHANGED_SD = 1e-6  # of what a treatment gains that changed nothing at all
 UNKNOWN = Belief(0.0, 0.01)  # of a treatment that no hypothesis claims anything of
 _PASSED_OVER = (HypothesisState.LEFT_OUT, HypothesisState.VETOED)
@@ -406,9 +407,9 @@ class Evidence(Measurements):
         broken = self._outside(hypothesis)
         if broken:
             return HypothesisState.REFUTED, belief, f"outside a guardrail: {broken}; {words}"
-        if chance >= 0.85:
+        if chance >= SUPPORTED_AT:
             return HypothesisState.SUPPORTED, belief, words
-        if chance <= 0.2:
+        if chance <= REFUTED_AT:
             return HypothesisState.REFUTED, belief, words
         return HypothesisState.INCONCLUSIVE, belief, words
 

@@ -18,7 +18,7 @@ from rea.domain.run import Run, RunDraft
 from rea.domain.states import HypothesisState, Phase, RunState, is_terminal
 from rea.domain.treatment import Treatment
 from rea.knowledge.roles import role_of
-from rea.planner.evidence import Evidence
+from rea.planner.evidence import REFUTED_AT, SUPPORTED_AT, Evidence
 from rea.planner.fidelity import earliest
 from rea.planner.layout import SEARCH, TREATED_COST, pressed_walltime, tight_walltime, walltime
 from rea.planner.profile import stop_limits
@@ -26,6 +26,7 @@ from rea.planner.synthesise import LEAST_COST, rank
 from rea.planner.worth import expected_best
 
 FEWEST_PAIRS = 2  # fresh seeds a claim needs
+WAVER = 0.05  # of a probability, by which a verdict outlasts its limit
 MOST_RETESTED = 3  # arms that may get a further seed at once
 
 _REPAIR, _BELIEVED = "repair of ", "believed by "
@@ -274,14 +275,42 @@ def judge(situation: Situation, kinds: Sequence[HypothesisKind]) -> tuple[Judgem
         if not situation.evidence.tested(hypothesis):
             continue
         state, belief, reason = situation.evidence.verdict(hypothesis)
+        if state is _H.INCONCLUSIVE and wavering(hypothesis, belief):
+            state = hypothesis.state
         if state is not hypothesis.state or _moved(belief, hypothesis.belief):
             changed.append(Judgement(hypothesis.id, state, belief, reason))
     return tuple(changed)
 
 
+def wavering(hypothesis: Hypothesis, belief: Belief) -> bool:
+    """Whether a verdict would be given up for a chance that is still close to its limit: what is learnt of others moves
+    it to and fro."""
+    chance = belief.above(0.0)
+    if hypothesis.state is _H.SUPPORTED:
+        return SUPPORTED_AT - WAVER <= chance < SUPPORTED_AT
+    return hypothesis.state is _H.REFUTED and REFUTED_AT < chance <= REFUTED_AT + WAVER
+
+
 def _moved(new: Belief, old: Belief | None) -> bool:
-    """Whether a belief changed by something worth saying; a better known base shifts all that was built on it a bit."""
-    return old is None or abs(new.mean - old.mean) > 0.5 * old.sd or new.sd < 0.95 * old.sd
+    """Whether a belief changed by something worth keeping; a better known base shifts all that was built on it."""
+    return old is None or _shifted(new, old) or new.sd < 0.95 * old.sd
+
+
+def _shifted(new: Belief, old: Belief) -> bool:
+    return abs(new.mean - old.mean) > 0.5 * old.sd
+
+
+def is_news(hypothesis: Hypothesis, judgement: Judgement) -> bool:
+    """Whether the record has to tell of a verdict: not where only the noise is known better than before."""
+    old, new = hypothesis.belief, judgement.belief
+    if old is None or new is None or judgement.state is not hypothesis.state or _shifted(new, old):
+        return True
+    return _own(judgement.reason) != _own(hypothesis.reason)
+
+
+def _own(reason: str | None) -> str:
+    """Of a verdict's words those about its own runs."""
+    return (reason or "").rpartition("; ")[2]
 
 
 def repair(hypothesis: Hypothesis, overrides: Mapping[str, Scalar], why: str) -> HypothesisDraft:
