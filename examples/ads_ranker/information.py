@@ -134,6 +134,22 @@ def rare(train_ids: np.ndarray, other_ids: np.ndarray) -> tuple[float, float, fl
     return float(counts[scarce].sum() / len(train_ids)), float(scarce.sum() / max(1, (counts > 0).sum())), unseen.mean()
 
 
+def seen(train: Log, other: Log) -> float:
+    """The share of the other rows whose every input is that of one row of train."""
+    return float(np.isin(_keys(other), _keys(train)).mean())
+
+
+def _keys(log: Log) -> np.ndarray:
+    """One number a row, another for other inputs (but for one pair in 2^64)."""
+    numbers = np.where(np.isnan(log.num), np.float32(np.nan), log.num).astype(np.float32)
+    keys = np.zeros(len(log), np.uint64)
+    with np.errstate(over="ignore"):
+        for column in (*log.cat.T, *numbers.view(np.int32).T):
+            keys = (keys ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            keys ^= keys >> np.uint64(29)
+    return keys
+
+
 def least_useful(train: Log, unlabelled: Log, count: int) -> frozenset[int]:
     """The `count` columns that tell least and move most: information, alone and in its best pair, times 1 - drift.
 

@@ -29,6 +29,7 @@ def profile(logs: dict[str, data.Log]) -> dict:
     return {
         "rows": {name: len(log) for name, log in logs.items()},
         "positive_rate": _rounded(train.y.mean()),
+        "seen_rows": _rounded(information.seen(train, valid)),
         "fields": [
             {"name": name, **_field(train, valid, i), "information": _rounded(found.fields[i])}
             for i, name in enumerate(names)

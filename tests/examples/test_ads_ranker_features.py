@@ -117,6 +117,16 @@ def test_rare_and_unseen_rows_are_counted_and_missing_is_no_id():
     assert (rare_rows, rare_ids, unseen) == (pytest.approx(10 / 40), pytest.approx(2 / 3), 0.5)
 
 
+def test_rows_that_train_has_too_are_found_and_others_that_are_nearly_the_same_are_not():
+    log = generated(3000)["train"]
+    other = replace(log, cat=log.cat.copy(), num=log.num.copy())
+    assert information.seen(log, other) == 1.0
+    other.cat[: len(other) // 2, 0] += 10_000
+    assert information.seen(log, other) == pytest.approx(0.5, abs=1e-3)
+    other.num[len(other) // 2 :, 0] += 1.0
+    assert information.seen(log, other) < 1e-3
+
+
 # ---- switches of features -------------------------------------------------------------------------------------------
 
 

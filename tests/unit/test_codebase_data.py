@@ -20,6 +20,7 @@ from rea.domain.plan import Baseline
 GOOD = {
     "rows": {"train": 100, "valid": 10},
     "positive_rate": 0.2,
+    "seen_rows": 0.01,
     "fields": [
         {"name": "ad", "kind": "categorical", "cardinality": 7, "rare_rows": 0.4},
         {"name": "bid", "kind": "numeric"},
@@ -32,6 +33,7 @@ READ = DataProfile(
     0.2,
     (DataField("ad", "categorical", 7, rare_rows=0.4), DataField("bid", "numeric")),
     (FieldPair(("ad", "slot"), 0.01),),
+    0.01,
 )
 
 
@@ -53,6 +55,7 @@ def test_a_profile_survives_its_way_through_a_signed_plan():
         ({"rows": None}, "rows"),
         ({"rows": {"train": -1}}, "rows.train"),
         ({"positive_rate": 1.5}, "positive_rate"),
+        ({"seen_rows": "many"}, "seen_rows"),
         ({"fields": []}, "fields"),
         ({"fields": [{"name": "ad", "kind": "text"}]}, "fields.0.kind"),
         ({"fields": [{"name": "ad", "kind": "numeric", "drift": "far"}]}, "fields.0.drift"),

@@ -260,14 +260,22 @@ def test_a_final_line_without_the_metric_says_what_it_has(tmp_path: Path) -> Non
 
 
 def finished(
-    value: float, *, auc: float | None = None, base: float = 0.8, more: dict[str, Any] | None = None, **around: Any
+    value: float,
+    *,
+    auc: float | None = None,
+    base: float = 0.8,
+    more: dict[str, Any] | None = None,
+    train: float | None = None,
+    **around: Any,
 ) -> Report:
     metrics = {"ne": value} | ({} if auc is None else {"auc": auc})
     draft = RunDraft("key", 1, 1, Phase.VALIDATION, Treatment({"optim.lr": 0.01}), 1, 1.0, 60.0, 60.0)
-    found = Harvest(lines=({"final": True, "split": "valid", **metrics},), evaluated={"evaluate": metrics})
+    curve = () if train is None else ({"epoch": 1, "split": "valid", **metrics, "train_ne": train},)
+    lines = (*curve, {"final": True, "split": "valid", **metrics})
+    found = Harvest(lines=lines, evaluated={"evaluate": metrics})
     exit_ = {"step": "evaluate", "exit_code": 0, "wall_s": 1.0, **(more or {})}
     seen = Observation(JobState.ENDED, Outcome.SUCCEEDED, exit_, "", 1.0, 2.0)
-    paired = RunResult({"ne": base, "auc": 0.7}, (Reading(1.0, {"ne": base}),), "epoch", 1.0, 1.0, 1)
+    paired = RunResult({"ne": base, "auc": 0.7}, (Reading(1.0, {"ne": base, "train_ne": base}),), "epoch", 1.0, 1.0, 1)
     given = Around(ended_attempts=1, reserved_s=60.0, paired=paired, **around)
     return assess(Run(1, 1, draft, RunState.ACTIVE), seen, found, tiny_codebase(), dict, lambda: RUNBOOKS, given)
 
@@ -287,6 +295,13 @@ def test_half_of_what_was_left_at_one_stroke_is_quarantined_unless_an_engineer_h
     assert result(finished(0.35, noise=0.001, believed=True)).metrics["ne"] == 0.35
     assert result(finished(0.35, noise=0.06)).metrics["ne"] == 0.35, "where noise alone does that, it says nothing"
     assert result(finished(0.45, noise=0.001)).metrics["ne"] == 0.45
+
+
+@pytest.mark.parametrize(("train", "said"), [(0.3, "gives the label away"), (0.79, "were seen"), (None, "")])
+def test_whoever_is_asked_about_a_leak_hears_where_it_comes_from(train: float | None, said: str) -> None:
+    _, message = failure(finished(0.35, noise=0.001, train=train))
+    assert said in message and ("train_ne" in message) is bool(said)
+    assert "the evaluator is as committed" in message
 
 
 def test_a_loss_beyond_twice_the_baselines_has_exploded() -> None:

@@ -9,6 +9,7 @@ import pytest
 from report_samples import sample_codebase, sample_plan
 
 from rea.domain.codebase import Codebase, Guardrail, LauncherChoice
+from rea.domain.data import DataField, DataProfile
 from rea.domain.host import Host
 from rea.domain.jobs import Capacity
 from rea.guard.preflight import Facts, blocking, checks, evaluator_files, gather, git_state, python_version
@@ -69,6 +70,21 @@ def test_what_only_an_engineer_can_accept_blocks_until_granted() -> None:
     assert names(bare, facts) == {"evaluator", "sealed", "clean", "overrides"}
     assert names(bare, facts, granted=("evaluator", "sealed", "clean")) == {"overrides"}
     assert names(bare, facts, granted=("evaluator", "sealed", "clean", "overrides")) == set()
+
+
+@pytest.mark.parametrize(
+    ("information", "seen_rows", "holds"),
+    [(0.33, 0.002, True), (0.97, 0.002, False), (0.33, 0.4, False), (None, 0.0, True), (None, None, None)],
+)
+def test_data_that_give_the_label_away_block_until_an_engineer_has_seen_these(
+    information: float | None, seen_rows: float | None, holds: bool | None
+) -> None:
+    data = DataProfile({"train": 9}, 0.2, (DataField("ad", "numeric", information=information),), seen_rows=seen_rows)
+    plan = replace(sample_plan(), baseline=replace(sample_plan().baseline, data=data))
+    found = [check for check in checks(sample_codebase(), GOOD, plan) if check.name == "leaks"]
+    assert [check.ok for check in found] == ([] if holds is None else [holds])
+    if holds is False:
+        assert blocking(found) and blocking(found, ["leaks"]) and not blocking(found, [found[0].grant])
 
 
 def test_a_host_that_cannot_hold_one_run_blocks_until_granted_and_crowded_slots_do_not() -> None:

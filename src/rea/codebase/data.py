@@ -64,6 +64,7 @@ def _profile(table: DataTable) -> DataProfile:
     return DataProfile(
         rows=dict(table.rows),
         positive_rate=table.positive_rate,
+        seen_rows=table.seen_rows,
         fields=tuple(DataField(**one.model_dump()) for one in table.fields),
         pairs=None
         if table.pairs is None

@@ -207,6 +207,7 @@ class DataTable(_Answer):
 
     rows: dict[Text, Annotated[int, Field(ge=0)]]
     positive_rate: Share | None = None
+    seen_rows: Share | None = None
     fields: Annotated[list[DataFieldTable], Field(min_length=1, max_length=5000)]
     pairs: Annotated[list[FieldPairTable], Field(max_length=100)] | None = None
 

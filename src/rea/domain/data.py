@@ -37,7 +37,8 @@ class FieldPair:
 
 @dataclass(frozen=True, slots=True)
 class DataProfile:
-    """`rows` by split; `positive_rate` is that of train.
+    """`rows` by split; `positive_rate` is that of train; `seen_rows` is the share of visible rows whose every input is
+    that of a train row.
 
     `pairs` are those that tell more than their two fields do: () says that there is none, None that nobody looked.
     """
@@ -46,6 +47,7 @@ class DataProfile:
     positive_rate: float | None
     fields: tuple[DataField, ...]
     pairs: tuple[FieldPair, ...] | None = None
+    seen_rows: float | None = None
 
     @property
     def categorical(self) -> tuple[DataField, ...]:

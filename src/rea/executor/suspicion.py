@@ -45,10 +45,21 @@ def of_result(
     if share is not None and share >= TOO_GOOD and not believed:
         gain = objective.gain(base, value)
         if noise is None or gain > NOISES * noise:
-            found[Signal.TOO_GOOD] = (
-                f"{objective.metric} went from {base:.4g} to {value:.4g}, {share:.0%} of what was left to gain"
-            )
+            words = f"{objective.metric} went from {base:.4g} to {value:.4g}, {share:.0%} of what was left to gain"
+            found[Signal.TOO_GOOD] = f"{words}{_where_from(result, paired, objective)}"
     return found
+
+
+def _where_from(result: RunResult, paired: RunResult, objective: Objective) -> str:
+    """Where such a gain comes from, by what the training itself gained; empty where it did not tell."""
+    name = f"train_{objective.metric}"
+    mine, theirs = ([r.metrics[name] for r in one.curve if name in r.metrics] for one in (result, paired))
+    share = _share_of_what_was_left(mine[-1], theirs[-1], objective) if mine and theirs else None
+    if share is None:
+        return ""
+    if share >= TOO_GOOD / 2:
+        return f"; {name} went to {mine[-1]:.4g} as well, so what it is trained on gives the label away"
+    return f"; {name} is {mine[-1]:.4g}, so it is the rows it is judged on, or their labels, that were seen"
 
 
 def of_curve(curve: Sequence[Reading], paired: RunResult | None, objective: Objective) -> dict[str, str]:

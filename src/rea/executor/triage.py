@@ -180,6 +180,10 @@ def _looked_at(
         if result is not None and not run.draft.smoke:  # a few batches may tell rows apart no better than chance
             paired = around.paired if not run.draft.treatment.empty else None
             signals = suspicion.of_result(result, paired, objective, noise=around.noise, believed=around.believed)
+            if Signal.TOO_GOOD in signals and codebase.evaluate is not None:
+                signals[Signal.TOO_GOOD] += (
+                    "; the evaluator is as committed, and judged the rows it judges of the baseline"
+                )
     elif outcome is Outcome.FAILED and (exit_.get("step") or TRAIN) != TRAIN:
         if run.draft.phase is Phase.REVEAL or found.finished:
             signals[Signal.EVALUATOR_FAILED] = f"the evaluator gave no answer; {results.logs(found, exit_)}"

@@ -25,6 +25,8 @@ from rea.guard import sandbox
 from rea.guard.signing import SIGNERS_FILE, has_ssh_keygen, read_signers, signers
 
 MINIMUM_FREE_BYTES = 2 * 1024**3
+TELLING = 0.6  # share of the label's entropy; of real click logs the best field explains a third
+SEEN = 0.05  # share of the rows; of real click logs not a hundredth is in two splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
     if plan is None:
         return common
     of_plan = (_guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
-    pinned = (_data(codebase, facts, plan), _environment(facts, plan), *_reproduced(facts))
+    pinned = (_data(codebase, facts, plan), _environment(facts, plan), *_leaks(plan), *_reproduced(facts))
     return (*common, *of_plan, *pinned, *_team(facts, plan), *_sandbox(codebase, facts, plan))
 
 
@@ -418,6 +420,27 @@ def _environment(facts: Facts, plan: Plan) -> Check:
         hint = "bring it back, plan again, or grant `environment` where that changes no result"
         return Check("environment", False, words, hint, grantable=True, seen=facts.environment)
     return Check("environment", True, f"as the baseline had it: {plan.environment}", grantable=True)
+
+
+def _leaks(plan: Plan) -> tuple[Check, ...]:
+    """What the data profile tells of labels that inputs give away, and of rows that are in two splits."""
+    data = plan.baseline.data
+    if data is None:
+        return ()
+    told = [one for one in data.fields if one.information is not None]
+    most = max(told, key=lambda one: one.information or 0.0, default=None)
+    said: list[str] = []
+    wrong: list[str] = []
+    if most is not None:
+        words = f"{most.name} alone explains {most.information:.0%} of the label"
+        (wrong if (most.information or 0.0) > TELLING else said).append(words)
+    if data.seen_rows is not None:
+        words = f"{data.seen_rows:.1%} of the rows that runs are judged on are in train, input for input"
+        (wrong if data.seen_rows > SEEN else said).append(words)
+    if wrong:
+        hint = "mend the data and plan again, or grant `leaks` where that is how it has to be"
+        return (Check("leaks", False, "; ".join(wrong), hint, grantable=True, seen="; ".join(wrong)),)
+    return (Check("leaks", True, "; ".join(said), grantable=True),) if said else ()
 
 
 def _reproduced(facts: Facts) -> tuple[Check, ...]:
