@@ -264,6 +264,16 @@ def test_a_baseline_that_the_same_code_does_not_give_again_is_told_before_anybod
     assert desk.call("start", third.title).returncode == 0
 
 
+def test_a_secret_is_not_pinned_where_everybody_reads_it(desks, monkeypatch):
+    desk = desks(toml={'protected = ["ev': 'env = ["FEATURE_TOKEN"]\nprotected = ["ev'})
+    monkeypatch.setenv("FEATURE_TOKEN", "sesame-0815-open")
+    refused = desk.call("plan", "--budget", "60r")
+    assert refused.returncode == 2 and "env names FEATURE_TOKEN, which looks secret" in refused.stderr, refused.stderr
+    assert "file of its own" in refused.stderr and not desk.workspace().store.campaigns()
+    written = [path for path in desk.home.rglob("*") if path.is_file()]
+    assert written and not [path for path in written if b"sesame-0815" in path.read_bytes()]
+
+
 # ---------------------------------------------------------------- the code that judges
 
 

@@ -87,6 +87,20 @@ def test_data_that_give_the_label_away_block_until_an_engineer_has_seen_these(
         assert blocking(found) and blocking(found, ["leaks"]) and not blocking(found, [found[0].grant])
 
 
+@pytest.mark.parametrize(
+    ("env", "holds"),
+    [
+        ({"HF_HOME": "/models"}, True),
+        ({"HF_TOKEN": "x"}, False),
+        ({"STORE": "s3://reader:passw0rd@clicks"}, False),
+        ({"WHERE": "hf_" + "a1" * 12}, False),
+    ],
+)
+def test_what_looks_secret_is_not_pinned_unseen(env: dict[str, str], holds: bool) -> None:
+    (found,) = [c for c in checks(sample_codebase(), GOOD, replace(sample_plan(), env=env)) if c.name == "secrets"]
+    assert found.ok is holds and not any(value in found.words for value in env.values() if not holds and len(value) > 1)
+
+
 def test_a_host_that_cannot_hold_one_run_blocks_until_granted_and_crowded_slots_do_not() -> None:
     base = sample_codebase()
     local = replace(base, launcher=LauncherChoice("local", 3), resources=replace(base.resources, cpus=2))

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rea.domain.codebase import Codebase
+from rea.domain.codec import canonical
 from rea.domain.errors import ConfigError
 from rea.domain.grants import pinned, rows_of
 from rea.domain.host import LOCAL, Host, fits, lacks
@@ -22,6 +23,7 @@ from rea.domain.paths import is_protected
 from rea.domain.plan import Plan
 from rea.domain.share import Share
 from rea.guard import sandbox
+from rea.guard.redact import secretive, shows_secret
 from rea.guard.signing import SIGNERS_FILE, has_ssh_keygen, read_signers, signers
 
 MINIMUM_FREE_BYTES = 2 * 1024**3
@@ -159,7 +161,13 @@ def checks(codebase: Codebase, facts: Facts, plan: Plan | None = None) -> tuple[
     if plan is None:
         return common
     of_plan = (_guardrails(codebase, plan), _knobs(codebase, plan), _budget(codebase, plan))
-    pinned = (_data(codebase, facts, plan), _environment(facts, plan), *_leaks(plan), *_reproduced(facts))
+    pinned = (
+        _secrets(plan),
+        _data(codebase, facts, plan),
+        _environment(facts, plan),
+        *_leaks(plan),
+        *_reproduced(facts),
+    )
     return (*common, *of_plan, *pinned, *_team(facts, plan), *_sandbox(codebase, facts, plan))
 
 
@@ -420,6 +428,15 @@ def _environment(facts: Facts, plan: Plan) -> Check:
         hint = "bring it back, plan again, or grant `environment` where that changes no result"
         return Check("environment", False, words, hint, grantable=True, seen=facts.environment)
     return Check("environment", True, f"as the baseline had it: {plan.environment}", grantable=True)
+
+
+def _secrets(plan: Plan) -> Check:
+    found = secretive(plan.env)
+    if found or shows_secret(canonical(plan.codebase)):
+        words = f"what looks secret stands in the plan, and in its reports: {', '.join(found) or 'a value of rea.toml'}"
+        hint = "take it out of rea.toml and plan again, or grant `secrets` where it is none"
+        return Check("secrets", False, words, hint, grantable=True, seen=words)
+    return Check("secrets", True, "nothing that the plan pins looks like a secret", grantable=True)
 
 
 def _leaks(plan: Plan) -> tuple[Check, ...]:

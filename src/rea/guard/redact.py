@@ -48,3 +48,16 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _URL.sub(rf"\1{BLOT}\3", text)
     text = _BEARER.sub(rf"\1\2{BLOT}", text)
     return _NAMED.sub(rf"\1\2{BLOT}", text)
+
+
+def secretive(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the variables that look secret, by name or by value."""
+    return tuple(sorted(name for name, value in env.items() if _SECRETIVE.search(name) or shows_secret(value)))
+
+
+def shows_secret(text: str) -> bool:
+    """Whether something in this text has the form of a key, or is a password in an address.
+
+    Unlike in `redact`, a name such as `token` beside a value is none: settings of models are called that.
+    """
+    return any(form.search(text) for form in (_FORMS, _URL))

@@ -17,7 +17,7 @@ from rea.codebase.units import parse_duration
 from rea.domain.campaign import Campaign, PlanRecord
 from rea.domain.codebase import Codebase, Scalar
 from rea.domain.codec import canonical, digest
-from rea.domain.errors import GuardrailError, NotFoundError, UsageError
+from rea.domain.errors import ConfigError, GuardrailError, NotFoundError, UsageError
 from rea.domain.hypothesis import Belief, Hypothesis, HypothesisDraft, Source, SourceKind
 from rea.domain.names import LONGEST, RULE, as_name, is_name
 from rea.domain.plan import LeftOut, Part, PlannedHypothesis
@@ -29,6 +29,7 @@ from rea.domain.states import (
 )
 from rea.domain.treatment import Treatment
 from rea.guard.policy import Effect
+from rea.guard.redact import secretive, shows_secret
 from rea.guard.signing import principal as this_person
 from rea.guard.signing import read_signers
 from rea.knowledge.cards import runbooks_of, techniques_of
@@ -152,6 +153,15 @@ def _free_name(workspace: Workspace, codebase: Codebase) -> str:
 
 
 def _pinned_environment(codebase: Codebase) -> dict[str, str]:
+    secrets = secretive({variable: os.environ.get(variable, "") for variable in codebase.env})
+    shown = f"[codebase] env names {', '.join(secrets)}, which looks secret" if secrets else ""
+    if shows_secret(canonical(codebase)):
+        shown = "a value has the form of a key or of a password in an address"
+    if shown:
+        raise ConfigError(
+            f"rea.toml: {shown}: what it says is pinned, and stands in the plan, the store and every report",
+            hint="take it out; a trainer can read it from a file of its own, such as ~/.aws/credentials or ~/.netrc",
+        )
     missing = [variable for variable in codebase.env if variable not in os.environ]
     if missing:
         raise UsageError(
