@@ -365,9 +365,10 @@ def written(folder: Path, name: str) -> None:
 
 def trail(chance: random.Random, count: int, desk: Desk) -> Iterator[str]:
     workspace = desk.workspace()
-    campaign = desk.plan(workspace, budget="20r", profile_runs=2)
+    campaign = desk.plan(workspace, budget="40r", profile_runs=2)
     desk.approve(workspace, campaign)
-    assert desk.run(workspace, campaign).state is CampaignState.FINISHED
+    ended = desk.run(workspace, campaign)
+    assert ended.state is CampaignState.FINISHED, f"{ended.state.value}: {ended.reason}"
     workspace.store.close()
     settle(desk.home)
     whole, store = desk.home / "whole.db", desk.home / "rea.db"
