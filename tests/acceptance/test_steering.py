@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -269,3 +271,26 @@ def test_a_rejected_plan_ends_the_campaign(desk):
     assert rejected.returncode == 0 and json.loads(rejected.stdout)["state"] == "stopped"
     assert desk.call("approve", campaign.title, "--key", str(desk.key)).returncode == 2
     assert governance.latest_plan(workspace, campaign)[0].state.value == "rejected"
+
+
+def test_whoever_waits_for_a_day_of_the_team_is_told_so_at_once(desks):
+    desk = desks(toml={"[launcher]": '[team]\nname = "ads"\nper_day = "20s"\n\n[launcher]'})
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "rea", "plan", "--budget", "60s"],
+        cwd=desk.root,
+        env=dict(desk.env),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        said = []
+        for line in waiting.stderr:  # ends with the process, or with what is looked for
+            said.append(line)
+            if "is used up" in line:
+                break
+        assert "the day of team ads is used up; it goes on" in said[-1], said
+    finally:
+        waiting.kill()
+        waiting.communicate(timeout=30)
+    assert "used in the day of team ads" in desk.call("status", "C-1").stdout

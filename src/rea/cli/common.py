@@ -75,8 +75,8 @@ def exit_for(campaign: Campaign) -> None:
         raise typer.Exit(code)
 
 
-def follower(workspace: Workspace, campaign: Campaign) -> Follower:
-    """Tells what is new in the record from now on, on stderr."""
+def follower(workspace: Workspace, campaign: Campaign, told: str | None = None) -> Follower:
+    """Tells what is new in the record from now on, on stderr; with `told`, from the last line of that kind on."""
     from rea.cli.watching import Follower
 
-    return Follower(workspace, campaign.id)
+    return Follower(workspace, campaign.id, told=told)

@@ -80,7 +80,7 @@ def plan(
     )
     output.note(f"{campaign.title} {campaign.name}: measuring the baseline, {profile_runs} runs")
     if wait:
-        telling = follower(workspace, campaign)
+        telling = follower(workspace, campaign, told="planned")
         with told_of_interrupts(workspace, campaign):
             campaign = waking.wait(workspace, campaign.id, lambda c: c.state is not CampaignState.PROFILING, telling)
     if campaign.state is CampaignState.DRAFTED:

@@ -146,7 +146,7 @@ def _notices(
     asked = [q.name for q in workspace.store.questions(campaign.id) if q.answer is None]
     if asked and not is_terminal(state):
         found.append(f"{', '.join(asked)} {'waits' if len(asked) == 1 else 'wait'} for an answer: `rea inbox`")
-    if state is CampaignState.RUNNING:
+    if state in (CampaignState.PROFILING, CampaignState.RUNNING):
         per_day_s = plan.per_day_s if plan is not None else None
         found += [_of_share(share, campaign) for share in shares_of(workspace, campaign, per_day_s)]
     waiting = [run for run in runs if run.state is RunState.PLANNED and now < run.not_before < now + DISTANT_S]
@@ -165,7 +165,10 @@ def _notices(
 
 def _of_share(share: Share, campaign: Campaign) -> str:
     used, limit = (device_time(amount, campaign.codebase) for amount in (share.used_s, share.limit_s))
-    return f"{used} of {limit} used in {share.whose}, which ends {utc(share.until)}"
+    words = f"{used} of {limit} used in {share.whose}"
+    if share.left_s() <= 0:
+        return f"{words}: used up, and it goes on {utc(share.until)}"
+    return f"{words}, which ends {utc(share.until)}"
 
 
 def _until(at: float, now: float) -> str:

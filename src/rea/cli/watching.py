@@ -17,11 +17,15 @@ MOVING = (CampaignState.PROFILING, CampaignState.RUNNING)
 
 
 class Follower:
-    """Tells every new line of a campaign's record, once: on stderr, or by `tell`."""
+    """Tells every new line of a campaign's record, once: on stderr, or by `tell`. `told` is the last kind of line that
+    is no news any more; without it, that is whatever is there."""
 
-    def __init__(self, workspace: Workspace, campaign: int, tell: Callable[[str], None] = note) -> None:
+    def __init__(
+        self, workspace: Workspace, campaign: int, tell: Callable[[str], None] = note, told: str | None = None
+    ) -> None:
         self._workspace, self._campaign, self._tell = workspace, campaign, tell
-        self._last = max((event.id for event in workspace.store.events(campaign)), default=0)
+        known = (event.id for event in workspace.store.events(campaign) if told in (None, event.kind))
+        self._last = max(known, default=0)
 
     def __call__(self, _: Campaign) -> None:
         for event in self._workspace.store.events(self._campaign, after_id=self._last):
