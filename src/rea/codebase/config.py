@@ -9,11 +9,12 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rea.codebase.knobs import knob_of
+from rea.codebase.problems import Problem, complain, explain, name_of, show
 from rea.codebase.units import parse_duration, parse_size
 from rea.domain.codebase import (
     Boxing,
@@ -21,18 +22,16 @@ from rea.domain.codebase import (
     ConfigStyle,
     Guardrail,
     Knob,
-    KnobType,
     LauncherChoice,
     Objective,
     Resources,
     Sandbox,
-    Scalar,
 )
 from rea.domain.errors import ConfigError, UsageError
 from rea.domain.share import Team
 
 if TYPE_CHECKING:
-    from rea.codebase.schema import File, KnobTable
+    from rea.codebase.schema import File
 
 FILE_NAME: Final = "rea.toml"
 TRAIN_PLACEHOLDERS: Final = ("python", "config", "seed", "run_dir")
@@ -42,14 +41,6 @@ FILE_STYLES: Final = (ConfigStyle.YAML, ConfigStyle.TOML, ConfigStyle.JSON)
 
 PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_]+)\}")
 _SHELL_WORDS: Final = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>", "2>&1"})
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    key: str  # as a person finds it in the file, for example `[objective] direction`
-    text: str
-    hint: str | None = None
 
 
 def find(start: Path) -> Path:
@@ -90,11 +81,11 @@ def parse(text: str, root: Path, *, config: str | None = None) -> Codebase:
     problems = [*_command_problems(table), *_config_problems(root, table), *_objective_problems(table)]
     knobs: list[Knob] = []
     for name, knob_table in table.knobs.items():
-        knob, knob_problems = _knob(name, knob_table, table.codebase.style)
+        knob, knob_problems = knob_of(name, knob_table, table.codebase.style)
         problems += knob_problems
         if knob is not None:
             knobs.append(knob)
-    _raise(path, problems)
+    complain(path, problems)
     return _codebase(root, table, tuple(knobs))
 
 
@@ -171,110 +162,20 @@ def _validated(path: Path, raw: Mapping[str, Any]) -> File:
     try:
         table = File.model_validate(raw)
     except ValidationError as error:
-        problems: dict[str, _Problem] = {}
+        problems: dict[str, Problem] = {}
         for detail in error.errors(include_url=False):
-            problem = _explain(detail, raw)
+            problem = explain(detail, raw)
             problems.setdefault(problem.key, problem)
-        _raise(path, problems.values())
+        complain(path, problems.values())
         raise  # unreachable: a ValidationError has at least one detail
     for option in table.launcher.__pydantic_extra__:
         close = difflib.get_close_matches(option, LauncherTable.model_fields, n=1, cutoff=0.75)
         if close:
-            _raise(path, [_Problem("[launcher]", f"unknown key {option!r}", f"did you mean {close[0]!r}?")])
+            complain(path, [Problem("[launcher]", f"unknown key {option!r}", f"did you mean {close[0]!r}?")])
     return table
 
 
-def _explain(detail: Mapping[str, Any], raw: Mapping[str, Any]) -> _Problem:
-    """One Pydantic error in the words of `rea.toml`."""
-    from rea.codebase.schema import expected_at, known_keys
-
-    # Union branches and list positions are Pydantic's own words; keep what stands in the file.
-    location = _in_file(tuple(detail["loc"]), raw)
-    kind = detail["type"]
-    found = _value_at(raw, location)
-    expected = expected_at(location)
-    if kind == "missing":
-        return _Problem(_name(location), "is missing", f"expected {expected}")
-    if kind == "extra_forbidden":
-        key = str(location[-1])
-        if location[:1] == ("knobs",) and isinstance(found, dict):
-            whole = f"{location[1]}.{key}"
-            return _Problem(
-                "[knobs]", f"{whole} is read as nested tables", f'write the name in quotes: "{whole}" = {{ … }}'
-            )
-        keys = known_keys(location)
-        close = difflib.get_close_matches(key, keys, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(keys)}"
-        if len(location) == 1:
-            name, what = (f"[{key}]", "table") if isinstance(found, dict | list) else (key, "key")
-            shown = [f"[{known}]" for known in keys]
-            hint = f"did you mean [{close[0]}]?" if close else f"known here: {', '.join(shown)}"
-            return _Problem(name, f"is not a {what} REA knows", hint)
-        return _Problem(f"{_name(location[:-1])} {key}", "is not a key REA knows", hint)
-    if kind == "value_error":
-        expected = str(detail["ctx"]["error"])
-    return _Problem(_name(location), f"found {_show(found)}, expected {expected or detail['msg']}")
-
-
-def _in_file(location: tuple[Any, ...], raw: Mapping[str, Any]) -> tuple[Any, ...]:
-    kept: list[Any] = []
-    here: Any = raw
-    for part in location:
-        inside = (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        )
-        if not inside:
-            if isinstance(here, dict):
-                kept.append(part)
-            break
-        kept.append(part)
-        here = here[part]
-    return tuple(kept)
-
-
-def _value_at(raw: Any, location: Iterable[Any]) -> Any:
-    for part in location:
-        try:
-            raw = raw[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return raw
-
-
-def _name(location: tuple[Any, ...]) -> str:
-    """`("objective", "guardrail", 0, "min")` → `[[objective.guardrail]] no. 1 min`."""
-    if not location:
-        return "the file"
-    if location[:2] == ("objective", "guardrail") and len(location) > 2:
-        rest = " ".join(str(part) for part in location[3:])
-        return f"[[objective.guardrail]] no. {location[2] + 1} {rest}".rstrip()
-    if location[0] == "knobs" and len(location) > 1:
-        rest = " ".join(str(part) for part in location[2:3])
-        return f'[knobs] "{location[1]}" {rest}'.rstrip()
-    rest = " ".join(f"no. {part + 1}" if isinstance(part, int) else str(part) for part in location[1:])
-    return f"[{location[0]}] {rest}".rstrip()
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _raise(path: Path, problems: Iterable[_Problem]) -> None:
-    listed = list(problems)
-    if not listed:
-        return
-    first = listed[0]
-    if len(listed) == 1:
-        raise ConfigError(f"{path}: {first.key} {first.text}", hint=first.hint or f"correct it in {path.name}")
-    lines = [f"{p.key} {p.text}" + (f" ({p.hint})" if p.hint else "") for p in listed]
-    raise ConfigError(
-        f"{path}: {len(listed)} problems\n  - " + "\n  - ".join(lines), hint=f"correct them in {path.name}"
-    )
-
-
-def _command_problems(table: File) -> list[_Problem]:
+def _command_problems(table: File) -> list[Problem]:
     codebase = table.codebase
     problems = _template_problems("train", codebase.train, TRAIN_PLACEHOLDERS)
     if codebase.smoke is not None:
@@ -282,7 +183,7 @@ def _command_problems(table: File) -> list[_Problem]:
     used = set(PLACEHOLDER.findall(codebase.train))
     if codebase.style in FILE_STYLES and "config" not in used:
         problems.append(
-            _Problem(
+            Problem(
                 "[codebase] train",
                 f"has no {{config}}, so a changed config cannot reach a trainer of style {codebase.style!r}",
                 "put it where the config's path goes, for example --config {config}",
@@ -290,7 +191,7 @@ def _command_problems(table: File) -> list[_Problem]:
         )
     if codebase.style != ConfigStyle.ENV and "seed" not in used:
         problems.append(
-            _Problem(
+            Problem(
                 "[codebase] train",
                 "has no {seed}; without it every run would draw the same numbers and noise could not be measured",
                 "put it where the seed goes, for example --seed {seed}",
@@ -301,7 +202,7 @@ def _command_problems(table: File) -> list[_Problem]:
         asked = set(PLACEHOLDER.findall(codebase.evaluate))
         if not asked & {"run_dir", "predictions"}:
             problems.append(
-                _Problem(
+                Problem(
                     "[codebase] evaluate",
                     "names neither {run_dir} nor {predictions}, so it cannot find what to evaluate",
                     "for example --predictions {predictions}",
@@ -309,7 +210,7 @@ def _command_problems(table: File) -> list[_Problem]:
             )
         if table.objective.sealed is not None and not asked & {"split", "predictions"}:
             problems.append(
-                _Problem(
+                Problem(
                     "[codebase] evaluate",
                     "has no {split}, so it cannot tell the visible split from the sealed one",
                     "for example --split {split}",
@@ -320,7 +221,7 @@ def _command_problems(table: File) -> list[_Problem]:
     commands = " ".join(filter(None, (codebase.train, codebase.smoke, codebase.evaluate, codebase.profile)))
     if "config" in set(PLACEHOLDER.findall(commands)) and codebase.config is None:
         problems.append(
-            _Problem(
+            Problem(
                 "[codebase] config",
                 "is missing, and a command uses {config}",
                 'for example config = "configs/base.yaml"',
@@ -329,18 +230,18 @@ def _command_problems(table: File) -> list[_Problem]:
     return problems
 
 
-def _template_problems(key: str, template: str, known: tuple[str, ...]) -> list[_Problem]:
+def _template_problems(key: str, template: str, known: tuple[str, ...]) -> list[Problem]:
     name = f"[codebase] {key}"
     try:
         words = shlex.split(template)
     except ValueError as error:
-        return [_Problem(name, f"cannot be split into words: {str(error).lower()}", "close every quote")]
+        return [Problem(name, f"cannot be split into words: {str(error).lower()}", "close every quote")]
     problems = []
     if shell := sorted(_SHELL_WORDS.intersection(words)) or sorted(
         word for word in words if "${" in word or "`" in word
     ):
         problems.append(
-            _Problem(
+            Problem(
                 name,
                 f"uses {shell[0]!r}, but commands do not go through a shell",
                 "put the pipeline into a script and call that",
@@ -351,36 +252,34 @@ def _template_problems(key: str, template: str, known: tuple[str, ...]) -> list[
             close = difflib.get_close_matches(placeholder, known, n=1)
             hint = f"did you mean {{{close[0]}}}?" if close else None
             listed = ", ".join(f"{{{one}}}" for one in known)
-            problems.append(
-                _Problem(name, f"has the unknown placeholder {{{placeholder}}}; known here: {listed}", hint)
-            )
+            problems.append(Problem(name, f"has the unknown placeholder {{{placeholder}}}; known here: {listed}", hint))
     return problems
 
 
-def _config_problems(root: Path, table: File) -> list[_Problem]:
+def _config_problems(root: Path, table: File) -> list[Problem]:
     codebase = table.codebase
     name = "[codebase] config"
     if codebase.style not in list(ConfigStyle):
         close = difflib.get_close_matches(codebase.style.lower(), [style.value for style in ConfigStyle], n=1)
         hint = f"did you mean {close[0]!r}?" if close else None
         styles = ", ".join(ConfigStyle)
-        return [_Problem("[codebase] style", f"found {_show(codebase.style)}, expected one of {styles}", hint)]
+        return [Problem("[codebase] style", f"found {show(codebase.style)}, expected one of {styles}", hint)]
     if codebase.style not in FILE_STYLES:
         return []
     if codebase.config is None:
         return [
-            _Problem(name, f"is missing; style {codebase.style!r} needs it", 'for example config = "configs/base.yaml"')
+            Problem(name, f"is missing; style {codebase.style!r} needs it", 'for example config = "configs/base.yaml"')
         ]
     if not (root / codebase.config).is_file():
         folder = (root / codebase.config).parent
         there = sorted(one.name for one in folder.iterdir() if one.is_file()) if folder.is_dir() else []
         close = difflib.get_close_matches(Path(codebase.config).name, there, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"paths are taken from {root}"
-        return [_Problem(name, f"names {_show(codebase.config)}, which is no file in {root}", hint)]
+        return [Problem(name, f"names {show(codebase.config)}, which is no file in {root}", hint)]
     return []
 
 
-def _objective_problems(table: File) -> list[_Problem]:
+def _objective_problems(table: File) -> list[Problem]:
     objective = table.objective
     problems = []
     if objective.direction not in ("minimize", "maximize"):
@@ -388,130 +287,33 @@ def _objective_problems(table: File) -> list[_Problem]:
             objective.direction[:2].lower()
         )
         problems.append(
-            _Problem(
+            Problem(
                 "[objective] direction",
-                f'found {_show(objective.direction)}, expected "minimize" or "maximize"',
+                f'found {show(objective.direction)}, expected "minimize" or "maximize"',
                 f"did you mean {near!r}?" if near else None,
             )
         )
     if table.sandbox.use not in list(Boxing):
         problems.append(
-            _Problem("[sandbox] use", f"found {_show(table.sandbox.use)}, expected one of {', '.join(Boxing)}")
+            Problem("[sandbox] use", f"found {show(table.sandbox.use)}, expected one of {', '.join(Boxing)}")
         )
     if objective.sealed is not None and objective.sealed == objective.split:
         problems.append(
-            _Problem(
+            Problem(
                 "[objective] sealed",
-                f"is {_show(objective.sealed)}, the same as split; a split REA looks at cannot be sealed",
+                f"is {show(objective.sealed)}, the same as split; a split REA looks at cannot be sealed",
                 "name a second held-out split, or leave sealed out",
             )
         )
     for index, guardrail in enumerate(objective.guardrail):
-        name = _name(("objective", "guardrail", index))
+        name = name_of(("objective", "guardrail", index))
         if guardrail.min is None and guardrail.max is None:
-            problems.append(_Problem(name, f"({guardrail.metric}) has neither min nor max", "give one or both"))
+            problems.append(Problem(name, f"({guardrail.metric}) has neither min nor max", "give one or both"))
         elif guardrail.min is not None and guardrail.max is not None and guardrail.min > guardrail.max:
             problems.append(
-                _Problem(name, f"({guardrail.metric}) has min {guardrail.min} above max {guardrail.max}", "swap them")
+                Problem(name, f"({guardrail.metric}) has min {guardrail.min} above max {guardrail.max}", "swap them")
             )
     return problems
-
-
-def _knob(name: str, table: KnobTable, style: str) -> tuple[Knob | None, list[_Problem]]:
-    key = _name(("knobs", name))
-    problems: list[_Problem] = []
-    if style == ConfigStyle.ENV and not _VARIABLE.fullmatch(name):
-        problems.append(_Problem(key, "is no name of an environment variable", "use letters, digits and underscores"))
-    if not name.strip(" -."):
-        problems.append(_Problem(key, "has no name", None))
-    kind = _knob_type(table)
-    if kind is None:
-        given = "is missing:" if table.type is None else f"found {_show(table.type)},"
-        close = difflib.get_close_matches(table.type or "", [one.value for one in KnobType], n=1)
-        hint = f"did you mean {close[0]!r}?" if close else 'for example type = "float"'
-        return None, [
-            *problems,
-            _Problem(f"{key} type", f"{given} expected one of float, int, bool, str", hint),
-        ]
-    if table.choices is not None and table.range is not None:
-        problems.append(_Problem(key, "has both range and choices", "keep one: range for a number, choices for a list"))
-    numeric = kind in (KnobType.FLOAT, KnobType.INT)
-    if table.choices is not None:
-        problems += _choice_problems(key, kind, tuple(table.choices))
-    elif table.range is not None:
-        problems += _range_problems(key, kind, table.range, table.log)
-    elif numeric:
-        problems.append(
-            _Problem(key, f"is {kind.value} but has neither range nor choices", "for example range = [1e-4, 1e-1]")
-        )
-    if table.log and table.range is None:
-        problems.append(
-            _Problem(f"{key} log", "is true, but there is no range to search on a log scale", "give a range")
-        )
-    if problems:
-        return None, problems
-    low, high = (float(table.range[0]), float(table.range[1])) if table.range is not None else (None, None)
-    choices: tuple[Scalar, ...] = tuple(table.choices or ())
-    knob = Knob(name, table.role, kind, low, high, table.log, choices, table.default, table.tuned)
-    if table.default is not None and not knob.allows(table.default):
-        allowed = (
-            f"one of {_show(list(choices))}" if choices else f"{kind.value}" + (f" in {table.range}" if numeric else "")
-        )
-        problems.append(_Problem(f"{key} default", f"found {_show(table.default)}, expected {allowed}", None))
-    return knob, problems
-
-
-def _knob_type(table: KnobTable) -> KnobType | None:
-    """The type as written; else what the choices, the default or a fractional bound say; None if nothing does."""
-    if table.type is not None:
-        return KnobType(table.type) if table.type in list(KnobType) else None
-    samples: list[Scalar] = list(table.choices or ())
-    if not samples and table.default is not None:
-        samples = [table.default]
-    if not samples and table.range is not None and any(isinstance(bound, float) for bound in table.range):
-        return KnobType.FLOAT
-    kinds = {type(sample) for sample in samples}
-    if kinds == {bool}:
-        return KnobType.BOOL
-    if kinds == {int}:
-        return KnobType.INT
-    if kinds in ({float}, {int, float}):
-        return KnobType.FLOAT
-    return KnobType.STR if kinds == {str} else None
-
-
-def _choice_problems(key: str, kind: KnobType, choices: tuple[Scalar, ...]) -> list[_Problem]:
-    twice = next((value for at, value in enumerate(choices) if value in choices[:at]), None)
-    if twice is not None and len(set(map(type, choices))) == 1:
-        return [_Problem(f"{key} choices", f"found {_show(twice)} twice, expected each value once", None)]
-    fitting = {KnobType.BOOL: (bool,), KnobType.INT: (int,), KnobType.FLOAT: (int, float), KnobType.STR: (str,)}[kind]
-    return [
-        _Problem(f"{key} choices", f"found {_show(value)}, expected only {kind.value} values", "or correct type")
-        for value in choices
-        if type(value) not in fitting
-    ]
-
-
-def _range_problems(key: str, kind: KnobType, bounds: list[int | float], log: bool) -> list[_Problem]:
-    name = f"{key} range"
-    if kind not in (KnobType.FLOAT, KnobType.INT):
-        return [_Problem(name, f"is for numbers, but the type is {kind.value}", "use choices")]
-    if len(bounds) != 2 or any(isinstance(bound, bool) for bound in bounds):
-        return [
-            _Problem(name, f"found {_show(bounds)}, expected two numbers, low then high", "for example [1e-4, 1e-1]")
-        ]
-    low, high = bounds
-    if low > high:
-        return [_Problem(name, f"found {_show(bounds)}, low and high are reversed", f"write [{high}, {low}]")]
-    if low == high:
-        return [_Problem(name, f"found {_show(bounds)}, which leaves nothing to search", "widen it, or drop the knob")]
-    if kind is KnobType.INT and any(bound != int(bound) for bound in bounds):
-        return [_Problem(name, f"found {_show(bounds)}, expected whole numbers for type int", None)]
-    if log and low <= 0:
-        return [
-            _Problem(name, f"found {_show(bounds)}, but log = true needs a low bound above 0", "raise it, or drop log")
-        ]
-    return []
 
 
 def _team(table: File) -> Team | None:
