@@ -89,13 +89,13 @@ def alive_in(run_dir: Path) -> list[int]:
     return [process.pid for process in everyone if tree.has_variable(process.pid, "REA_RUN_DIR", str(run_dir))]
 
 
-def write_down(launcher: LocalLauncher, job: JobSpec, *, age_s: float = 0.0) -> Handle:
+def write_down(launcher: LocalLauncher, job: JobSpec, *, age_s: float = 0.0, apart: bool = True) -> Handle:
     """What `submit` leaves when it is killed right before it spawns the wrapper."""
     job.run_dir.mkdir(parents=True)
     launcher._ended.mkdir(parents=True, exist_ok=True)
     rundir.write_atomically(job.run_dir / rundir.SPEC, job.to_json())
     host, at = socket.gethostname(), time.time() - age_s
-    entry = {"name": job.name, "run_dir": str(job.run_dir), "host": host, "submitted_at": at}
+    entry = {"name": job.name, "run_dir": str(job.run_dir), "host": host, "submitted_at": at, "apart": apart}
     rundir.write_atomically(launcher._live / f"{job.name}.json", entry)
     return Handle("local", job.name, str(job.run_dir))
 
@@ -337,6 +337,8 @@ def test_a_job_whose_directory_and_entry_were_deleted_is_lost(runs, launcher):
     shutil.rmtree(handle.id)
     for entry in (runs / ".local").rglob(f"{NAME}.json"):
         entry.unlink()
+    assert see(launcher, handle).outcome is Outcome.SUCCEEDED, "its record lies beside it"
+    rundir.record_of(Path(handle.id)).unlink()
     assert see(launcher, handle).outcome is Outcome.LOST
     assert "were deleted" in see(launcher, handle).message
 
@@ -355,8 +357,69 @@ def test_a_runs_root_that_is_away_is_unreachable_and_not_empty(runs, launcher):
 
 def test_an_exit_record_that_makes_no_sense_is_a_lost_job(runs, launcher):
     handle = write_down(launcher, spec(runs, ""))
-    (Path(handle.id) / rundir.EXIT).write_text(json.dumps({"outcome": "splendid"}))
+    rundir.record_of(Path(handle.id)).write_text(json.dumps({"outcome": "splendid"}))
     assert see(launcher, handle).outcome is Outcome.LOST
+
+
+def test_a_job_of_an_earlier_release_left_its_record_in_its_directory(runs, launcher):
+    handle = write_down(launcher, spec(runs, ""), apart=False)
+    record = {"outcome": "failed", "message": "it failed", "started_at": 1.0, "ended_at": 2.0}
+    (Path(handle.id) / rundir.EXIT).write_text(json.dumps(record))
+    assert see(launcher, handle).outcome is Outcome.FAILED
+
+
+FORGED = """
+import json, os, time
+run = os.environ["REA_RUN_DIR"]
+def wreck(name, how):
+    path = os.path.join(run, name)
+    if os.path.lexists(path):
+        os.unlink(path)
+    if how == "directory":
+        os.mkdir(path)
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how == "link":
+        os.symlink("/dev/zero", path)
+    elif how == "words":
+        open(path, "w").write(json.dumps({"at": "soon", "time": "now", "pid": "one", "start": 1}))
+now = time.time()
+done = {"outcome": "succeeded", "message": "done", "started_at": now, "ended_at": now, "wall_s": 0.1, "step": "train"}
+with open(os.path.join(run, "exit.json"), "w") as file:
+    json.dump(done, file)
+open(os.path.join(run, "forged"), "w")
+while not os.path.exists(os.path.join(run, "go on")):
+    time.sleep(0.01)
+"""
+
+
+def test_an_end_that_a_trainer_writes_itself_is_none(runs, launcher):
+    handle = launcher.submit(spec(runs, f"{FORGED}\nraise SystemExit(7)"), NAME)
+    until(lambda: (Path(handle.id) / "forged").exists())
+    assert see(launcher, handle).state is JobState.RUNNING and launcher.capacity().free == 1
+    (Path(handle.id) / "go on").touch()
+    seen = ended(launcher, handle)
+    assert (seen.outcome, seen.exit["exit_code"]) == (Outcome.FAILED, 7)
+
+
+@pytest.mark.parametrize("how", ["directory", "pipe", "link", "words"])
+@pytest.mark.parametrize("name", ["exit.json", "heartbeat", "started", "cancel", "pgid"])
+def test_whatever_a_trainer_makes_of_the_files_in_its_directory_is_its_own_job_s_trouble_alone(
+    runs, launcher, name, how
+):
+    handle = launcher.submit(
+        spec(runs, f"{FORGED}\nwreck({name!r}, {how!r})\nopen(run + '/wrecked', 'w')\n{SLEEP}"), NAME
+    )
+    until(lambda: (Path(handle.id) / "forged").exists())
+    (Path(handle.id) / "go on").touch()
+    until(lambda: (Path(handle.id) / "wrecked").exists())
+    time.sleep(0.1)
+    assert launcher.capacity().slots == 2
+    assert see(launcher, handle).state in (JobState.RUNNING, JobState.ENDED)
+    other = launcher.submit(spec(runs, "print()", "rea-C-1-R-2-1"), "rea-C-1-R-2-1")
+    assert ended(launcher, other).outcome is Outcome.SUCCEEDED
+    launcher.cancel(handle)
+    assert ended(launcher, handle).outcome in (Outcome.CANCELLED, Outcome.FAILED)
 
 
 def test_a_name_belongs_to_one_directory(runs, launcher):

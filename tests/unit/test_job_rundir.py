@@ -1,7 +1,6 @@
 """The files an observer reads: one start per fence, a lock that dies with its holder, an exit record that fits."""
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -59,22 +58,57 @@ def test_who_waits_for_the_lock_starts_the_job_if_its_holder_dies_before_the_fen
     second.stdout.close()
 
 
-def test_an_exit_record_takes_the_reserved_room_and_leaves_nothing_else(tmp_path):
-    assert rundir.reserve_exit(tmp_path)
-    inode = (tmp_path / rundir.RESERVE).stat().st_ino
-    rundir.write_exit(tmp_path, {"outcome": "failed"})
-    assert [path.name for path in tmp_path.iterdir()] == [rundir.EXIT]
-    assert (tmp_path / rundir.EXIT).stat().st_ino == inode
-    assert json.loads((tmp_path / rundir.EXIT).read_text()) == {"outcome": "failed"}
+def test_a_record_takes_the_reserved_room_beside_the_directory_and_leaves_a_copy_in_it(tmp_path):
+    run_dir = tmp_path / "1"
+    run_dir.mkdir()
+    assert rundir.reserve_exit(run_dir)
+    inode = rundir.reserve_of(run_dir).stat().st_ino
+    rundir.write_exit(run_dir, {"outcome": "failed"})
+    record = rundir.record_of(run_dir)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["1", record.name, rundir.EXIT]
+    assert record.stat().st_ino == inode
+    assert rundir.read_json(record) == rundir.read_json(run_dir / rundir.EXIT) == {"outcome": "failed"}
 
 
 @pytest.mark.parametrize("size", [10, rundir.EXIT_BYTES * 3])
-def test_an_exit_record_of_any_size_is_written_with_and_without_a_reserve(tmp_path, size):
+def test_a_record_of_any_size_is_written_with_and_without_a_reserve(tmp_path, size):
+    run_dir = tmp_path / "1"
+    run_dir.mkdir()
     for reserve in (True, False):
         if reserve:
-            assert rundir.reserve_exit(tmp_path)
-        rundir.write_exit(tmp_path, {"message": "x" * size})
-        assert rundir.read_json(tmp_path / rundir.EXIT) == {"message": "x" * size}
+            assert rundir.reserve_exit(run_dir)
+        rundir.write_exit(run_dir, {"message": "x" * size})
+        assert rundir.read_json(rundir.record_of(run_dir)) == {"message": "x" * size}
+
+
+@pytest.mark.parametrize("there", ["directory", "pipe", "link", "nothing at all"])
+def test_a_record_is_written_whatever_a_trainer_has_put_into_the_directory(tmp_path, there):
+    run_dir = tmp_path / "1"
+    run_dir.mkdir()
+    assert rundir.reserve_exit(run_dir)
+    put(run_dir / rundir.EXIT, there)
+    rundir.write_exit(run_dir, {"outcome": "failed"})
+    assert rundir.read_json(rundir.record_of(run_dir)) == {"outcome": "failed"}
+
+
+@pytest.mark.parametrize("there", ["directory", "pipe", "link", "device"])
+def test_what_is_no_plain_file_reads_as_nothing_at_once(tmp_path, there):
+    put(tmp_path / "file", there)
+    assert rundir.read_json(tmp_path / "file") is None
+
+
+def put(path, there):
+    if there == "directory":
+        path.mkdir()
+        (path / "in").touch()
+    elif there == "pipe":
+        os.mkfifo(path)
+    elif there == "link":
+        path.symlink_to(path)
+    elif there == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.parent.rmdir()
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_draft(tmp_path):

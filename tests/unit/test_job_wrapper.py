@@ -64,7 +64,7 @@ class Job:
         return self.exit()
 
     def exit(self) -> dict:
-        return json.loads((self.run_dir / "exit.json").read_text())
+        return json.loads(rundir.record_of(self.run_dir).read_text())
 
     def text(self, name: str) -> str:
         return (self.run_dir / name).read_text()
@@ -444,7 +444,7 @@ def test_a_killed_wrapper_takes_its_trainer_with_it_and_leaves_no_lock(tmp_path)
             time.sleep(0.01)
         assert is_gone(trainer)
         assert not rundir.is_alive(job.run_dir)
-        assert not (job.run_dir / "exit.json").exists()
+        assert not rundir.record_of(job.run_dir).exists()
     finally:
         for pid in rest:
             os.kill(pid, signal.SIGKILL)
@@ -475,7 +475,7 @@ def test_a_broken_specification_leaves_a_started_run_alone(tmp_path):
     wrapper = job.start()
     wrapper.communicate(timeout=60)
     assert wrapper.returncode == 2
-    assert not (job.run_dir / "exit.json").exists()
+    assert not rundir.record_of(job.run_dir).exists()
 
 
 @pytest.fixture
@@ -538,7 +538,7 @@ def test_a_record_for_which_there_is_no_room_at_all_comes_when_there_is(disk):
         wrapper = job.start(stderr=said)
         wait_for(job.run_dir / "started")
         time.sleep(0.5)
-        assert wrapper.poll() is None and not (job.run_dir / "exit.json").exists()
+        assert wrapper.poll() is None and not rundir.record_of(job.run_dir).exists()
         resize("64k")
         assert wrapper.wait(30) == 1
     assert "No space left on device" in job.exit()["message"]

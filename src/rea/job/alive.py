@@ -8,7 +8,7 @@ import os
 
 STARTED = "started"  # the fence
 ALIVE = "alive.lock"  # held while the wrapper lives
-EXIT = "exit.json"  # the wrapper's own record, written last
+EXIT = "exit.json"  # the end of the name of the wrapper's own record, and the name of its copy
 CANCEL = "cancel"  # its existence asks the wrapper to end the job
 
 
@@ -18,11 +18,13 @@ def runs_on(run_dir: str) -> bool:
 
     False says nothing. Raises OSError where the directory cannot be read or its file system cannot lock.
     """
-    if any(os.path.lexists(os.path.join(run_dir, name)) for name in (EXIT, CANCEL)):
+    if os.path.lexists(f"{run_dir}.{EXIT}") or any(
+        os.path.lexists(os.path.join(run_dir, one)) for one in (EXIT, CANCEL)
+    ):
         return False
     if not os.path.lexists(os.path.join(run_dir, STARTED)):
         return False
-    probe = os.open(os.path.join(run_dir, ALIVE), os.O_RDONLY | os.O_CLOEXEC)
+    probe = os.open(os.path.join(run_dir, ALIVE), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

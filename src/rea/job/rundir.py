@@ -3,15 +3,18 @@
 A wrapper, at its start:   1. locks `alive.lock` (flock, exclusive, held until the process is gone)
                            2. creates `started` (O_CREAT|O_EXCL: the fence, at most one start of a run directory)
                            3. writes its identity into `alive.lock`, reserves room for exit.json, starts the trainer
-and at its end:            4. renames the finished `exit.json` into place, then exits, which drops the lock.
+and at its end:            4. renames the finished record into place, beside the run directory (`record_of`), puts a
+                              copy of it into the directory (`exit.json`), drops the lock, and wakes the executor.
 
 So an observer that looks in this order is never wrong:
-                           a. `exit.json` exists                       → ended, with the outcome it names
-                           b. `started` exists and the lock is held    → running
-                           c. `exit.json` exists (looked at again)     → ended between a and b
-                           d. `started` exists                         → lost: by 1-2 a started wrapper holds the lock
-                           e. otherwise                                → not started; whoever creates `started` now
+                           a. `started` exists and the lock is held    → running
+                           b. the record exists                        → ended, with the outcome it names
+                           c. `started` does not exist                 → not started; whoever creates `started` now
                                                                          makes sure that it never will be
+                           d. the lock is held (looked at again)       → it started between a and c: running
+                           e. the record exists (looked at again)      → and has ended already
+                           f. otherwise                                → lost: by 1-2 a started wrapper holds the lock
+A trainer writes into its run directory whatever it likes, in a sandbox nowhere else: so how it ended is not read there.
 `kill -0` is no sign of life: it is true for zombies and for reused process ids.
 """
 
@@ -39,19 +42,29 @@ CANCEL: Final = alive.CANCEL
 HEARTBEAT: Final = "heartbeat"  # {"time", "step", "rss"}
 GROUP: Final = "pgid"  # the processes of the running step, for whoever finds the wrapper dead
 MARK: Final = "REA_JOB_MARK"  # a variable that only this job's processes have; its value stands in `pgid`
-EXIT: Final = alive.EXIT
-RESERVE: Final = "exit.reserve"  # room for exit.json on a disk that is full by then
+EXIT: Final = alive.EXIT  # a copy of the record, for people, and for who observed jobs before there was another
+RESERVE: Final = "exit.reserve"  # behind the directory's name: room for the record on a disk that is full by then
 WRAPPER_LOG: Final = "wrapper.log"
 WAKE_LOG: Final = "wake.log"
 RESERVED: Final = frozenset(
     {SPEC, STARTED, ALIVE, CANCEL, HEARTBEAT, GROUP, EXIT, RESERVE, WRAPPER_LOG, WAKE_LOG},
 )
 EXIT_BYTES: Final = 8192
+_MOST_BYTES: Final = 4 * 2**20  # of a file that is read here
 _LOCK_PATIENCE_S: Final = 30.0
 
 
 class NoLocksError(Exception):
     """The file system of the run directory cannot lock files."""
+
+
+def record_of(run_dir: Path) -> Path:
+    """Where the wrapper writes how the job in this directory ended."""
+    return run_dir.with_name(f"{run_dir.name}.{EXIT}")
+
+
+def reserve_of(run_dir: Path) -> Path:
+    return run_dir.with_name(f"{run_dir.name}.{RESERVE}")
 
 
 def take_fence(run_dir: Path, note: Mapping[str, Any]) -> bool:
@@ -106,7 +119,7 @@ def take_over(run_dir: Path, identity: Mapping[str, Any]) -> int | None:
 def is_alive(run_dir: Path) -> bool:
     """True while a wrapper of this run directory holds its lock. Raises NoLocksError, or OSError on an I/O error."""
     try:
-        probe = os.open(run_dir / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+        probe = os.open(run_dir / ALIVE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -147,10 +160,26 @@ def open_own(path: Path, flags: int, mode: int = 0o644) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None if there is no file, or no object in it. Raises OSError on an I/O error."""
+    """The object in a file; None if there is no plain file, or no object in it. Raises OSError on an I/O error.
+
+    A link, a pipe, a directory, a device are nothing, whoever put them there; nothing is waited for.
+    """
     try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        data = stream.read(_MOST_BYTES)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -175,27 +204,35 @@ def write_atomically(path: Path, value: Mapping[str, Any], *, durable: bool = Fa
 
 
 def reserve_exit(run_dir: Path) -> bool:
-    """Set aside the room that exit.json will need. False if the disk has not even that."""
+    """Set aside the room that the record will need. False if the disk has not even that."""
+    reserve = reserve_of(run_dir)
     try:
-        with os.fdopen(open_own(run_dir / RESERVE, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), "wb") as stream:
+        with os.fdopen(open_own(reserve, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), "wb") as stream:
             stream.write(b" " * EXIT_BYTES)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError:
         with contextlib.suppress(OSError):
-            (run_dir / RESERVE).unlink()
+            reserve.unlink()
         return False
     return True
 
 
 def write_exit(run_dir: Path, record: Mapping[str, Any]) -> None:
-    """Write exit.json: atomic, durable, and possible on a full disk if `reserve_exit` succeeded.
+    """Write the record: atomic, durable, and possible on a full disk if `reserve_exit` succeeded; then its copy, if
+    that can be.
 
     The record goes into the reserved file, whose blocks exist already, and that file takes the name.
     Raises OSError if it could not be written at all.
     """
+    _write_record(run_dir, record)
+    with contextlib.suppress(OSError):
+        write_atomically(run_dir / EXIT, record)
+
+
+def _write_record(run_dir: Path, record: Mapping[str, Any]) -> None:
     data = _encode(record)
-    reserve = run_dir / RESERVE
+    reserve, target = reserve_of(run_dir), record_of(run_dir)
     with contextlib.suppress(OSError):
         descriptor = open_own(reserve, os.O_WRONLY)
         try:
@@ -206,12 +243,12 @@ def write_exit(run_dir: Path, record: Mapping[str, Any]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        reserve.replace(run_dir / EXIT)
-        sync_directory(run_dir)
+        reserve.replace(target)
+        sync_directory(target.parent)
         return
     with contextlib.suppress(OSError):
         reserve.unlink()
-    write_atomically(run_dir / EXIT, record, durable=True)
+    write_atomically(target, record, durable=True)
 
 
 def sync_directory(directory: Path) -> None:

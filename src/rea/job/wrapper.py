@@ -22,7 +22,7 @@ _PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 15.0, 0.0)  # between attempts to 
 
 
 def main(arguments: list[str]) -> int:
-    """0: the job succeeded. 1: it ended otherwise (exit.json says how). 2: wrong specification. 73: started before."""
+    """0: the job succeeded. 1: it ended otherwise (its record says how). 2: wrong specification. 73: started before."""
     if len(arguments) != 1:
         _say("usage: python -m rea.job SPEC.json")
         return EXIT_SPEC
@@ -42,10 +42,11 @@ def main(arguments: list[str]) -> int:
         job.refuse(f"No space left on device: {spec.run_dir} has no room for the record of a job")
     record = job.run()
     _write_exit(spec.run_dir, record)
+    # Whoever is woken has to see that this job has ended, and as long as the lock is held it has not.
+    os.close(lock)
     if spec.wake is not None:
         for problem in wake(spec.wake, spec.name, spec.run_dir):
             _say(problem)
-    # The lock is dropped by the kernel with this process, never before.
     return 0 if record["outcome"] == "succeeded" else 1
 
 
@@ -103,7 +104,7 @@ def _write_exit(run_dir: Path, record: dict[str, Any]) -> None:
             rundir.write_exit(run_dir, record)
             return
         except OSError as error:
-            _say(f"rea.job: {run_dir / rundir.EXIT} could not be written: {error}")
+            _say(f"rea.job: {rundir.record_of(run_dir)} could not be written: {error}")
             time.sleep(pause)
 
 

@@ -32,12 +32,16 @@ _CANCEL_PATIENCE_S: Final = 60.0  # more than a wrapper that is told to end take
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One line of the registry: who submitted what, where and when (Unix seconds)."""
+    """One line of the registry: who submitted what, where and when (Unix seconds).
+
+    `apart`: its wrapper leaves its record beside the run directory. Wrappers that an earlier release started did not.
+    """
 
     name: str
     run_dir: Path
     host: str
     submitted_at: float
+    apart: bool = False
 
 
 class LocalLauncher:
@@ -74,7 +78,7 @@ class LocalLauncher:
                 raise UsageError(
                     f"job {name} exists already, in {entry.run_dir}", hint="every attempt needs a name of its own"
                 )
-            if (spec.run_dir / rundir.STARTED).exists():
+            if _exists(spec.run_dir / rundir.STARTED) or _exists(rundir.record_of(spec.run_dir)):
                 return handle
             spec.run_dir.mkdir(parents=True, exist_ok=True)
             self._ended.mkdir(parents=True, exist_ok=True)
@@ -85,6 +89,7 @@ class LocalLauncher:
                 "run_dir": str(spec.run_dir),
                 "host": socket.gethostname(),
                 "submitted_at": time.time(),
+                "apart": True,
             }
             rundir.write_atomically(self._live / f"{name}.json", written, durable=True)
             _spawn(spec.run_dir)
@@ -121,13 +126,14 @@ class LocalLauncher:
             return
         with _reaching(run_dir):
             asked = rundir.read_json(run_dir / rundir.CANCEL)
-            deaf = asked is not None and time.time() - float(asked.get("at", math.inf)) > _CANCEL_PATIENCE_S
+            deaf = asked is not None and time.time() - (_number(asked.get("at"), None) or math.inf) > _CANCEL_PATIENCE_S
             if asked is None:
-                rundir.write_atomically(run_dir / rundir.CANCEL, {"at": time.time()})
+                with contextlib.suppress(IsADirectoryError):  # a trainer's doing; the signal tells the wrapper as well
+                    rundir.write_atomically(run_dir / rundir.CANCEL, {"at": time.time()})
             if rundir.take_fence(run_dir, {"fenced_by": self.kind, "why": "cancelled"}) or not rundir.is_alive(run_dir):
                 return
             wrapper = rundir.read_json(run_dir / rundir.ALIVE)
-            if wrapper is not None and _is_here(wrapper):
+            if wrapper is not None and _is_here(wrapper) and _is_wrapper(wrapper["pid"], run_dir):
                 with contextlib.suppress(PermissionError):  # the file does as well
                     number = signal.SIGKILL if deaf else signal.SIGTERM
                     tree.send((int(wrapper["pid"]), str(wrapper["start"])), number)
@@ -144,7 +150,7 @@ class LocalLauncher:
         run_dir = Path(handle.id)
         try:
             entry = self._entry(handle.name)
-            observation = _look(run_dir)
+            observation = _look(run_dir, entry is None or entry.apart)
             if observation is None and entry is None and (run_dir.is_dir() or not self._live.is_dir()):
                 return Observation(JobState.UNKNOWN, message=f"nothing is known of {handle.name} in {self._runs}")
             if observation is None and entry is None:  # a handle is given out after both were written
@@ -164,7 +170,10 @@ class LocalLauncher:
     def _occupies_slot(self, entry: _Entry) -> bool:
         if entry.host != socket.gethostname():
             return False
-        observation = _look(entry.run_dir)
+        try:
+            observation = _look(entry.run_dir, entry.apart)
+        except OSError:  # what is wrong with one job's files is no reason to start none
+            return True
         if observation is None:
             return time.time() - entry.submitted_at < START_GRACE_S
         if observation.exit is not None:
@@ -195,7 +204,13 @@ def _read_entry(path: Path) -> _Entry | None:
     if raw is None:
         return None
     try:
-        return _Entry(str(raw["name"]), Path(raw["run_dir"]), str(raw["host"]), float(raw["submitted_at"]))
+        return _Entry(
+            str(raw["name"]),
+            Path(raw["run_dir"]),
+            str(raw["host"]),
+            float(raw["submitted_at"]),
+            raw.get("apart") is True,
+        )
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -229,39 +244,69 @@ def _spawn(run_dir: Path) -> None:
         )
 
 
-def _look(run_dir: Path) -> Observation | None:
+def _look(run_dir: Path, apart: bool) -> Observation | None:
     """What the files say, looked at in the order that rea.job.rundir gives; None: not started.
 
     Touches nothing. Raises OSError or NoLocksError if the files cannot be read now.
     """
-    ended = _read_exit(run_dir)
+    record = rundir.record_of(run_dir) if apart else run_dir / rundir.EXIT
+    started = run_dir / rundir.STARTED
+    if apart:
+        running = _running(run_dir, record)
+        if running is not None:
+            return running
+    ended = _read_exit(record)
     if ended is not None:
         return ended
-    started = run_dir / rundir.STARTED
     if not _exists(started):
         return None
-    fence = rundir.read_json(started) or {}
-    began = fence.get("at") if "pid" in fence else None
-    if rundir.is_alive(run_dir):
-        beat = rundir.read_json(run_dir / rundir.HEARTBEAT) or {}
-        return Observation(JobState.RUNNING, started_at=began, heard_at=beat.get("time", began))
-    ended = _read_exit(run_dir)
+    running = _running(run_dir, record)
+    if running is not None:
+        return running
+    ended = _read_exit(record)
     if ended is not None:
         return ended
-    beat = rundir.read_json(run_dir / rundir.HEARTBEAT) or {}
-    last = beat.get("time", began)
+    fence, began = _fence(started)
+    last = _number((rundir.read_json(run_dir / rundir.HEARTBEAT) or {}).get("time"), began)
     if _exists(run_dir / rundir.CANCEL):
         return Observation(
             JobState.ENDED, Outcome.CANCELLED, None, "cancelled, and no process of it is left", began, last
         )
-    why = "its wrapper is gone and left no exit.json" if "fenced_by" not in fence else "it did not start in time"
+    why = "its wrapper is gone and left no record" if "fenced_by" not in fence else "it did not start in time"
     return Observation(JobState.ENDED, Outcome.LOST, None, why, began, last)
 
 
-def _read_exit(run_dir: Path) -> Observation | None:
-    if not _exists(run_dir / rundir.EXIT):
+def _running(run_dir: Path, record: Path) -> Observation | None:
+    """What is known of a job whose wrapper lives; None where none does."""
+    try:
+        if not (_exists(run_dir / rundir.STARTED) and rundir.is_alive(run_dir)):
+            return None
+    except (OSError, rundir.NoLocksError):
+        if _exists(record):
+            return None
+        raise
+    _, began = _fence(run_dir / rundir.STARTED)
+    beat = rundir.read_json(run_dir / rundir.HEARTBEAT) or {}
+    return Observation(JobState.RUNNING, started_at=began, heard_at=_number(beat.get("time"), began))
+
+
+def _fence(started: Path) -> tuple[dict[str, Any], float | None]:
+    """What stands in the fence, and when the wrapper took it, if one did."""
+    fence = rundir.read_json(started) or {}
+    return fence, _number(fence.get("at"), None) if "pid" in fence else None
+
+
+def _number(value: object, otherwise: float | None) -> float | None:
+    """A moment out of a file that a trainer can write, too."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return otherwise
+
+
+def _read_exit(record_at: Path) -> Observation | None:
+    if not _exists(record_at):
         return None
-    record = rundir.read_json(run_dir / rundir.EXIT)
+    record = rundir.read_json(record_at)
     try:
         assert record is not None
         outcome = Outcome(record["outcome"])
@@ -274,13 +319,13 @@ def _read_exit(run_dir: Path) -> Observation | None:
             float(record["ended_at"]),
         )
     except (AssertionError, KeyError, TypeError, ValueError):
-        return Observation(JobState.ENDED, Outcome.LOST, record, f"{run_dir / rundir.EXIT} makes no sense")
+        return Observation(JobState.ENDED, Outcome.LOST, record, f"{record_at} makes no sense")
 
 
 def _exists(path: Path) -> bool:
-    """Like Path.exists, but an I/O error is an error: a disk that does not answer is no proof of absence."""
+    """Whether something has this name. An I/O error is an error: a disk that does not answer is no proof of absence."""
     try:
-        path.stat()
+        path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -293,7 +338,7 @@ def _not_started(run_dir: Path, entry: _Entry) -> Observation:
     if run_dir.is_dir():
         rundir.take_fence(run_dir, {"fenced_by": LocalLauncher.kind, "why": "not started in time"})
         # If a wrapper was faster, it is running; if not, the job is lost. The files tell.
-        observation = _look(run_dir)
+        observation = _look(run_dir, entry.apart)
         assert observation is not None
         return observation
     # Whether it ran, and for how long, nobody can say any more.
@@ -304,7 +349,18 @@ def _not_started(run_dir: Path, entry: _Entry) -> Observation:
 def _is_here(identity: dict[str, Any]) -> bool:
     """Whether process ids in this record are of this machine and of this boot."""
     same_host = identity.get("host") == socket.gethostname() and identity.get("boot") == tree.boot_id()
-    return same_host and "pid" in identity and "start" in identity
+    return same_host and isinstance(identity.get("pid"), int) and "start" in identity
+
+
+def _is_wrapper(pid: int, run_dir: Path) -> bool:
+    """Whether this process is what was started for the directory: a trainer may have written another one's number."""
+    if not tree.LINUX:
+        return True
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(run_dir / rundir.SPEC) in words
 
 
 def _bury(run_dir: Path, observation: Observation) -> Observation:
