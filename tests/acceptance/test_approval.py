@@ -135,6 +135,8 @@ def test_whoever_is_no_engineer_can_neither_approve_nor_grant_nor_steer_and_each
         ("db", "backup", str(desk.home / "copy.db")),
         ("insights", "forget", "x.jsonl"),
         ("insights", "import", "x.jsonl"),
+        ("insights", "export", str(desk.root / ".rea" / "allowed_signers")),
+        ("report", campaign.title, "-o", str(desk.root / ".rea" / "allowed_signers"), "--force"),
         ("service", "install", "--cron", "--write"),
         ("service", "remove"),
     ):

@@ -206,3 +206,45 @@ def test_a_campaign_whose_rows_were_edited_starts_only_if_an_engineer_vouches_fo
     again = desk.call("start", campaign.title)
     assert again.returncode == 4 and "✗ record" in again.stderr, "nor for another edit of the same row"
     assert desk.call("preflight", campaign.title, "--grant", "record").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE cells SET moment = moment * 100",
+        "UPDATE experiments SET effect = effect + 0.5 WHERE effect IS NOT NULL",
+        "UPDATE experiments SET record = replace(record, 'supported', 'refuted')",
+        "DELETE FROM experiments WHERE superseded_by IS NULL AND cell IS NOT NULL AND effect IS NOT NULL",
+    ],
+)
+def test_what_was_learnt_is_held_against_the_experiments_it_was_learnt_from(desk, change):
+    assert desk.call("db", "check").returncode == 0
+    edit(desk, change)
+    said = desk.call("db", "check")
+    assert said.returncode == 1 and ("by its record" in said.stdout or "by its experiments" in said.stdout), said.stdout
+
+
+def test_a_trail_and_a_campaign_that_are_gone_are_missed(desk):
+    edit(desk, "DELETE FROM trail", "DELETE FROM heads")
+    said = desk.call("db", "check")
+    assert said.returncode == 1 and "by something else than REA" in said.stdout, said.stdout
+    tables = ("events", "entries", "attempts", "runs", "approvals", "grants", "experiments", "questions", "plans")
+    tables = (*tables, "hypotheses", "campaigns")
+    with closing(sqlite3.connect(desk.home / "rea.db")) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table in tables:
+            connection.execute(f"DELETE FROM {table}")
+        connection.commit()
+    said = desk.call("audit", "verify")
+    assert said.returncode == 1 and "C-1 is not in the store any more" in said.stdout, said.stdout
+    assert desk.call("db", "check").returncode == 1
+
+
+def test_an_export_whose_later_lines_are_none_is_refused(desk, tmp_path):
+    exported = tmp_path / "trail.jsonl"
+    desk.call("audit", "export", "C-1", str(exported))
+    whole = exported.read_text().splitlines()
+    for bad in ("{}", "[1", "7", '{"number": null, "row": "x", "content": "y", "link": "z"}'):
+        exported.write_text("\n".join([*whole[:3], bad, *whole[4:]]) + "\n")
+        said = desk.call("audit", "verify", "C-1", "--against", str(exported))
+        assert said.returncode == 1 and "line 4 is no link of a trail" in said.stdout, said

@@ -256,7 +256,7 @@ def test_a_baseline_that_the_same_code_does_not_give_again_is_told_before_anybod
     others.touch()
     third, checks = planned()
     told = checks["reproduced"]
-    assert told.ok is False and "times what another seed changes" in told.words and "nothing else" in told.words
+    assert told.ok is False and "times what other seeds would explain" in told.words and "nothing else" in told.words
     desk.approve(workspace, third)
     refused = desk.call("start", third.title)
     assert refused.returncode == 4 and "✗ reproduced" in refused.stderr

@@ -8,9 +8,9 @@ import pytest
 
 from rea.domain.errors import LauncherUnreachableError
 from rea.domain.run import Failure, Run
-from rea.domain.runbook import Action, Charge
+from rea.domain.runbook import TAMPERED, Action, Charge
 from rea.domain.share import DAY_S, Team
-from rea.domain.states import AttemptState, CampaignState, PauseReason, Phase
+from rea.domain.states import AttemptState, CampaignState, PauseReason, Phase, RunState
 from rea.executor.ends import struck_out
 from rea.executor.invariants import violations
 from rea.executor.snapshot import Report
@@ -168,6 +168,27 @@ def test_whoever_is_called_hears_of_everything_there_is_to_mend_at_once() -> Non
     bad = False
     until_rest(made)
     assert made.campaign.state is CampaignState.FINISHED
+
+
+def test_whoever_runs_beside_one_that_changes_the_judge_does_not_pay_for_it() -> None:
+    culprit: int | None = None
+
+    def breaks(run: Run, number: int) -> Report | None:
+        nonlocal culprit
+        if made.campaign.state is not CampaignState.RUNNING or run.draft.hypothesis is None:
+            return None
+        culprit = run.id if culprit is None else culprit
+        beside = any(a.run == culprit and a.state is not AttemptState.ENDED for a in made.attempts)
+        return fails("G", TAMPERED, Action.HOLD) if beside or run.id == culprit else None
+
+    made = world(breaks=breaks)
+    made.profile()
+    made.sign().start()
+    until_rest(made)
+    assert made.campaign.state is CampaignState.FINISHED and violations(made.store.snapshot_rows(ONLY)) == []
+    struck = {a.run for a in made.attempts if a.failure is not None}
+    assert len(struck) > 1, "others ran beside it"
+    assert [run.id for run in made.runs if run.state is RunState.FAILED] == [culprit]
 
 
 def through_an_outage_and_other_data() -> World:

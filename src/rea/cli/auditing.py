@@ -32,8 +32,10 @@ def audit_verify(
     workspace = open_workspace()
     if against is not None and ref is None:
         raise UsageError("--against is about one campaign", hint="`rea audit verify CAMPAIGN --against FILE`")
-    ids = workspace.store.campaign_ids() if ref is None else [workspace.store.campaign(ref).id]
-    found = [auditing.verify(workspace, id_, against) for id_ in ids]
+    if ref is None:
+        found = auditing.verify_all(workspace)
+    else:
+        found = [auditing.verify(workspace, workspace.store.campaign(ref).id, against)]
     output.data([{**asdict(one), "whole": one.whole} for one in found], views.audit_text(found), as_json)
     if not all(one.whole for one in found):
         raise typer.Exit(1)

@@ -75,6 +75,17 @@ def exit_for(campaign: Campaign) -> None:
         raise typer.Exit(code)
 
 
+def new_file(workspace: Workspace, path: Path, force: bool) -> None:
+    """Raise UsageError where the file is there already and is not to be replaced, GuardrailError for a caller that may
+    write no files of an engineer's."""
+    from rea.domain.errors import UsageError
+    from rea.guard.policy import Effect
+
+    workspace.require(Effect.MANAGE)
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already", hint="name another file, or --force to replace it")
+
+
 def follower(workspace: Workspace, campaign: Campaign, told: str | None = None) -> Follower:
     """Tells what is new in the record from now on, on stderr; with `told`, from the last line of that kind on."""
     from rea.cli.watching import Follower

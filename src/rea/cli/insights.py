@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from rea.cli import output
-from rea.cli.common import Json, open_workspace
+from rea.cli.common import Json, new_file, open_workspace
 from rea.report import text
 
 
@@ -61,12 +61,16 @@ def _ask(query: str | None, root: Path | None, config: str | None, as_json: bool
 
 @insights_app.command("export")
 def insights_export(
-    file: Annotated[Path, typer.Argument(help="Ending in .jsonl or .parquet.", metavar="FILE")], as_json: Json = False
+    file: Annotated[Path, typer.Argument(help="Ending in .jsonl or .parquet.", metavar="FILE")],
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write every experiment to a file that another store can import."""
     from rea.insights.exchange import export_file
 
-    count = export_file(open_workspace().store.each_experiment(), file)
+    workspace = open_workspace()
+    new_file(workspace, file, force)
+    count = export_file(workspace.store.each_experiment(), file)
     output.data({"file": str(file), "experiments": count}, f"{file}: {text.plural(count, 'experiment')}", as_json)
 
 

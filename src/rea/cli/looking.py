@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rea.cli import output
-from rea.cli.common import Json, Ref, brief, exit_for, open_workspace, told_of_interrupts
+from rea.cli.common import Json, Ref, brief, exit_for, new_file, open_workspace, told_of_interrupts
 
 
 def status(
@@ -75,6 +75,7 @@ def report(
     ref: Ref,
     markdown: Annotated[bool, typer.Option("--md", help="Markdown for a pull request, on stdout without -o.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it to this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of -o.")] = False,
     as_json: Json = False,
 ) -> None:
     """The launch proposal: a self-contained HTML file, or Markdown for a pull request."""
@@ -82,6 +83,8 @@ def report(
 
     workspace = open_workspace()
     seen = proposal.view(workspace, ref)
+    if out is not None:
+        new_file(workspace, out, force)
     if markdown:
         from rea.report.markdown import render
 

@@ -13,7 +13,7 @@ def hypothesis_id(text: str) -> int:
     return number(text, "H")
 
 
-def named_numbers(words: Sequence[str], option: str) -> dict[str, float]:
+def named_numbers(words: Sequence[str], option: str, example: str = "H-5=2") -> dict[str, float]:
     """`["H-5=2", "H-6=0.5"]` as a mapping. Raises UsageError for anything else."""
     values: dict[str, float] = {}
     for word in words:
@@ -24,5 +24,5 @@ def named_numbers(words: Sequence[str], option: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise UsageError(f"{option} {word!r} is not NAME=NUMBER", hint=f"for example {option} H-5=2")
+            raise UsageError(f"{option} {word!r} is not NAME=NUMBER", hint=f"for example {option} {example}")
     return values

@@ -129,7 +129,7 @@ def plan_edit(
         drop=tuple(hypothesis_id(text) for text in drop or ()),
         weights={hypothesis_id(k): v for k, v in named_numbers(weight or (), "--weight").items()},
         additions=tuple(tuple(shlex.split(text)) for text in add or ()),
-        split=named_numbers(split.split(","), "--split") if split else None,
+        split=named_numbers(split.split(","), "--split", "validation=0.5") if split else None,
         budget=budget,
         rounds=rounds,
         valid=valid,

@@ -22,7 +22,7 @@ from rea.domain.share import Share
 from rea.domain.states import AttemptState, CampaignState, Phase, RunState, is_terminal
 from rea.report.text import device_time, disk, duration, moment, plural, shorten
 from rea.workspace import Workspace
-from rea.workspace.auditing import Audit
+from rea.workspace.auditing import MOST_LISTED, Audit
 from rea.workspace.checking import Health
 from rea.workspace.cleaning import Cleaning
 from rea.workspace.governance import shares_of
@@ -322,7 +322,9 @@ def audit_text(found: Sequence[Audit]) -> str:
     for one in found:
         places = f", held against {plural(one.witnesses, 'head')} kept elsewhere" if one.witnesses else ""
         lines.append(f"{one.campaign}: {plural(one.links, 'link')}{places}: {'whole' if one.whole else 'NOT WHOLE'}")
-        lines += [f"  ✗ {fault}" for fault in one.faults]
+        lines += [f"  ✗ {fault}" for fault in one.faults[:MOST_LISTED]]
+        if len(one.faults) > MOST_LISTED:
+            lines.append(f"  … and {len(one.faults) - MOST_LISTED} more: --json has them all")
     return "\n".join(lines) or "there is no campaign yet"
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rea.codebase.knobs import knob_of
 from rea.codebase.problems import Problem, complain, explain, name_of, show
 from rea.codebase.units import parse_duration, parse_size
+from rea.domain import plainfile
 from rea.domain.codebase import (
     Boxing,
     Codebase,
@@ -113,7 +114,7 @@ def digest(codebase: Codebase) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return plainfile.text(path)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="run `rea init` to draft one") from None
     except OSError as error:

@@ -401,7 +401,7 @@ def repository(root: Path) -> Repository:
         raise GitError(
             f"git cannot read {root}: {said[0] if said else 'no reason given'}", hint="try `git status` there"
         )
-    top, common = found.stdout.splitlines()
+    top, _, common = found.stdout.removesuffix("\n").rpartition("\n")  # the first may hold line breaks itself
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Repository(Path(top).resolve(), "" if prefix == "." else prefix, (root / common).resolve())
 

@@ -23,6 +23,12 @@ def say(kind: str, number: int) -> str:
     return f"{kind}-{number}"
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is, or would be taken for, the id of anything."""
+    found = _PATTERN.match(text.strip())
+    return text.strip().isdigit() or (found is not None and found.group(1).upper() in _KINDS)
+
+
 def number(text: str, kind: str) -> int:
     """The number in a spoken id of this kind (`"H-12"`, `"h12"` or `"12"`).
 

@@ -20,6 +20,22 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def text(path: Path, most: int = 4 * 2**20) -> str:
+    """The text of a file that a person keeps, also through a link; bounded, and nothing is waited for.
+
+    Raises OSError, also for what is no regular file or is larger than `most` bytes; UnicodeDecodeError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it is larger than {most // 2**20} MiB")
+    return data.decode()
+
+
 def head(path: Path, most: int) -> bytes:
     """The first bytes of a file; none where it is no plain file or cannot be read."""
     try:

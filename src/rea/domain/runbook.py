@@ -47,6 +47,11 @@ TIME_LIMIT: Final = "time-limit"
 
 DISK_FULL: Final = "disk-full"
 TAMPERED: Final = "tampered"
+DATA_CHANGED: Final = "data-changed"
+ENVIRONMENT_CHANGED: Final = "environment-changed"
+WHOLE: Final = (TAMPERED, DATA_CHANGED, ENVIRONMENT_CHANGED)
+"""Runbooks of what no single treatment has a part in: without one of them all is as it was."""
+
 DENIED: Final = "denied"  # no runbook: the policy said no
 UNKNOWN: Final = "unknown"
 LEARNT: Final = "learnt"  # no runbook: investigations have found what is behind it

@@ -10,7 +10,7 @@ from rea.domain.ledger import Purse
 from rea.domain.moments import duration
 from rea.domain.question import BELIEVE, DISMISS, OBSTACLE, QUARANTINE, RETRY, Option
 from rea.domain.run import Attempt, Failure, Run
-from rea.domain.runbook import TAMPERED
+from rea.domain.runbook import TAMPERED, WHOLE
 from rea.domain.runbook import Action as RunbookAction
 from rea.domain.states import (
     BARRED,
@@ -109,8 +109,9 @@ def _hold(tx: TransactionPort, campaign: Campaign, failure: Failure, now: float,
     elif campaign.state is CampaignState.RUNNING:
         mend, without = f"mend it and `rea resume {campaign.title}`", ""
         if failure.runbook == TAMPERED:
-            mend = f"`rea resume {campaign.title}` lays it anew and has trained again what was judged meanwhile"
-        elif hypothesis is not None and campaign.phase in SEARCH:
+            again = "lays it anew and has trained again, one by one, what was judged meanwhile"
+            mend = f"`rea resume {campaign.title}` {again}"
+        elif hypothesis is not None and campaign.phase in SEARCH and failure.runbook not in WHOLE:
             without = f" (or go on without it: `rea hypothesis veto H-{hypothesis}` first)"
         ways = f"{mend}{without}, or end the campaign with `rea stop {campaign.title}`"
         why = f"{failure.message}; {ways}"

@@ -6,7 +6,7 @@ from rea.domain.jobs import Outcome
 from rea.domain.ledger import Purse
 from rea.domain.plan import Plan
 from rea.domain.run import Attempt, Run, RunDraft
-from rea.domain.runbook import UNKNOWN, FailureClass
+from rea.domain.runbook import TAMPERED, UNKNOWN, FailureClass
 from rea.domain.share import Share
 from rea.domain.states import AttemptState, Phase, RunState, is_terminal
 from rea.executor.actions import Submit
@@ -107,9 +107,14 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
         # Where machine after machine fails, a storm of jobs mends nothing: one at a time finds out when it is over.
         until = ill_until(snapshot)
         free = 1 if not open_attempts(snapshot) and (until is None or until <= now) else 0
+    runs = ready(snapshot, now)
+    suspected = [run for run in runs if _suspect(run)]
+    if suspected or any(_suspect(run) and run.state is RunState.ACTIVE for run in snapshot.runs):
+        # Whose doing it was shows where each of them is alone, and whoever ran beside it is no suspect again.
+        runs, free = suspected, min(free, 0 if open_attempts(snapshot) else 1)
     actions: list[Submit] = []
     begun = 0.0
-    for run in ready(snapshot, now):
+    for run in runs:
         if len(actions) >= free:
             break
         purse = _purse(snapshot, run)
@@ -123,6 +128,11 @@ def submissions(snapshot: Snapshot, now: float, limit: float) -> tuple[Submit, .
             begun += walltime_s * devices
             actions.append(Submit(run.id, purse, walltime_s))
     return tuple(actions)
+
+
+def _suspect(run: Run) -> bool:
+    """Whether the code that judges had been changed when this run last ended; it, or what ran beside it, did that."""
+    return run.failure is not None and run.failure.runbook == TAMPERED
 
 
 def _purse(snapshot: Snapshot, run: Run) -> Purse:

@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rea.domain import plainfile
 from rea.domain.codec import canonical
 from rea.domain.errors import ApprovalNeededError, ConfigError, NotFoundError, ReaError, UsageError
 
@@ -133,7 +134,7 @@ def read_signers(root: Path) -> str:
     """The text of the codebase's allowed_signers file, empty where there is none."""
     path = root / SIGNERS_FILE
     try:
-        return path.read_text(encoding="utf-8")
+        return plainfile.text(path)
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:

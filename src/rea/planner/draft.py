@@ -27,6 +27,7 @@ from rea.planner.layout import SHARES, BudgetTooSmallError, lay_out, make_rules
 PLAN_FORMAT = 1
 VALID_S = 30 * 86400.0  # that a plan may be started for after it was written
 _BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(r|runs?|s|m|h|d)\s*$")
+MOST_S = 3600.0 * 1e9  # device-seconds of a budget; whoever writes more has mistyped
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -42,7 +43,12 @@ def parse_budget(text: str, device_s: float) -> float:
             f"budget {text!r} is no amount of compute", hint="write 20r (baseline runs), 90m or 3h of devices"
         )
     unit = found.group(2)
-    return amount * (device_s if unit.startswith("r") else _SECONDS[unit])
+    budget_s = amount * (device_s if unit.startswith("r") else _SECONDS[unit])
+    if budget_s > MOST_S:
+        raise UsageError(
+            f"budget {text!r} is more than {MOST_S / 3600:.0e} device-hours", hint="write what you mean to spend"
+        )
+    return budget_s
 
 
 def funded(plan: Plan) -> tuple[PlannedHypothesis, ...]:

@@ -19,7 +19,7 @@ PRIOR_NOISE = 0.0015
 PRIOR_WEIGHT = 2.0
 # The same for the guardrail metrics, of which calibration is the usual one.
 PRIOR_SPREAD = 0.02
-DEPARTED = 5.0  # standard deviations over seeds, between two trainings of the same code on the same seed
+DEPARTED = 3.0  # standard errors of the mean shift between trainings of the same code on the same seeds
 
 
 def paired_noise(values: Sequence[float]) -> float:
@@ -126,14 +126,16 @@ def departure(now: Plan, then: Plan) -> str | None:
     ]
     if not (same and commands and common):
         return None
-    sd = now.baseline.noise / math.sqrt(2) * abs(now.baseline.mean)
-    seed, value = max(common, key=lambda item: abs(item[1] - before[item[0]]))
-    apart = abs(value - before[seed]) / sd
-    if apart <= DEPARTED:
+    shifts = [value - before[seed] for seed, value in common]
+    shift, sd = sum(shifts) / len(shifts), now.baseline.noise / math.sqrt(2) * abs(now.baseline.mean)
+    # Were the trainings random altogether, and not the same on one seed, a mean shift would still have this error.
+    error = sd * math.sqrt(2 / len(shifts))
+    if abs(shift) <= DEPARTED * error:
         return ""
-    metric = now.codebase.objective.metric
-    words = f"on seed {seed} the baseline's {metric} is {value:.6g} and was {before[seed]:.6g} in {then.campaign}: "
-    words += f"{apart:.0f} times what another seed changes, with the same commit, commands and data"
+    metric, seeds = now.codebase.objective.metric, f"{len(shifts)} seed{'s' if len(shifts) > 1 else ''}"
+    words = f"on the same {seeds} the baseline's {metric} is {abs(shift) / now.baseline.mean:.2%} "
+    words += f"{'above' if shift > 0 else 'below'} what it was in {then.campaign}, {abs(shift) / error:.1f} times what "
+    words += "other seeds would explain, with the same commit, commands and data"
     if now.environment is not None and then.environment is not None:
         words += f"; installed since: {changes(then.environment, now.environment) or 'nothing else'}"
     return words

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text, update
 
 from rea.domain.codec import canonical, digest
+from rea.domain.errors import ReaError
 from rea.domain.insight import (
     Context,
     ExperimentOutcome,
@@ -38,17 +39,21 @@ CHUNK: Final = 500  # values in one IN (…), well below what any database takes
 _POSTGRESQL_LOCK: Final = 0x7265615E
 _FAILED, _PRUNED = ExperimentOutcome.FAILED.value, ExperimentOutcome.PRUNED.value
 
+_OF_A_CELL: Final = f"""
+  SELECT count(*) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}') AND effect IS NOT NULL) AS n,
+         coalesce(sum(precision) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}') AND effect IS NOT NULL), 0.0)
+           AS weight,
+         coalesce(sum(precision * effect) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}')), 0.0) AS moment,
+         coalesce(sum(precision * effect * effect) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}')), 0.0)
+           AS square,
+         count(*) FILTER (WHERE outcome = '{_FAILED}') AS failed,
+         count(*) FILTER (WHERE outcome = '{_PRUNED}') AS pruned,
+         coalesce(avg(effect) FILTER (WHERE outcome = '{_PRUNED}'), 0.0) AS bound,
+         coalesce(avg(1.0 / precision) FILTER (WHERE outcome = '{_PRUNED}'), 0.0) AS bound_variance
+  FROM experiments WHERE superseded_by IS NULL"""
+_SUMS: Final = ("n", "weight", "moment", "square", "failed", "pruned", "bound", "bound_variance")
 _SUM: Final = f"""
-UPDATE cells SET (n, weight, moment, square, failed, pruned, bound, bound_variance) = (
-  SELECT count(*) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}') AND effect IS NOT NULL),
-         coalesce(sum(precision) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}') AND effect IS NOT NULL), 0.0),
-         coalesce(sum(precision * effect) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}')), 0.0),
-         coalesce(sum(precision * effect * effect) FILTER (WHERE outcome NOT IN ('{_FAILED}', '{_PRUNED}')), 0.0),
-         count(*) FILTER (WHERE outcome = '{_FAILED}'),
-         count(*) FILTER (WHERE outcome = '{_PRUNED}'),
-         coalesce(avg(effect) FILTER (WHERE outcome = '{_PRUNED}'), 0.0),
-         coalesce(avg(1.0 / precision) FILTER (WHERE outcome = '{_PRUNED}'), 0.0)
-  FROM experiments WHERE experiments.cell = cells.key AND experiments.superseded_by IS NULL)
+UPDATE cells SET ({", ".join(_SUMS)}) = ({_OF_A_CELL} AND experiments.cell = cells.key)
 WHERE key IN :keys
 """
 
@@ -341,3 +346,37 @@ def _column(connection: Connection, wanted: Any, column: Any, values: Sequence[A
 def _chunks(values: Sequence[T]) -> Iterator[list[T]]:
     for start in range(0, len(values), CHUNK):
         yield list(values[start : start + CHUNK])
+
+
+def disagreements(connection: Connection) -> Iterator[str]:
+    """What of the experiments does not say what their records do, in words: columns, and sums over them."""
+    table = t.experiments
+    rows = connection.execute(select(table).where(table.c.digest.is_not(None)).order_by(table.c.id))
+    for row in rows.yield_per(CHUNK):
+        name = f"E-{row.id}"
+        try:
+            record = decode(ExperimentRecord, row.record)
+            wanted = _row(record, content_id(record))
+        except (ReaError, ValueError, KeyError, TypeError) as error:
+            yield f"{name} cannot be read: {error}"
+            continue
+        for column in ("digest", "outcome", "technique", "effect", "se", "precision", "trust", "subject", "cell"):
+            if not _same(row._mapping[column], wanted[column]):
+                yield f"{name}: its {column} is {row._mapping[column]!r}, and by its record {wanted[column]!r}"
+                break
+    columns = [t.cells.c[name] for name in _SUMS]
+    kept = {row[0]: row[1:] for row in connection.execute(select(t.cells.c.key, *columns))}
+    grouped = _OF_A_CELL.replace("SELECT", "SELECT cell,", 1) + " AND cell IS NOT NULL GROUP BY cell"
+    found = {row[0]: row[1:] for row in connection.execute(text(grouped))}
+    nothing = (0,) * len(_SUMS)
+    for key in sorted(kept.keys() | found.keys()):
+        for name, is_, should in zip(_SUMS, kept.get(key, nothing), found.get(key, nothing), strict=True):
+            if not _same(is_, should):
+                yield f"what was learnt in {key}: its {name} is {is_:.6g}, and by its experiments {should:.6g}"
+                break
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(one == other)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rea.domain.errors import NotFoundError, UsageError
 from rea.domain.grants import pinned, rows_of
-from rea.domain.ids import say
+from rea.domain.ids import is_id, say
 from rea.domain.rows import Rows
 from rea.domain.states import CampaignState, Phase
 from rea.idle import DUE, MOVING
@@ -115,6 +116,13 @@ class Store:
         from rea.store.upkeep import faults
 
         return faults(self._address)
+
+    def disagreements(self, most: int) -> list[str]:
+        """What of experiments and of what was learnt from them contradicts itself, in words; the first `most`."""
+        from rea.store import experiments
+
+        with explained(self._address.where), reading(self._engine) as connection:
+            return list(islice(experiments.disagreements(connection), most))
 
     def close(self) -> None:
         """Give the connections back. The store opens new ones when it is used again."""
@@ -467,11 +475,11 @@ class Store:
         from sqlalchemy import insert, select
 
         from rea.store.decode import encode, plain
-        from rea.store.queries import Queries, campaign_number
+        from rea.store.queries import Queries
         from rea.store.tables import campaigns as table
         from rea.store.transaction import Transaction
 
-        if not name.strip() or name != plain(name) or campaign_number(name) is not None:
+        if not name.strip() or name != plain(name) or is_id(name):
             raise UsageError(f"a campaign cannot be called {name!r}", hint="use a name that does not read as an id")
         values = {
             "name": name,

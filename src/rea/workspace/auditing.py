@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rea.domain import plainfile
 from rea.domain.campaign import Campaign
 from rea.domain.codec import canonical, to_plain
 from rea.domain.errors import NotFoundError, ReaError, UsageError
@@ -59,14 +60,29 @@ def verify(workspace: Workspace, campaign: int, against: Path | None = None) -> 
     return Audit(f"C-{campaign}", len(links), store.head(campaign), len(heads), tuple(faults))
 
 
+def verify_all(workspace: Workspace) -> list[Audit]:
+    """`verify` of every campaign, and of those of which the run directories alone are left."""
+    ids = workspace.store.campaign_ids()
+    return [verify(workspace, id_) for id_ in ids] + [
+        Audit(title, 0, "", 0, (f"{title} is not in the store any more, and {folder} has run directories of it",))
+        for title, folder in unknown(workspace)
+    ]
+
+
+def unknown(workspace: Workspace) -> list[tuple[str, Path]]:
+    """Campaigns, by their ids as spoken, whose run directories are there and that the store does not know."""
+    known = {f"C-{id_}" for id_ in workspace.store.campaign_ids()}
+    found = sorted((workspace.runs / workspace.store.uid).glob("C-*/R-*"))
+    return list({path.parent.name: path.parent for path in found if path.parent.name not in known}.items())
+
+
 def _of_jobs(workspace: Workspace, campaign: int) -> Iterator[tuple[str, str]]:
     """The heads that jobs carry: place, head."""
     for attempt in workspace.store.attempts(campaign):
         path = Path(attempt.run_dir) / SPEC_FILE
         try:
-            with path.open("rb") as file:
-                witness = json.loads(file.read(_SPEC_BYTES)).get("witness")
-        except (OSError, ValueError, AttributeError):
+            witness = json.loads(plainfile.head(path, _SPEC_BYTES)).get("witness")
+        except (ValueError, AttributeError, RecursionError):
             continue
         if isinstance(witness, str) and witness:
             yield str(path), witness
@@ -74,6 +90,8 @@ def _of_jobs(workspace: Workspace, campaign: int) -> Iterator[tuple[str, str]]:
 
 def _exported(workspace: Workspace, campaign: int, path: Path) -> tuple[str, str]:
     try:
+        if not path.is_file():
+            raise OSError("it is no regular file")
         with path.open(encoding="utf-8") as file:
             header = json.loads(file.readline())
         head, name = str(header["head"]), str(header["campaign"])
@@ -153,14 +171,23 @@ def _follows(path: Path) -> list[str]:
     """What does not agree within an exported trail itself, without its store; empty where every link follows."""
     found: list[str] = []
     last, number = FIRST, 0
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         header = json.loads(file.readline())
         for line in file:
-            link = json.loads(line)
             number += 1
-            if link["number"] != number or link["link"] != chained(last, number, link["row"], link["content"]):
-                found.append(f"line {number + 1}: link {link['number']} does not follow from the one before it")
-            number, last = link["number"], link["link"]
+            try:
+                link = json.loads(line)
+                said, row, content_, end = (
+                    int(link["number"]),
+                    str(link["row"]),
+                    str(link["content"]),
+                    str(link["link"]),
+                )
+            except (ValueError, KeyError, TypeError, RecursionError):
+                return [*found, f"line {number + 1} is no link of a trail"]
+            if said != number or end != chained(last, number, row, content_):
+                found.append(f"line {number + 1}: link {said} does not follow from the one before it")
+            number, last = said, end
     if header["head"] != f"{number}:{last}":
         found.append(f"line 1 names another head than the last link, {number}")
     return found

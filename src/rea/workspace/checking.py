@@ -18,6 +18,7 @@ from rea.guard.policy import Effect
 from rea.report.text import plural
 from rea.store import data_home
 from rea.store.migrate import REVISIONS
+from rea.workspace.auditing import MOST_LISTED, unknown, verify
 from rea.workspace.compose import Workspace
 
 
@@ -42,9 +43,11 @@ class Health:
 
 def health(workspace: Workspace) -> Health:
     """Everything that can be checked of a store and its runs. Nothing is changed."""
-    database = workspace.store.faults()
+    database = workspace.store.faults() or workspace.store.disagreements(MOST_LISTED)
     campaigns = check_all(workspace)
-    runs: list[str] = []
+    runs = [
+        f"{title} is not in the store, and {folder} has run directories of it" for title, folder in unknown(workspace)
+    ]
     asides: list[str] = []
     for id_ in workspace.store.campaign_ids():
         try:
@@ -90,11 +93,15 @@ def check_all(workspace: Workspace, ids: Sequence[int] | None = None) -> dict[st
 def check(workspace: Workspace, campaign: Campaign) -> list[str]:
     """What does not hold of a campaign now, in words; empty where all is well.
 
-    Beside its rows: the signature of a running one is verified, and a job whose submission was answered must be known
-    to the launcher, where that can be asked.
+    Beside its rows: they are as the trail has them, the signature of a running one is verified, and a job whose
+    submission was answered must be known to the launcher, where that can be asked.
     """
     rows = workspace.store.snapshot_rows(campaign.id)
     found = violations(rows)
+    altered = verify(workspace, campaign.id).faults
+    if altered:
+        more = f" (and {len(altered) - 1} more: `rea audit verify {campaign.title}`)" if len(altered) > 1 else ""
+        found.append(f"{altered[0]}{more}")
     tools = workspace.tools(campaign)
     if campaign.state is CampaignState.RUNNING and rows.plan is not None:
         try:

@@ -171,6 +171,9 @@ def _pinned_environment(codebase: Codebase) -> dict[str, str]:
     return {variable: os.environ[variable] for variable in codebase.env}
 
 
+MOST_WEIGHT = 1e6
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What an engineer changes in a plan before signing it. `weights` map hypothesis ids to factors; `split` shares
@@ -210,9 +213,10 @@ def edit(workspace: Workspace, ref: str, change: Edit) -> PlanRecord:
         if hypotheses[id_].state is HypothesisState.VETOED:
             raise UsageError(f"H-{id_} is vetoed: {hypotheses[id_].reason}", hint="nothing is left to change about it")
     for id_, weight in (change.weights or {}).items():
-        if weight < 0:
+        if not 0 <= weight <= MOST_WEIGHT:
             raise UsageError(
-                f"--weight H-{id_}={weight:g} is below zero", hint="0 puts it last, 2 makes it twice as wanted"
+                f"--weight H-{id_}={weight:g} is not between 0 and {MOST_WEIGHT:g}",
+                hint="0 puts it last, 2 makes it twice as wanted",
             )
     workspace.require(Effect.PLAN, campaign)
     now, who = workspace.clock(), this_person(Path(campaign.codebase.root))
@@ -368,8 +372,8 @@ def _split(named: Mapping[str, float], before: Mapping[str, float]) -> dict[str,
     for name, share in named.items():
         if name not in known:
             raise no_split(f"there is no phase {name!r}, only {', '.join(known)}")
-        if share < 0:
-            raise no_split(f"{name} is below zero")
+        if not share >= 0:
+            raise no_split(f"{name} is no share, 0 or more")
     total = sum(named.values())
     kept = {name: before.get(name, 0.0) for name in known if name not in named}
     rest = 1.0 - total
