@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 from sqlalchemy import create_engine, text
 
-from rea.domain.states import CampaignState
+from rea.domain.states import CampaignState, Phase
 from rea.guard.preflight import blocking
 from rea.store import tables as t
 from rea.store import trail
-from rea.workspace import auditing, governance
+from rea.workspace import auditing, governance, steering
 from support.desk import make_key, opened, settle
 
 FOLLOWED = ("campaigns", "hypotheses", "runs", "attempts", "entries", "events", "plans", "approvals")
@@ -248,3 +248,19 @@ def test_an_export_whose_later_lines_are_none_is_refused(desk, tmp_path):
         exported.write_text("\n".join([*whole[:3], bad, *whole[4:]]) + "\n")
         said = desk.call("audit", "verify", "C-1", "--against", str(exported))
         assert said.returncode == 1 and "line 4 is no link of a trail" in said.stdout, said
+
+
+def test_a_ledger_that_is_edited_while_the_campaign_runs_is_noticed_at_the_next_phase(desks):
+    desk = desks()
+    workspace = desk.workspace()
+    campaign = desk.plan(workspace, budget="40r", rounds=1, profile_runs=2)
+    desk.approve(workspace, campaign)
+    steering.start(workspace, campaign.title)
+    edit(desk, "UPDATE entries SET device_s = 0 WHERE kind = 'settle'")
+    held = desk.follow(workspace, campaign.id)
+    assert held.state is CampaignState.PAUSED and "was changed by something else than REA" in held.reason, held.reason
+    assert held.phase is Phase.VALIDATION and "--grant record" in held.reason
+    assert desk.call("resume", campaign.title).returncode == 4
+    assert desk.call("preflight", campaign.title, "--grant", "record").returncode == 0
+    assert desk.call("resume", campaign.title).returncode == 0
+    assert desk.follow(workspace, campaign.id).state is CampaignState.FINISHED

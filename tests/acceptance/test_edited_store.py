@@ -213,6 +213,7 @@ def test_a_daemon_goes_on_with_a_sound_campaign_beside_a_broken_one(desk, row):
     if row == "campaigns":
         edit(desk, "UPDATE campaigns SET codebase = '{' WHERE id = 1")
     edit(desk, f"UPDATE campaigns SET state = 'running', phase = 'validation' WHERE id = {campaign.id}")
+    assert desk.call("preflight", campaign.title, "--grant", "record").returncode == 0
     log = desk.home / "daemon.log"
     command = [sys.executable, "-m", "rea", "daemon", "--sweep", "2"]
     with log.open("w") as out:

@@ -7,6 +7,7 @@ from typing import Any
 from rea.domain.campaign import AWAY_SINCE, Campaign
 from rea.domain.states import (
     CampaignState,
+    PauseReason,
     Phase,
     Verdict,
 )
@@ -16,6 +17,12 @@ from rea.guard.policy import Actor, Effect, Request, require
 
 
 def enter(wake: Wake, action: a.Enter) -> None:
+    altered = wake.tools.store.altered(wake.campaign)
+    if altered:  # a phase is no place to begin on rows that somebody else wrote: what was spent, what was shown
+        title = wake.rows().campaign.title
+        vouch = f"restore the store, or vouch for it: `rea preflight {title} --grant record && rea resume {title}`"
+        pause(wake, a.Pause(PauseReason.GUARDRAIL, f"{altered}; `rea audit verify {title}` lists it; {vouch}"))
+        return
     changes: dict[str, Any] = {"phase": action.phase, "incumbent": action.incumbent}
     if action.phase is not Phase.REVEAL:
         changes["visible"] = None  # a claim belongs to the finalist it was made for
