@@ -36,6 +36,7 @@ from rea.domain.states import AttemptState, CampaignState, Phase, RunState, is_t
 from rea.executor.course import proposal_branch  # noqa: E402
 from rea.executor.invariants import Record, violations  # noqa: E402
 from rea.executor.tools import Tools  # noqa: E402
+from rea.job import rundir  # noqa: E402
 from rea.knowledge import cards  # noqa: E402
 from rea.launchers import local  # noqa: E402
 from rea.planner import layout  # noqa: E402
@@ -416,7 +417,7 @@ class Campaign:
 
     def _settled(self, attempt: Attempt) -> list[str]:
         """Whether an attempt is charged with what its own clock shows, and with nothing else."""
-        record = Path(attempt.run_dir) / "exit.json"
+        record = rundir.record_of(Path(attempt.run_dir))
         wanted = json.loads(record.read_text())["wall_s"] if record.exists() else None
         if attempt.state is not AttemptState.ENDED:
             return [f"A-{attempt.id} has not ended"]

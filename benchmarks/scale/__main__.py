@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from rea.domain.states import AttemptState  # noqa: E402
 from rea.domain.treatment import Treatment  # noqa: E402
+from rea.job import rundir  # noqa: E402
 from rea.store.decode import encode  # noqa: E402
 from rea.workspace import Workspace, steering, waking  # noqa: E402
 from support.desk import Desk, opened  # noqa: E402
@@ -85,13 +86,17 @@ def measured(count: int, repeat: int) -> dict[str, Any]:
     return {"runs": total, **found, "slowest_s": slowest, "store_mib": size / 2**20}
 
 
+def ended(run_dir: Path) -> bool:
+    return rundir.record_of(run_dir).exists() and not rundir.is_alive(run_dir)
+
+
 def one_wake(desk: Desk, workspace: Workspace, campaign: int) -> dict[str, float]:
     """A wake that finds one ended job."""
     store = workspace.store
     deadline = time.monotonic() + 60
     while True:
         open_ = [a for a in store.attempts(campaign) if a.state is not AttemptState.ENDED]
-        if open_ and all((Path(a.run_dir) / "exit.json").exists() for a in open_):
+        if open_ and all(ended(Path(a.run_dir)) for a in open_):
             break
         assert time.monotonic() < deadline, open_
         time.sleep(0.1)
@@ -102,8 +107,8 @@ def one_wake(desk: Desk, workspace: Workspace, campaign: int) -> dict[str, float
     child.returncode = os.waitstatus_to_exitcode(status)
     wall_s = time.monotonic() - began
     assert child.returncode == 0
-    ended = {a.id for a in store.attempts(campaign) if a.state is AttemptState.ENDED}
-    assert before <= ended, "it recorded what had ended"
+    known = {a.id for a in store.attempts(campaign) if a.state is AttemptState.ENDED}
+    assert before <= known, "it recorded what had ended"
     return {"wall_s": wall_s, "cpu_s": used.ru_utime + used.ru_stime, "memory_mib": used.ru_maxrss / 1024}
 
 
