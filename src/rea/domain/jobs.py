@@ -178,7 +178,7 @@ class Handle:
 class Observation:
     """What a launcher saw. `outcome` is set exactly when `state` is ENDED.
 
-    `exit` is the wrapper's exit.json where it exists. Times are Unix seconds. For LOST, `ended_at` is the last sign
+    `exit` is the wrapper's record where there is one. Times are Unix seconds. For LOST, `ended_at` is the last sign
     of life, if there was one; `heard_at` is that of a job that runs, where the launcher can tell.
     """
 

@@ -2,7 +2,7 @@
 
 A wrapper, at its start:   1. locks `alive.lock` (flock, exclusive, held until the process is gone)
                            2. creates `started` (O_CREAT|O_EXCL: the fence, at most one start of a run directory)
-                           3. writes its identity into `alive.lock`, reserves room for exit.json, starts the trainer
+                           3. writes its identity into `alive.lock`, reserves room for its record, starts the trainer
 and at its end:            4. renames the finished record into place, beside the run directory (`record_of`), puts a
                               copy of it into the directory (`exit.json`), drops the lock, and wakes the executor.
 

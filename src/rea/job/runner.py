@@ -103,7 +103,7 @@ class Job:
     # ── the job ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> dict[str, Any]:
-        """Every step in turn until one fails or the job has to end; the record for exit.json."""
+        """Every step in turn until one fails or the job has to end; the record of it."""
         name = code = None
         failure = ""
         for step in self.spec.steps:
