@@ -14,6 +14,7 @@ import pytest
 
 from rea import idle
 from rea.executor import decide, trouble
+from rea.job import rundir
 from rea.store import migrate
 from rea.store.address import default_url, parse
 from rea.workspace import open_workspace, planning, waking
@@ -205,7 +206,7 @@ def test_a_job_that_vanished_without_a_word_is_found_by_the_next_sweep(desks):
     waking.wake(workspace, campaign.id)
     (attempt,) = workspace.store.attempts(campaign.id)
     deadline = time.monotonic() + PATIENCE_S
-    while not (Path(attempt.run_dir) / "pgid").exists():
+    while not rundir.group_of(Path(attempt.run_dir)).exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     later(desk)

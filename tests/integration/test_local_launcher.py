@@ -249,7 +249,7 @@ def test_a_job_whose_wrapper_was_killed_is_lost_and_nothing_of_it_runs_on(runs, 
     handle = launcher.submit(spec(runs, FAMILY + SLEEP), NAME)
     pids = [int(pid) for pid in until(lambda: _text(Path(handle.id) / "pids")).split()]
     running(launcher, handle)
-    until(lambda: len(rundir.read_json(Path(handle.id) / rundir.GROUP)["members"]) == 3)
+    until(lambda: len((rundir.read_json(rundir.group_of(Path(handle.id))) or {"members": ()})["members"]) == 3)
     wrapper = rundir.read_json(Path(handle.id) / rundir.ALIVE)
     stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:
@@ -291,7 +291,7 @@ def test_processes_on_an_old_record_are_not_killed_for_having_the_same_number(ru
         record = {"host": socket.gethostname(), "boot": tree.boot_id(), "mark": "m", "pgid": stranger.pid}
         start = found.start + "0" if change == "start" else found.start
         record |= {"members": [[stranger.pid, start]]} | ({change: "another"} if change != "start" else {})
-        rundir.write_atomically(Path(handle.id) / rundir.GROUP, record)
+        rundir.write_atomically(rundir.group_of(Path(handle.id)), record)
         rundir.take_fence(Path(handle.id), {"pid": 1})
         assert see(launcher, handle).outcome is Outcome.LOST
         assert stranger.poll() is None

@@ -40,7 +40,7 @@ STARTED: Final = alive.STARTED
 ALIVE: Final = alive.ALIVE
 CANCEL: Final = alive.CANCEL
 HEARTBEAT: Final = "heartbeat"  # {"time", "step", "rss"}
-GROUP: Final = "pgid"  # the processes of the running step, for whoever finds the wrapper dead
+GROUP: Final = "pgid"  # behind the directory's name: the processes of the running step, for who finds the wrapper dead
 MARK: Final = "REA_JOB_MARK"  # a variable that only this job's processes have; its value stands in `pgid`
 EXIT: Final = alive.EXIT  # a copy of the record, for people, and for who observed jobs before there was another
 RESERVE: Final = "exit.reserve"  # behind the directory's name: room for the record on a disk that is full by then
@@ -61,6 +61,11 @@ class NoLocksError(Exception):
 def record_of(run_dir: Path) -> Path:
     """Where the wrapper writes how the job in this directory ended."""
     return run_dir.with_name(f"{run_dir.name}.{EXIT}")
+
+
+def group_of(run_dir: Path) -> Path:
+    """Where the wrapper writes which processes are the job's: whoever finds it dead kills them."""
+    return run_dir.with_name(f"{run_dir.name}.{GROUP}")
 
 
 def reserve_of(run_dir: Path) -> Path:

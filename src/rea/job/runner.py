@@ -307,7 +307,7 @@ class Job:
             "members": sorted(identities),
         }
         with contextlib.suppress(OSError):
-            rundir.write_atomically(self.spec.run_dir / rundir.GROUP, record)
+            rundir.write_atomically(rundir.group_of(self.spec.run_dir), record)
 
     def _measure_memory(self, running: _Running, members: list[tree.Process]) -> None:
         """Peak and limit. The exact sum is dear; the sum of resident sets, never smaller, says when it is needed."""

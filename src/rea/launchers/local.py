@@ -160,7 +160,7 @@ class LocalLauncher:
                 assert entry is not None
                 observation = _not_started(run_dir, entry)
             if observation.state is JobState.ENDED and observation.exit is None:
-                observation = _bury(run_dir, observation)
+                observation = _bury(run_dir, observation, entry is None or entry.apart)
             if observation.state is JobState.ENDED:
                 self._retire(handle.name)
         except (OSError, rundir.NoLocksError) as error:
@@ -363,14 +363,14 @@ def _is_wrapper(pid: int, run_dir: Path) -> bool:
     return os.fsencode(run_dir / rundir.SPEC) in words
 
 
-def _bury(run_dir: Path, observation: Observation) -> Observation:
+def _bury(run_dir: Path, observation: Observation, apart: bool) -> Observation:
     """Kill what a dead wrapper left behind.
 
     The kernel kills the trainer together with its wrapper (PR_SET_PDEATHSIG), but not what the trainer had started.
     Taken for the job's are: the processes on record in `pgid`, by id and start time; those whose environment carries
     the mark that the wrapper gave this start of this job; the others of any session one of these is in; descendants.
     """
-    record = rundir.read_json(run_dir / rundir.GROUP)
+    record = rundir.read_json(rundir.group_of(run_dir) if apart else run_dir / rundir.GROUP)
     if record is None or record.get("host") != socket.gethostname() or record.get("boot") != tree.boot_id():
         return observation
     try:
