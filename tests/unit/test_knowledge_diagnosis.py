@@ -61,6 +61,13 @@ LINES = {
     "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO NODE FAILURE ***": "node-lost",
     "[rank1]: Watchdog caught collective operation timeout: WorkNCCL(SeqNum=8)": "collective-timeout",
     "ConnectionRefusedError: [Errno 111] Connection refused": "connection-lost",
+    "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation (reached max "
+    "retries: 4): Please reduce your request rate.": "service-overloaded",
+    "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://features/v1": "service-overloaded",
+    "anthropic.APIStatusError: Error code: 529 - {'type': 'error', 'error': {'type': 'overloaded_error'}}": (
+        "service-overloaded"
+    ),
+    "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: https://features/v1": "connection-lost",
     "RuntimeError: DataLoader timed out after 60 seconds": "data-loader-stall",
     "RuntimeError: Function 'MulBackward0' returned nan values in its 0th output.": "diverged",
     "epoch 1 step 200 loss=nan": "diverged",
