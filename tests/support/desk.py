@@ -22,6 +22,7 @@ from rea.store import open_store
 from rea.workspace import Workspace, governance, planning, steering, waking
 
 TINY = Path(__file__).parent / "tinyranker"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ENGINEER = "engineer@example.org"
 PATIENCE_S = 120.0
 
@@ -133,7 +134,9 @@ def make_desk(
     """A desk under `home` with a copy of a codebase. `config` sets values of config.toml ("table.key"), `toml`
     replaces texts of rea.toml."""
     root = home / code.name
-    shutil.copytree(code, root, ignore=shutil.ignore_patterns("__pycache__", "data", "runs"))
+    # Of a checkout's own examples whatever lies there uncommitted is somebody else's.
+    theirs = ("data", "runs") if code.is_relative_to(EXAMPLES) else ()
+    shutil.copytree(code, root, ignore=shutil.ignore_patterns("__pycache__", *theirs))
     text = (root / "rea.toml").read_text()
     for old, new in {'"python3"': f'"{sys.executable}"', **(toml or {})}.items():
         assert old in text, old

@@ -49,6 +49,8 @@ def test_every_kind_of_failure_hangs_on_settings_that_no_other_has_and_that_its_
     assert len(keys) == len(part) + len(made.sound)
     for each in words:
         made.with_treatment(desk.root, each)
+        logs = [word.partition("=")[2] for word in each.split() if word.startswith("data.path=")]
+        assert all((desk.root / log).exists() for log in logs), "the desk has the logs, too"
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,11 @@ LINES = {
     "ConnectionRefusedError: [Errno 111] Connection refused": "connection-lost",
     "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation (reached max "
     "retries: 4): Please reduce your request rate.": "service-overloaded",
-    "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://features/v1": "service-overloaded",
+    "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://f/v1": "service-overloaded",
     "anthropic.APIStatusError: Error code: 529 - {'type': 'error', 'error': {'type': 'overloaded_error'}}": (
         "service-overloaded"
     ),
-    "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: https://features/v1": "connection-lost",
+    "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: https://f": "connection-lost",
     "RuntimeError: DataLoader timed out after 60 seconds": "data-loader-stall",
     "RuntimeError: Function 'MulBackward0' returned nan values in its 0th output.": "diverged",
     "epoch 1 step 200 loss=nan": "diverged",
