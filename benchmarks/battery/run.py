@@ -25,12 +25,14 @@ import datetime
 import json
 import os
 import platform
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -52,6 +54,7 @@ IN_ONE = 10  # kinds of one campaign, about
 BESIDE = {TINY: 8, ADS: 3}  # campaigns at a time: they sleep or wait for a repetition most of their time
 PATIENCE_S = 1800
 FILING = Lock()
+OPEN: set[str] = set()  # the folders of the campaigns that run now
 OWED = (Right.QUARANTINE, Right.HOLD, Right.HOLD_AND_GIVE_UP)
 CLASS_GOAL, ACTION_GOAL, WASTE_GOAL = 0.97, 0.95, 0.10
 
@@ -64,6 +67,8 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help=f"go on with what is in {PIECES.name}")
     parser.add_argument("--without-peers", action="store_true", help="REA alone, and no results are kept")
     chosen = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, broken_off)
     left_out = {kind.name: why for kind in KINDS if (why := lacks(kind))}
     kinds = [kind for kind in KINDS if kind.name not in left_out and kind.name in (chosen.only or BY_NAME)]
     for name, why in left_out.items():
@@ -138,14 +143,34 @@ def dealt(kinds: list[Kind], seed: int) -> list[list[str]]:
 
 def campaign(seed: int, names: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rea-battery-", ignore_cleanup_errors=True) as folder:
+        OPEN.add(folder)
         command = [sys.executable, str(HERE / "worker.py"), folder, str(seed), *names]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT)
+        finally:
+            end_all(folder)
+            OPEN.discard(folder)
     if done.returncode != 0:
         print(done.stderr[-2000:], file=sys.stderr)
         return {"seed": seed, "state": "broken", "pauses": [], "kinds": [], "names": names, "violations": ["broken"]}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"seed {seed}: {found['state']}, {len(found['kinds'])} kinds, {len(found['pauses'])} pauses", file=sys.stderr)
     return {"seed": seed, "names": names, **found}
+
+
+def end_all(folder: str) -> None:
+    """End whatever still runs for the campaign of a folder: its jobs outlive the process that started them."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if folder.encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def broken_off(*_: object) -> None:
+    for folder in list(OPEN):
+        end_all(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(130)
 
 
 def summed_up(

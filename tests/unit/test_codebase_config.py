@@ -117,6 +117,7 @@ MISTAKES = [
     ('memory = "2GiB"', 'memory = "2 gigs"', ["[resources] memory", '"2 gigs"', "2GiB"]),
     ('walltime = "1h30m"', 'walltime = "10"', ["[resources] walltime", '"10"', "1h30m"]),
     ('walltime = "1h30m"', "walltime = 10", ["[resources] walltime", "found 10", "1h30m"]),
+    ("cpus = 2", 'idle = "20"', ["[resources] idle", '"20"', "1h30m"]),
     ("cpus = 2", 'cpus = "2"', ["[resources] cpus", 'found "2"', "whole number"]),
     ("cpus = 2", "cpus = 0", ["[resources] cpus", "found 0", "at least 1"]),
     ("range = [1e-4, 1e-1], log", "range = [1e-1, 1e-4], log", ['"optim.lr" range', "reversed", "write [0.0001, 0.1]"]),

@@ -329,6 +329,7 @@ FAST = RunResult({"ne": 0.8}, tuple(Reading(float(n), {"ne": 0.8}) for n in rang
 @pytest.mark.parametrize(
     ("how", "name"),
     [
+        ({"hung": True, "idle_s": 6.0, "quiet_s": 7.0}, "hung"),
         ({"idle_s": 31.0}, "hung"),
         ({"idle_s": 29.0}, "time-limit"),
         ({"quiet_s": 61.0, "readings": 2}, "hung"),

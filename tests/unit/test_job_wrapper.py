@@ -190,6 +190,44 @@ def test_the_wall_time_counts_over_all_steps_and_kills_the_whole_tree(tmp_path):
     assert all(is_gone(int(pid)) for pid in job.text("pids").split())
 
 
+def test_a_job_that_neither_works_nor_speaks_is_ended_before_its_limit(tmp_path):
+    job = Job(tmp_path, "print('ready', flush=True)", FAMILY + STUBBORN + SLEEP, idle_s=1.0)
+    record = job.run()
+    assert (record["outcome"], record["step"], record["hung"]) == ("timeout", "evaluate", True)
+    assert record["wall_s"] < 30 and "neither used a core nor wrote a word" in record["message"]
+    assert all(is_gone(int(pid)) for pid in job.text("pids").split())
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        "print('.', flush=True); time.sleep(0.2)",
+        "open(os.environ['RUN'] + '/metrics.jsonl', 'a').write('{}\\n'); time.sleep(0.2)",
+        "sum(range(2_000_000))",
+    ],
+)
+def test_a_job_that_works_or_speaks_is_not_ended_for_silence(tmp_path, life):
+    script = f"""
+        import os, time
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            {life}
+    """
+    record = Job(tmp_path, script, idle_s=1.5).run()
+    assert (record["outcome"], record["hung"]) == ("succeeded", False)
+
+
+def test_the_time_in_which_its_wrapper_was_suspended_is_no_silence_of_the_job(tmp_path):
+    job = Job(tmp_path, "import time; print('ready', flush=True); time.sleep(9)", idle_s=4.5)
+    wrapper = job.start()
+    job.wait_for("train.log")
+    os.kill(wrapper.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.kill(wrapper.pid, signal.SIGCONT)
+    wrapper.communicate(timeout=60)
+    assert (job.exit()["outcome"], job.exit()["hung"]) == ("succeeded", False)
+
+
 def test_a_cancel_that_came_before_the_start_starts_nothing(tmp_path):
     job = Job(tmp_path, "print('never')")
     (job.run_dir / "cancel").touch()

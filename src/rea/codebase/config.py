@@ -350,6 +350,7 @@ def _codebase(root: Path, table: File, knobs: tuple[Knob, ...]) -> Codebase:
             gpus=resources.gpus,
             memory_bytes=None if resources.memory is None else parse_size(resources.memory),
             walltime_s=parse_duration(resources.walltime),
+            idle_s=None if resources.idle is None else parse_duration(resources.idle),
         ),
         launcher=LauncherChoice(launcher.kind, launcher.slots, dict(launcher.__pydantic_extra__)),
         knobs=knobs,

@@ -106,6 +106,9 @@ class ResourcesTable(Table):
     gpus: int = Field(0, description="a whole number of GPUs, 0 or more", ge=0)
     memory: str | None = Field(None, description='a size with its unit, such as "2GiB"')
     walltime: str = Field(description='the longest one run may take, with its unit, such as "10m" or "1h30m"')
+    idle: str | None = Field(
+        None, description='how long a run may neither use a core nor write a word, with its unit, such as "20m"'
+    )
 
     @field_validator("memory")
     @classmethod
@@ -118,6 +121,13 @@ class ResourcesTable(Table):
     @classmethod
     def _walltime(cls, value: str) -> str:
         parse_duration(value)
+        return value
+
+    @field_validator("idle")
+    @classmethod
+    def _idle(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value)
         return value
 
 

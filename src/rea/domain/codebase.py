@@ -11,6 +11,8 @@ from rea.domain.share import Team
 
 Scalar = bool | int | float | str | None
 
+LEAST_IDLE_S, MOST_IDLE_S = 5.0, 1800.0  # of silence before a run is held to have hung
+
 
 class ConfigStyle(StrEnum):
     YAML = "yaml"
@@ -138,17 +140,28 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one run takes. `memory_bytes` bounds the process tree, `walltime_s` the whole run."""
+    """What one run takes. `memory_bytes` bounds the process tree, `walltime_s` the whole run.
+
+    `idle_s` is how long a run may neither use a core nor write a word; None: `idle_limit` says.
+    """
 
     cpus: int
     gpus: int
     memory_bytes: int | None
     walltime_s: float
+    idle_s: float | None = None
 
     @property
     def devices(self) -> int:
         """Devices a second of this run costs: GPUs where it has any, else cores."""
         return self.gpus or self.cpus
+
+    def idle_limit(self, predicted_s: float) -> float:
+        """Seconds without work and without a word after which a run of that predicted wall time has hung.
+
+        One that went as predicted is never ended by it, whatever it waits for meanwhile.
+        """
+        return self.idle_s if self.idle_s is not None else min(max(predicted_s, LEAST_IDLE_S), MOST_IDLE_S)
 
 
 class Boxing(StrEnum):

@@ -92,6 +92,7 @@ class JobSpec:
     run_dir: Path
     steps: tuple[Step, ...]
     walltime_s: float
+    idle_s: float | None = None  # without work and without a word, before it is ended; None: for ever
     memory_bytes: int | None = None
     cpus: int = 1
     gpus: int = 0
@@ -127,6 +128,7 @@ class JobSpec:
                 for step in self.steps
             ],
             "walltime_s": self.walltime_s,
+            "idle_s": self.idle_s,
             "memory_bytes": self.memory_bytes,
             "log_bytes": self.log_bytes,
             "grace_s": self.grace_s,

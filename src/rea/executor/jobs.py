@@ -107,6 +107,7 @@ def build(
         run_dir=run_dir,
         steps=steps,
         walltime_s=held_s - grace_s,
+        idle_s=resources.idle_limit(run.draft.predicted_s),
         grace_s=grace_s,
         memory_bytes=resources.memory_bytes,
         cpus=resources.cpus,

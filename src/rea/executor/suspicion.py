@@ -117,6 +117,8 @@ def of_end(
 def _at_its_limit(exit_: Mapping[str, Any], readings: Sequence[float], known: RunResult | None) -> dict[str, str]:
     wall = float(exit_.get("wall_s") or 0.0)
     idle, quiet = (float(exit_.get(name) or 0.0) for name in ("idle_s", "quiet_s"))
+    if exit_.get("hung") is True:
+        return {Signal.HUNG: f"for the last {min(idle, quiet):.0f} of {wall:.0f} s it used no core and wrote no word"}
     if idle >= max(IDLE_S, IDLE_SHARE * wall):
         return {Signal.HUNG: f"no process of it used a core for the last {idle:.0f} of {wall:.0f} s"}
     if len(readings) >= 2 and quiet >= max(QUIET_S, QUIET_SHARE * wall):

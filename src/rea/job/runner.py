@@ -34,6 +34,7 @@ _ENDING_TICK_S: Final = 0.05
 _PATIENCE_AFTER_KILL_S: Final = 10.0  # a process in uninterruptible sleep cannot be killed; it is not waited for
 FULL_BYTES: Final = 64 * 1024  # less than this is no room
 _PIPE_BYTES: Final = 1024 * 1024
+_MISSED_S: Final = 5.0  # between two samples: longer than any of them takes
 _BUSY_SHARE: Final = 0.02  # of one core: a process that waits for a lock or a peer still polls now and then
 
 
@@ -91,6 +92,7 @@ class Job:
         self.deadline = self.began + spec.walltime_s
         self.busy_at = self.heard_at = self.began  # when its processes last used a core, and last said anything
         self.looked_at = self.began
+        self.hung = False
         self.metrics_bytes = 0
         self.oom_kills = tree.oom_kills()
         self.heartbeat_due = self.began
@@ -139,6 +141,7 @@ class Job:
             "stop": self.stop,
             "message": "; ".join([f"{message} after {wall:.1f} s", *self.notes])[:2000],
             "disk_full": _full(self.spec.run_dir),
+            "hung": self.hung,
             "idle_s": round(time.monotonic() - self.busy_at, 3),
             "quiet_s": round(time.monotonic() - self.heard_at, 3),
             "oom_kills": None if self.oom_kills is None else (tree.oom_kills() or 0) - self.oom_kills,
@@ -251,6 +254,7 @@ class Job:
                 self._reap(running)
                 if running.status == 0:  # it finished while this was being decided: there is nothing left to end
                     self.cause = self.stop = None
+                    self.hung = False
             if not running.term_sent and (self.cause is not None or running.status is not None):
                 if running.status is not None:
                     running.survivors = len(self._members(running))
@@ -274,7 +278,7 @@ class Job:
         members = self._sample(running, now)
         before = running.sampled_cpu()
         running.count_cpu(members)
-        self._look_for_life(running.sampled_cpu() - before, now)
+        self._look_for_life(running, running.sampled_cpu() - before, now)
         self._measure_memory(running, members)
         identities = {member.identity for member in members}
         if not identities <= running.known:
@@ -288,15 +292,23 @@ class Job:
             with contextlib.suppress(OSError):
                 rundir.write_atomically(self.spec.run_dir / rundir.HEARTBEAT, beat)
 
-    def _look_for_life(self, cpu_s: float, now: float) -> None:
-        """Whether it has worked or said anything since the last look: one that hangs does neither."""
+    def _look_for_life(self, running: _Running, cpu_s: float, now: float) -> None:
+        """Whether it has worked or said anything since the last look: one that hangs does neither, and is ended."""
         if cpu_s >= _BUSY_SHARE * (now - self.looked_at):
             self.busy_at = now
+        elif now - self.looked_at > _MISSED_S:  # the wrapper was stopped itself, and likely its job with it
+            self.busy_at += now - self.looked_at
+            self.heard_at += now - self.looked_at
         self.looked_at = now
         with contextlib.suppress(OSError):
             size = self.spec.metrics.stat().st_size
             if size != self.metrics_bytes:
                 self.metrics_bytes, self.heard_at = size, now
+        limit_s, silent_s = self.spec.idle_s, now - max(self.busy_at, self.heard_at)
+        if limit_s is not None and silent_s >= limit_s and running.status is None and self.cause is None:
+            self.hung = True
+            words = f"{running.step.name} was ended: for {silent_s:.0f} s it neither used a core nor wrote a word"
+            self.cause = _Cause("timeout", words)
 
     def _record_processes(self, leader: int, identities: set[tree.Identity]) -> None:
         record = {

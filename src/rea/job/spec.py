@@ -50,7 +50,10 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Times in seconds, sizes in bytes; `log_bytes` is the cap of each log file."""
+    """Times in seconds, sizes in bytes; `log_bytes` is the cap of each log file.
+
+    `idle_s` is how long a job may neither use a core nor write a word before it is ended; None: as long as it likes.
+    """
 
     name: str
     run_dir: Path
@@ -58,6 +61,7 @@ class Spec:
     walltime_s: float
     memory_bytes: int | None
     log_bytes: int
+    idle_s: float | None
     grace_s: float
     heartbeat_s: float
     metrics: Path
@@ -109,6 +113,7 @@ def _spec(top: _Table, name: str, run_dir: Path) -> Spec:
         walltime_s=top.number("walltime_s", above=0),
         memory_bytes=top.size("memory_bytes", 1) if top.get("memory_bytes") is not None else None,
         log_bytes=top.size("log_bytes", _SMALLEST_LOG, 10 * 1024 * 1024),
+        idle_s=top.number("idle_s", above=0) if top.get("idle_s") is not None else None,
         grace_s=top.number("grace_s", least=0, default=5.0),
         heartbeat_s=top.number("heartbeat_s", above=0, default=5.0),
         metrics=run_dir / metrics,
