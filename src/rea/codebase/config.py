@@ -94,15 +94,11 @@ def digest(codebase: Codebase) -> str:
     """SHA-256 (hexadecimal) over what `rea.toml` means, wherever the codebase lies; for plans."""
     content = dataclasses.asdict(codebase)
     del content["root"]
-    if content["profile"] is None:
-        del content["profile"]  # what was signed before there was such a key means the same as ever
-    for later in ("smoke", "team"):
-        if content[later] is None:
-            del content[later]
-    if content["checkpoints"] is None:
-        del content["checkpoints"]
-    if not content["data"]:
-        del content["data"]
+    for later in ("profile", "smoke", "team", "checkpoints", "data"):
+        if not content[later]:
+            del content[later]  # what was signed before there was such a key means the same as ever
+    if content["resources"]["idle_s"] is None:
+        del content["resources"]["idle_s"]
     if codebase.sandbox == Sandbox():
         del content["sandbox"]
     for knob in content["knobs"]:
