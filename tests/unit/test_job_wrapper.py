@@ -198,17 +198,32 @@ def test_a_job_that_neither_works_nor_speaks_is_ended_before_its_limit(tmp_path)
     assert all(is_gone(int(pid)) for pid in job.text("pids").split())
 
 
+def test_one_that_hangs_and_looks_around_now_and_then_still_hangs(tmp_path):
+    script = """
+        import time
+        while True:
+            time.sleep(0.1)  # a watchdog, a progress bar
+            until = time.perf_counter() + 0.0005
+            while time.perf_counter() < until:
+                pass
+    """
+    record = Job(tmp_path, script, idle_s=4.0).run()
+    assert (record["outcome"], record["hung"]) == ("timeout", True)
+
+
 @pytest.mark.parametrize(
     "life",
     [
         "print('.', flush=True); time.sleep(0.2)",
         "open(os.environ['RUN'] + '/metrics.jsonl', 'a').write('{}\\n'); time.sleep(0.2)",
         "sum(range(2_000_000))",
+        "subprocess.run([sys.executable, '-c', 'sum(range(3_000_000))'])",
+        "threading.Thread(target=sum, args=(range(2_000_000),)).start(); time.sleep(0.2)",
     ],
 )
 def test_a_job_that_works_or_speaks_is_not_ended_for_silence(tmp_path, life):
     script = f"""
-        import os, time
+        import os, subprocess, sys, threading, time
         until = time.monotonic() + 4
         while time.monotonic() < until:
             {life}

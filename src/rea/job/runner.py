@@ -36,6 +36,7 @@ FULL_BYTES: Final = 64 * 1024  # less than this is no room
 _PIPE_BYTES: Final = 1024 * 1024
 _MISSED_S: Final = 5.0  # between two samples: longer than any of them takes
 _BUSY_SHARE: Final = 0.02  # of one core: a process that waits for a lock or a peer still polls now and then
+_LOOK_S: Final = 1.0  # over which that share is taken: the kernel counts in hundredths of a second
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class _Running:
     known: set[tree.Identity] = field(default_factory=set)
     cpu_live: dict[tree.Identity, float] = field(default_factory=dict)
     cpu_gone: float = 0.0
+    work: dict[tree.Identity, float] = field(default_factory=dict)
 
     def count_cpu(self, members: list[tree.Process]) -> None:
         live = {member.identity: member.cpu_s for member in members}
@@ -63,6 +65,11 @@ class _Running:
 
     def sampled_cpu(self) -> float:
         return self.cpu_gone + sum(self.cpu_live.values())
+
+    def work_since(self, members: list[tree.Process]) -> float:
+        """Core seconds since the last call, those of processes too short to be seen among them."""
+        before, self.work = self.work, {member.identity: member.cpu_s + member.reaped_s for member in members}
+        return sum(max(0.0, seconds - before.get(identity, 0.0)) for identity, seconds in self.work.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class Job:
         self.deadline = self.began + spec.walltime_s
         self.busy_at = self.heard_at = self.began  # when its processes last used a core, and last said anything
         self.looked_at = self.began
+        self.work_s = 0.0  # since then
         self.hung = False
         self.metrics_bytes = 0
         self.oom_kills = tree.oom_kills()
@@ -276,9 +284,9 @@ class Job:
 
     def _tick(self, running: _Running, now: float) -> None:
         members = self._sample(running, now)
-        before = running.sampled_cpu()
         running.count_cpu(members)
-        self._look_for_life(running, running.sampled_cpu() - before, now)
+        self._look_for_life(running.work_since(members), now)
+        self._end_if_silent(running, now)
         self._measure_memory(running, members)
         identities = {member.identity for member in members}
         if not identities <= running.known:
@@ -292,20 +300,27 @@ class Job:
             with contextlib.suppress(OSError):
                 rundir.write_atomically(self.spec.run_dir / rundir.HEARTBEAT, beat)
 
-    def _look_for_life(self, running: _Running, cpu_s: float, now: float) -> None:
-        """Whether it has worked or said anything since the last look: one that hangs does neither, and is ended."""
-        if cpu_s >= _BUSY_SHARE * (now - self.looked_at):
-            self.busy_at = now
-        elif now - self.looked_at > _MISSED_S:  # the wrapper was stopped itself, and likely its job with it
-            self.busy_at += now - self.looked_at
-            self.heard_at += now - self.looked_at
-        self.looked_at = now
+    def _look_for_life(self, work_s: float, now: float) -> None:
+        """Whether it has worked or said anything: one that hangs does neither."""
+        self.work_s += work_s
+        passed_s = now - self.looked_at
+        if passed_s >= _LOOK_S:
+            if self.work_s >= _BUSY_SHARE * passed_s:
+                self.busy_at = now
+            elif passed_s >= _MISSED_S:  # the wrapper was stopped itself, and likely its job with it
+                self.busy_at += passed_s
+                self.heard_at += passed_s
+            self.looked_at, self.work_s = now, 0.0
         with contextlib.suppress(OSError):
             size = self.spec.metrics.stat().st_size
             if size != self.metrics_bytes:
                 self.metrics_bytes, self.heard_at = size, now
+
+    def _end_if_silent(self, running: _Running, now: float) -> None:
         limit_s, silent_s = self.spec.idle_s, now - max(self.busy_at, self.heard_at)
-        if limit_s is not None and silent_s >= limit_s and running.status is None and self.cause is None:
+        if limit_s is None or silent_s < limit_s or running.status is not None or self.cause is not None:
+            return
+        if tree.LINUX:  # elsewhere the work of short processes is not seen
             self.hung = True
             words = f"{running.step.name} was ended: for {silent_s:.0f} s it neither used a core nor wrote a word"
             self.cause = _Cause("timeout", words)

@@ -28,7 +28,10 @@ Identity = tuple[int, str]  # process id and start time: a reused id has another
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`start` is the kernel's start time as text (clock ticks since boot; on macOS a date). RSS in bytes."""
+    """`start` is the kernel's start time as text (clock ticks since boot; on macOS a date). RSS in bytes.
+
+    `reaped_s` is what children of it used that have ended and that it has waited for; 0 where that cannot be told.
+    """
 
     pid: int
     ppid: int
@@ -38,6 +41,7 @@ class Process:
     rss: int
     cpu_s: float
     zombie: bool
+    reaped_s: float = 0.0
 
     @property
     def identity(self) -> Identity:
@@ -99,6 +103,7 @@ def _from_proc(pid: int) -> Process | None:
         rss=int(fields[21]) * _PAGE,
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICK,
         zombie=fields[0] in (b"Z", b"X"),
+        reaped_s=(int(fields[13]) + int(fields[14])) / _TICK,
     )
 
 
