@@ -198,6 +198,11 @@ def test_a_job_that_neither_works_nor_speaks_is_ended_before_its_limit(tmp_path)
     assert all(is_gone(int(pid)) for pid in job.text("pids").split())
 
 
+def test_the_longest_silence_of_a_job_is_on_record(tmp_path):
+    steps = "import time; time.sleep(2.5); print('.', flush=True); time.sleep(1)", "sum(range(10_000_000))"
+    assert 1.5 <= Job(tmp_path, *steps).run()["silent_s"] <= 4
+
+
 def test_one_that_hangs_and_looks_around_now_and_then_still_hangs(tmp_path):
     script = """
         import time

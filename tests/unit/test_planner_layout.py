@@ -20,6 +20,7 @@ from rea.planner.layout import (
     make_rules,
     pressed_walltime,
     reveal_s,
+    reveal_walltime,
     tight_reveal,
     tight_walltime,
     walltime,
@@ -72,7 +73,7 @@ def test_profile_phases_and_contingency_fit_the_budget_with_room_for_the_last_ru
     spare = devices * (tight_walltime(base.run_s, rules, limit_s) - base.run_s)
     assert total + max(0.0, spare) <= budget_s * (1 + 1e-9)
     reveal = next(p for p in phases if p.phase is Phase.REVEAL)
-    evaluations_s = reveal_s(base.run_s, len(rules.confirm_seeds))
+    evaluations_s = reveal_s(base, len(rules.confirm_seeds))
     assert reveal.budget_s >= devices * tight_reveal(evaluations_s, rules, limit_s) - 1e-9
     assert reveal.budget_s >= devices * min(limit_s, TIGHT * evaluations_s) - 1e-9
     assert estimate.device_s <= budget_s and estimate.device_s > profile_s
@@ -149,6 +150,15 @@ def test_a_walltime_limit_covers_the_prediction_and_obeys_the_codebase(predicted
     assume(limit_s > 4 * predicted_s + 20)
     assert usual >= 3 * predicted_s and tight > 1.5 * predicted_s and pressed > 1.2 * predicted_s
     assert tight_reveal(predicted_s, rules, limit_s) > 1.5 * predicted_s
+
+
+@given(st.floats(0.5, 1e4), st.floats(0.01, 1.0), st.integers(1, 5), st.floats(0.1, 3.0))
+def test_a_reveal_has_time_for_evaluations_as_long_as_those_of_the_profile(run_s, share, pairs, limits):
+    base = replace(baseline(run_s), evaluate_s=share * run_s)
+    rules, limit_s = make_rules(base, 0.0005, 60 * run_s, 1001), limits * run_s
+    predicted_s = reveal_s(base, pairs)
+    least = tight_reveal(predicted_s, rules, limit_s)
+    assert 2 * pairs * 2 * base.evaluate_s < least <= reveal_walltime(predicted_s, rules, limit_s)
 
 
 @given(st.floats(1e-4, 0.05), st.floats(0.0, 0.05), st.floats(10, 1e6))

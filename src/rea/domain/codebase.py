@@ -12,6 +12,8 @@ from rea.domain.share import Team
 Scalar = bool | int | float | str | None
 
 LEAST_IDLE_S, MOST_IDLE_S = 5.0, 1800.0  # of silence before a run is held to have hung
+SEEN_IDLE = 5.0  # times the longest silence of the baseline is what is allowed
+LEAST_SEEN_IDLE = 3.0  # the same where that is beyond the most
 
 
 class ConfigStyle(StrEnum):
@@ -142,7 +144,7 @@ class Objective:
 class Resources:
     """What one run takes. `memory_bytes` bounds the process tree, `walltime_s` the whole run.
 
-    `idle_s` is how long a run may neither use a core nor write a word; None: `idle_limit` says.
+    `idle_s` is how long a run may neither use a core nor write a word; None: `idle_limit` says by the baseline.
     """
 
     cpus: int
@@ -156,12 +158,18 @@ class Resources:
         """Devices a second of this run costs: GPUs where it has any, else cores."""
         return self.gpus or self.cpus
 
-    def idle_limit(self, predicted_s: float) -> float:
+    def idle_limit(self, predicted_s: float, silent_s: float | None) -> float:
         """Seconds without work and without a word after which a run of that predicted wall time has hung.
 
-        One that went as predicted is never ended by it, whatever it waits for meanwhile.
+        `silent_s` is the longest that a run of the baseline was silent, None where no such run has been seen. Several
+        times that is always allowed, whatever a trainer waits for.
         """
-        return self.idle_s if self.idle_s is not None else min(max(predicted_s, LEAST_IDLE_S), MOST_IDLE_S)
+        if self.idle_s is not None:
+            return self.idle_s
+        if silent_s is None:
+            return MOST_IDLE_S
+        usual_s = max(LEAST_IDLE_S, SEEN_IDLE * silent_s, predicted_s / 4)
+        return max(LEAST_SEEN_IDLE * silent_s, min(usual_s, MOST_IDLE_S))
 
 
 class Boxing(StrEnum):

@@ -62,6 +62,7 @@ class Baseline:
     spread: Mapping[str, float] = field(default_factory=dict)  # standard deviation over seeds, by metric
     split_noise: float | None = None  # error over rows of the gain of one seed over the next, where blocks tell it
     data: DataProfile | None = None  # what the codebase tells about its data, where it does
+    evaluate_s: float | None = None  # the longest wall seconds of one evaluation, where it is a command of its own
 
 
 @dataclass(frozen=True, slots=True)

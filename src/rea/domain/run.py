@@ -37,6 +37,8 @@ class RunResult:
     bad_lines: int = 0
     block_loss: tuple[float, ...] = ()  # the evaluator's sums of loss over blocks of rows, where it prints them
     sealed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # reveal only: run id → evaluator line
+    silent_s: float | None = None  # the longest that it neither used a core nor wrote a word, where that was seen
+    evaluate_s: float | None = None  # what its evaluation took of `wall_s`, where the evaluator is a command of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rea.domain.campaign import AWAY_SINCE, Campaign
+from rea.domain.errors import LauncherUnreachableError, LeaseLostError, ReaError, UsageError
+from rea.domain.moments import utc
 from rea.domain.states import (
     CampaignState,
     PauseReason,
@@ -12,8 +14,13 @@ from rea.domain.states import (
     Verdict,
 )
 from rea.executor import actions as a
-from rea.executor.tools import RowsPort, Wake
+from rea.executor.tools import RowsPort, StorePort, Wake
 from rea.guard.policy import Actor, Effect, Request, require
+
+# Among a campaign's options: since when its wakes fail (Unix seconds), and how many have.
+STUCK, STUCK_TIMES = "stuck_since", "stuck_times"
+# So many wakes fail, and for so long, before an engineer is called: what passes by itself has passed by then.
+MOST_STUCK, STUCK_S = 3, 600.0
 
 
 def enter(wake: Wake, action: a.Enter) -> None:
@@ -43,7 +50,13 @@ def set_visible(wake: Wake, action: a.SetVisible) -> None:
 
 def finish(wake: Wake, action: a.Finish) -> None:
     rows, now = wake.rows(), wake.tools.clock()
-    branch = _propose(wake, rows, action) if action.verdict is Verdict.LAUNCH else None
+    branch = None
+    if action.verdict is Verdict.LAUNCH:
+        try:
+            branch = _propose(wake, rows, action)
+        except UsageError as error:  # such as a branch of that name: the next wake would find the same
+            pause(wake, a.Pause(PauseReason.GUARDRAIL, _no_room(rows.campaign, error)))
+            return
     with wake.transaction() as tx:
         tx.set_campaign(
             wake.campaign,
@@ -61,6 +74,15 @@ def finish(wake: Wake, action: a.Finish) -> None:
 
 def proposal_branch(campaign: Campaign) -> str:
     return f"rea/{campaign.name}"
+
+
+def _no_room(campaign: Campaign, error: ReaError) -> str:
+    branch = proposal_branch(campaign)
+    free = f"rename the branch (`git branch -m {branch} {branch}-old`) or delete it (`git branch -D {branch}`)"
+    return (
+        f"the proposal cannot be made: {error.message} → {free}, or mend what else is said here; then"
+        f" `rea resume {campaign.title}`, which trains nothing again"
+    )
 
 
 def _propose(wake: Wake, rows: RowsPort, action: a.Finish) -> str:
@@ -110,3 +132,52 @@ def away(wake: Wake, action: a.Away) -> None:
     with wake.transaction() as tx:
         tx.set_campaign(campaign.id, options=options)
         tx.event(campaign.id, "outage" if action.since is not None else "answered", action.why, wake.tools.clock())
+
+
+def stuck(store: StorePort, campaign: Campaign, error: ReaError, now: float, fence: int | None = None) -> None:
+    """Take note that a wake of this campaign failed; where one after the other does, engineers are told.
+
+    A running campaign is paused then, with what stood in the way last; of one in its profile, which cannot be paused,
+    its reason says it. A wake that comes through takes the note away (`unstuck`).
+    """
+    if isinstance(error, LauncherUnreachableError | LeaseLostError):
+        return  # a launcher that is away is told of already, and a lease that was lost is another wake's
+    if campaign.state not in (CampaignState.RUNNING, CampaignState.PROFILING):
+        return
+    since = float(campaign.options.get(STUCK, now))
+    times = min(int(campaign.options.get(STUCK_TIMES, 0)) + 1, MOST_STUCK)
+    told = times >= MOST_STUCK and now - since >= STUCK_S
+    hint = f" → {error.hint}" if error.hint else ""
+    why = f"every wake since {utc(since)} has failed, the last by this: {error.message}{hint}"
+    with store.transaction(campaign.id, fence) as tx:
+        if told and campaign.state is CampaignState.RUNNING:
+            why = f"{why}; mend that and `rea resume {campaign.title}`"
+            tx.set_campaign(
+                campaign.id,
+                state=CampaignState.PAUSED,
+                pause_reason=PauseReason.GUARDRAIL,
+                reason=why,
+                options=_unstuck(campaign),
+            )
+            tx.event(campaign.id, "paused", f"{PauseReason.GUARDRAIL.value}: {why}", now)
+        elif told and not campaign.reason:
+            why = f"{why}; mend that and `rea wake {campaign.title}`"
+            tx.set_campaign(campaign.id, reason=why)
+            tx.event(campaign.id, "stuck", why, now)
+        elif not told and times != campaign.options.get(STUCK_TIMES):
+            tx.set_campaign(campaign.id, options={**campaign.options, STUCK: since, STUCK_TIMES: times})
+
+
+def unstuck(wake: Wake, campaign: Campaign) -> None:
+    """A wake came through: what is known of failed ones before it is of no consequence any more."""
+    if STUCK not in campaign.options:
+        return
+    changes: dict[str, Any] = {"options": _unstuck(campaign)}
+    if campaign.state in (CampaignState.PROFILING, CampaignState.DRAFTED):  # these have no other reason
+        changes["reason"] = ""
+    with wake.transaction() as tx:
+        tx.set_campaign(campaign.id, **changes)
+
+
+def _unstuck(campaign: Campaign) -> dict[str, Any]:
+    return {name: value for name, value in campaign.options.items() if name not in (STUCK, STUCK_TIMES)}

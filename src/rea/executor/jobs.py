@@ -107,7 +107,7 @@ def build(
         run_dir=run_dir,
         steps=steps,
         walltime_s=held_s - grace_s,
-        idle_s=resources.idle_limit(run.draft.predicted_s),
+        idle_s=resources.idle_limit(run.draft.predicted_s, _silence(runs)),
         grace_s=grace_s,
         memory_bytes=resources.memory_bytes,
         cpus=resources.cpus,
@@ -224,6 +224,12 @@ def latest_folder(site: Site, campaign: int, run: int) -> Path:
 def _axis(runs: tuple[Run, ...]) -> str:
     done = next((run.result for run in runs if run.result is not None and run.result.curve), None)
     return done.axis if done is not None else "epoch"
+
+
+def _silence(runs: tuple[Run, ...]) -> float | None:
+    """The longest that a run of the baseline was silent; None where none is known to have been watched."""
+    done = [run.result for run in runs if run.draft.treatment.empty and not run.draft.smoke and run.result is not None]
+    return max((result.silent_s for result in done if result.silent_s is not None), default=None)
 
 
 def environment(site: Site, campaign: Campaign) -> dict[str, str]:

@@ -35,7 +35,7 @@ from rea.planner.confirm import leaked, make_claim, worth_launching, worth_revea
 from rea.planner.confirmation import confirmation
 from rea.planner.evidence import Evidence
 from rea.planner.exploitation import exploitation
-from rea.planner.layout import reveal_s, walltime
+from rea.planner.layout import reveal_s, reveal_walltime
 from rea.planner.situation import FEWEST_PAIRS, Advance, Judgement, Situation
 from rea.planner.validation import validation
 
@@ -133,8 +133,8 @@ def _reveal(snapshot: Snapshot, plan: Plan, situation: Situation) -> tuple[Actio
     if run is None:
         visible = snapshot.campaign.visible
         pairs = len(visible.seeds) if visible is not None else FEWEST_PAIRS
-        predicted = reveal_s(plan.baseline.run_s, pairs)
-        limit = walltime(predicted, plan.rules, plan.codebase.resources.walltime_s)
+        predicted = reveal_s(plan.baseline, pairs)
+        limit = reveal_walltime(predicted, plan.rules, plan.codebase.resources.walltime_s)
         draft = RunDraft(
             key="reveal",
             hypothesis=finalist.id,

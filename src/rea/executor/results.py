@@ -107,7 +107,22 @@ def shown(
         overrides_verified=found.resolved is not None,
         bad_lines=found.bad_lines,
         block_loss=tuple(float(v) for v in losses) if isinstance(losses, list) else (),
+        silent_s=_seconds(exit_.get("silent_s")),
+        evaluate_s=_evaluation_s(exit_),
     )
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _evaluation_s(exit_: Mapping[str, Any]) -> float | None:
+    """How long its evaluator ran, if it had one that ended."""
+    steps = exit_.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, Mapping) and step.get("name") == EVALUATE:
+            return _seconds(step.get("wall_s"))
+    return None
 
 
 def _readings(found: Harvest, objective: Objective) -> list[Mapping[str, Any]]:

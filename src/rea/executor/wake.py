@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rea.domain.errors import LauncherUnreachableError, LeaseLostError, ReaError
 from rea.executor.act import apply
 from rea.executor.actions import Cancel, Pause, Sleep, Warn
+from rea.executor.course import stuck, unstuck
 from rea.executor.decide import decide
 from rea.executor.observe import Observer
 from rea.executor.tools import Tools, Wake
@@ -45,7 +46,13 @@ def wake(tools: Tools, campaign: int) -> Woken:
             with tools.store.transaction(campaign, fence) as tx:
                 tx.set_campaign(campaign, next_wake_at=None)
             tools.wakefiles.take(campaign)
-            done = _work(tools, campaign, fence)
+            try:
+                done = _work(tools, campaign, fence)
+            except ReaError as error:
+                # Where the rows or the store are what stands in the way, nothing can be written down either.
+                with suppress(ReaError, OSError):
+                    stuck(tools.store, tools.store.working_rows(campaign).campaign, error, tools.clock(), fence)
+                raise
         woken = Woken(woken.actions + done.actions, done.until)
         if campaign not in tools.wakefiles.waiting():
             break
@@ -95,7 +102,8 @@ def _work(tools: Tools, campaign: int, fence: int) -> Woken:
     for _ in range(MOST_STEPS):
         until: float | None = None
         asleep = False
-        for action in decide(observer.snapshot(), tools.clock()):
+        snapshot = observer.snapshot()
+        for action in decide(snapshot, tools.clock()):
             try:
                 apply(this, action)
             except LauncherUnreachableError:
@@ -115,5 +123,6 @@ def _work(tools: Tools, campaign: int, fence: int) -> Woken:
             elif isinstance(action, Pause):
                 break
         if asleep:
+            unstuck(this, snapshot.campaign)
             return Woken(count - 1, until)
     raise LeaseLostError(f"C-{campaign} did not come to rest after {MOST_STEPS} steps")

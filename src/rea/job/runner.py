@@ -100,6 +100,7 @@ class Job:
         self.busy_at = self.heard_at = self.began  # when its processes last used a core, and last said anything
         self.looked_at = self.began
         self.work_s = 0.0  # since then
+        self.silent_s = 0.0  # at the longest
         self.hung = False
         self.metrics_bytes = 0
         self.oom_kills = tree.oom_kills()
@@ -150,6 +151,7 @@ class Job:
             "message": "; ".join([f"{message} after {wall:.1f} s", *self.notes])[:2000],
             "disk_full": _full(self.spec.run_dir),
             "hung": self.hung,
+            "silent_s": round(self.silent_s, 3),
             "idle_s": round(time.monotonic() - self.busy_at, 3),
             "quiet_s": round(time.monotonic() - self.heard_at, 3),
             "oom_kills": None if self.oom_kills is None else (tree.oom_kills() or 0) - self.oom_kills,
@@ -311,6 +313,7 @@ class Job:
                 self.busy_at += passed_s
                 self.heard_at += passed_s
             self.looked_at, self.work_s = now, 0.0
+            self.silent_s = max(self.silent_s, now - max(self.busy_at, self.heard_at))
         with contextlib.suppress(OSError):
             size = self.spec.metrics.stat().st_size
             if size != self.metrics_bytes:

@@ -35,14 +35,14 @@ def claim_s(situation: Situation) -> float:
     done = sum(run.draft.phase is Phase.CONFIRMATION and run.draft.treatment.empty for run in evidence.runs)
     total_s = max(0, count - done) * plan.baseline.run_s + count * own_s
     trained_s = max(total_s / max(1, situation.slots), own_s) + own_s / 2
-    return TIGHT * trained_s + (reveal_s(plan.baseline.run_s, count) if plan.reveal_s else 0.0)
+    return TIGHT * trained_s + (reveal_s(plan.baseline, count) if plan.reveal_s else 0.0)
 
 
 def least_s(plan: Plan) -> float:
     """Wall seconds that a campaign of this plan takes at the least: one run of its search, and the claim."""
     count, run_s = len(plan.rules.confirm_seeds), plan.baseline.run_s
     trained_s = count * (1 + TREATED_COST) * run_s / max(1, plan.codebase.launcher.slots)
-    return TREATED_COST * run_s + TIGHT * trained_s + (reveal_s(run_s, count) if plan.reveal_s else 0.0)
+    return TREATED_COST * run_s + TIGHT * trained_s + (reveal_s(plan.baseline, count) if plan.reveal_s else 0.0)
 
 
 def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int, ...]:
@@ -63,7 +63,7 @@ def _confirmation_seeds(situation: Situation, finalist: Hypothesis) -> tuple[int
     left = plan.budget_s - situation.contingency_left - elsewhere - plan.reveal_s - situation.headroom(own)
     planned, price = len(plan.rules.confirm_seeds), plan.baseline.device_s + own
     # The reveal of the plan's pairs is kept back already; each spare one is evaluated, too.
-    evaluated = TIGHT * reveal_s(plan.baseline.run_s, 1) * plan.codebase.resources.devices if plan.reveal_s else 0.0
+    evaluated = TIGHT * reveal_s(plan.baseline, 1) * plan.codebase.resources.devices if plan.reveal_s else 0.0
     spare = (left - planned * price) / (price + evaluated)
     if situation.left_s < math.inf:
         pair_s = TIGHT * (plan.baseline.run_s + situation.predicted_s(finalist.draft)) / max(1, situation.slots)

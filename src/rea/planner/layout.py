@@ -20,6 +20,7 @@ RETRY_CAP = 3
 # A run must be expected to improve the final choice by this share of the smallest gain worth launching: at a fiftieth,
 # fifty runs that promise no more than that are expected to find one such gain between them.
 WORTH_OF_A_RUN = 0.02
+SEALED = 1.5  # an evaluation of the sealed split over one of the profile, as it is reckoned with
 FEWEST_SEARCHED = 3  # baseline runs a search needs to be one
 MOST_CONFIRMED = 5  # paired seeds of a confirmation
 # A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
@@ -68,7 +69,12 @@ def pressed_walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
 
 def tight_reveal(predicted_s: float, rules: Rules, limit_s: float) -> float:
     """The same of a reveal. Its prediction is a generous one already: see `reveal_s`."""
-    return min(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s)
+    return min(reveal_walltime(predicted_s, rules, limit_s), TIGHT * predicted_s)
+
+
+def reveal_walltime(predicted_s: float, rules: Rules, limit_s: float) -> float:
+    """The wall-time limit of a reveal, seconds: what bounds one training does not bound all evaluations together."""
+    return max(walltime(predicted_s, rules, limit_s), TIGHT * predicted_s)
 
 
 def make_rules(
@@ -150,7 +156,7 @@ def lay_out(
     spread = math.hypot(0.3 * count * cost, baseline.run_sd_s * devices * math.sqrt(2 * count))
     phases.append(PhasePlan(chosen, Phase.CONFIRMATION, confirm, 2 * count, confirm, spread))
     if reveals:
-        seen = min(reveal, devices * reveal_s(baseline.run_s, count))
+        seen = min(reveal, devices * reveal_s(baseline, count))
         phases.append(PhasePlan(chosen, Phase.REVEAL, reveal, 1, seen, 0.5 * seen))
     return chosen, tuple(phases), contingency, estimate(phases, profile_s, cost, slots, devices)
 
@@ -158,7 +164,7 @@ def lay_out(
 def _fixed(baseline: Baseline, rules: Rules, budget_s: float, devices: int, limit_s: float, reveals: bool) -> _Fixed:
     # The last run's wall-time limit must still fit, although it will use a part of it only.
     last = (TREATED_COST * baseline.run_s, baseline.run_s)
-    evaluations_s = reveal_s(baseline.run_s, len(rules.confirm_seeds)) if reveals else 0.0
+    evaluations_s = reveal_s(baseline, len(rules.confirm_seeds)) if reveals else 0.0
     return _Fixed(
         contingency=CONTINGENCY * budget_s,
         confirm=len(rules.confirm_seeds) * baseline.device_s * (1 + TREATED_COST),
@@ -190,13 +196,15 @@ def _smallest(
     raise AssertionError("a budget that is large enough exists")
 
 
-def reveal_s(run_s: float, pairs: int) -> float:
+def reveal_s(baseline: Baseline, pairs: int) -> float:
     """Wall seconds in which the evaluator should see the predictions of so many pairs of runs, one after the other.
 
-    An evaluation is taken for a twentieth of a training, and half a second at least for its start; but never for more
-    than a whole run, which holds a training and an evaluation.
+    An evaluation is taken for half as long again as the longest of the profile, since nobody knows how large the sealed
+    split is; but for no less than a twentieth of a training, nor than half a second for its start. Where the profile
+    did not tell, that has to do, and is never more than a whole run, which holds a training and an evaluation.
     """
-    return 2 * pairs * min(run_s, max(0.5, 0.05 * run_s))
+    run_s = baseline.run_s
+    return 2 * pairs * max(min(run_s, max(0.5, 0.05 * run_s)), SEALED * (baseline.evaluate_s or 0.0))
 
 
 def _phase(round_: int, phase: Phase, amount: float, cost: float) -> PhasePlan:

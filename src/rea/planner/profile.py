@@ -98,6 +98,7 @@ def measure(runs: Sequence[Run], objective: Objective, resources: Resources) -> 
         peak_memory_bytes=max(result.peak_memory_bytes for _, result in done),
         spread={key: spread([result.metrics[key] for _, result in done]) for key in sorted(keys)},
         split_noise=split_noise([result for _, result in done], objective.metric),
+        evaluate_s=max((r.evaluate_s for _, r in done if r.evaluate_s is not None), default=None),
         epochs=sum(result.curve[-1].x if result.curve else 0.0 for _, result in done) / len(done),
     )
 

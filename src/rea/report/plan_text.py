@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rea.domain.campaign import Campaign, PlanRecord
+from rea.domain.codebase import SEEN_IDLE, Codebase
 from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
 from rea.domain.plan import Finding, Part, Plan, PlannedHypothesis
@@ -373,6 +374,13 @@ def _asides(plan: Plan) -> list[str]:
     return out[1:]
 
 
+def _silence(codebase: Codebase) -> str:
+    own_s = codebase.resources.idle_s
+    if own_s is not None:
+        return text.duration(own_s)
+    return f"{SEEN_IDLE:g} times as long as the baseline ever did, and a quarter of its predicted time,"
+
+
 def _rules(plan: Plan) -> list[str]:
     rules, codebase = plan.rules, plan.codebase
     out = [
@@ -383,6 +391,7 @@ def _rules(plan: Plan) -> list[str]:
         f"- A run may take {rules.walltime_factor:g} times its predicted time, at least "
         f"{text.duration(rules.walltime_floor_s)} and at most {text.duration(codebase.resources.walltime_s)}; "
         f"the retry cap is {rules.retry_cap}.",
+        f"- A run that neither uses a core nor writes a word for {_silence(codebase)} has hung, and is ended.",
         f"- A run is stopped early, from {text.share(rules.stop_from)} of the baseline's curve on, when it is more "
         f"than {text.percent(rules.stop_tolerance, sign=False)} worse than the baseline of its seed (wider early on).",
         f"- Search uses the seeds {_seeds(rules.search_seeds)}; confirmation uses the fresh seeds "
