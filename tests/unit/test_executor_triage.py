@@ -323,6 +323,11 @@ def ended(outcome: Outcome, readings: int = 0, own: RunResult | None = None, **e
     return assess(Run(1, 1, draft, RunState.ACTIVE), seen, found, tiny_codebase(), dict, lambda: RUNBOOKS, around)
 
 
+def test_a_job_whose_evaluator_did_not_start_because_of_changed_code_holds_the_campaign() -> None:
+    report = ended(Outcome.FAILED, step="evaluate", tampered="the code in /t is not what it was")
+    assert failure(report)[0] == "tampered" and report.action is Action.HOLD
+
+
 FAST = RunResult({"ne": 0.8}, tuple(Reading(float(n), {"ne": 0.8}) for n in range(1, 11)), "epoch", 50.0, 50.0, 1)
 
 

@@ -198,6 +198,83 @@ def test_a_job_that_neither_works_nor_speaks_is_ended_before_its_limit(tmp_path)
     assert all(is_gone(int(pid)) for pid in job.text("pids").split())
 
 
+def judged(tmp_path, trainer: str, hidden: tuple[Path, ...] = ()) -> dict:
+    """A job whose trainer runs beside a judge with a module of its own, and the judge after it."""
+    tree_ = tmp_path / "tree"
+    (tree_ / "lib").mkdir(parents=True)
+    (tree_ / "judge.py").write_text("import lib.scores; print(lib.scores.VALUE)")
+    (tree_ / "lib" / "scores.py").write_text("VALUE = 1")
+    job = Job(tmp_path, trainer, "")
+    job.spec["steps"][1] |= {
+        "argv": [sys.executable, "judge.py"],
+        "cwd": str(tree_),
+        "stdout": "said",
+        "check": {
+            "root": str(tree_),
+            "written": str(job.run_dir),
+            "hidden": [str(path) for path in hidden],
+        },
+    }
+    record = job.run()
+    said = job.run_dir / "said"
+    return {**record, "said": said.read_text().strip() if said.exists() else None}
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        "open('tree/judge.py', 'w').write('print(2)')",
+        "open('tree/lib/scores.py', 'w').write('VALUE = 2')",
+        "open('tree/lib/extra.py', 'w').write('VALUE = 2')",
+        "import os; os.remove('tree/lib/scores.py')",
+        "import os; os.remove('tree/judge.py'); os.mkfifo('tree/judge.py')",
+        "import os; text = open('tree/judge.py').read(); os.remove('tree/judge.py'); os.mkdir('tree/judge.py')",
+    ],
+)
+def test_code_that_the_trainer_has_changed_judges_nothing(tmp_path, trainer):
+    record = judged(tmp_path, trainer)
+    assert (record["outcome"], record["step"], record["said"]) == ("failed", "evaluate", None)
+    assert "is not what it was" in record["tampered"]
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        "print('well')",
+        "open('tree/out.txt', 'w').write('x'); import os; os.makedirs('tree/outputs/1')",
+        "open('tree/lib/fast.so', 'w').write('built here')",
+    ],
+)
+def test_what_a_trainer_leaves_beside_the_code_that_judges_is_no_change_of_it(tmp_path, trainer):
+    record = judged(tmp_path, trainer)
+    assert (record["outcome"], record["tampered"], record["said"]) == ("succeeded", None, "1")
+
+
+def test_compiled_code_that_the_trainer_has_put_there_is_not_run(tmp_path):
+    forge = """
+        import os, py_compile
+        source = "tree/lib/scores.py"
+        about = os.stat(source)
+        text = open(source).read()
+        open(source, "w").write("VALUE = 2")
+        os.utime(source, ns=(about.st_atime_ns, about.st_mtime_ns))
+        py_compile.compile(source)
+        open(source, "w").write(text)
+        os.utime(source, ns=(about.st_atime_ns, about.st_mtime_ns))
+    """
+    assert judged(tmp_path, forge)["said"] == "1"
+
+
+@pytest.mark.parametrize("name", ["predictions.npy", "deep/predictions.npy"])
+def test_a_link_to_what_is_hidden_from_trainings_is_not_judged(tmp_path, name):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "test.npy").write_text("0 1 1")
+    link = f"import os; path = os.environ['RUN'] + '/{name}'; os.makedirs(os.path.dirname(path), exist_ok=True)\n"
+    link += "os.symlink(os.environ['RUN'] + '/../labels/test.npy', path)"
+    record = judged(tmp_path, link, (tmp_path / "labels",))
+    assert record["outcome"] == "failed" and "link to what is hidden" in record["tampered"]
+
+
 def test_the_longest_silence_of_a_job_is_on_record(tmp_path):
     steps = "import time; time.sleep(2.5); print('.', flush=True); time.sleep(1)", "sum(range(10_000_000))"
     assert 1.5 <= Job(tmp_path, *steps).run()["silent_s"] <= 4

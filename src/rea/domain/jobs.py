@@ -38,6 +38,26 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What has to hold before a step that judges is started, or the job ends there as one that was tampered with.
+
+    The code in the folder `root` is what it was when the job began, and nothing in `written`, where a trainer wrote, is
+    a link to what is `hidden` from it.
+    """
+
+    root: Path
+    written: Path
+    hidden: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "root": str(self.root),
+            "written": str(self.written),
+            "hidden": [str(path) for path in self.hidden],
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One command of a job. `env` is the whole environment; nothing is inherited.
 
@@ -50,6 +70,7 @@ class Step:
     cwd: Path
     env: Mapping[str, str]
     stdout: str | None = None
+    check: Check | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +145,7 @@ class JobSpec:
                     "cwd": str(step.cwd),
                     "env": dict(step.env),
                     "stdout": step.stdout,
+                    "check": None if step.check is None else step.check.to_json(),
                 }
                 for step in self.steps
             ],

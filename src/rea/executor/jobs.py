@@ -11,7 +11,7 @@ from rea.codebase.git import repository
 from rea.codebase.overrides import evaluate_command, prepare
 from rea.domain.campaign import Campaign
 from rea.domain.errors import GuardrailError, ReaError
-from rea.domain.jobs import SPEC_FILE, JobSpec, Step, StopRule, WakeCall
+from rea.domain.jobs import SPEC_FILE, Check, JobSpec, Step, StopRule, WakeCall
 from rea.domain.run import Attempt, Run
 from rea.domain.runbook import CORRUPT_CHECKPOINT, EVALUATOR_FAILED
 from rea.domain.states import Phase, RunState
@@ -134,7 +134,9 @@ def _training_steps(
     pinned = checkout(site, campaign, Treatment())
     evaluate = evaluate_command(codebase, pinned, run_dir, codebase.objective.split, draft.seed, env=env)
     if evaluate is not None:
-        steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=f"step-{EVALUATE}.jsonl"))
+        check = _check(site, campaign, pinned, run_dir)
+        output = f"step-{EVALUATE}.jsonl"
+        steps.append(Step(EVALUATE, evaluate.argv, evaluate.cwd, evaluate.env, stdout=output, check=check))
     return tuple(steps)
 
 
@@ -151,20 +153,36 @@ def _in_a_box(
             f"this training is to run in a sandbox, and {why_not}",
             hint=f"install bubblewrap, or `rea preflight {campaign.title} --grant sandbox` to run it without",
         )
-    choice, root = campaign.codebase.sandbox, Path(campaign.codebase.root)
+    choice = campaign.codebase.sandbox
     temporary = run_dir / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     words = sandbox.boxed(
         argv,
         run_dir=run_dir,
         writable=[Path(path).expanduser() for path in choice.writable],
-        hidden=[*site.hidden, *(root / Path(path).expanduser() for path in choice.hidden)],
+        hidden=_hidden(site, campaign),
         veiled=[run_dir / SPEC_FILE],
         fleeting=[] if site.store is None else [site.store],
         network=choice.network,
         devices=campaign.codebase.resources.gpus > 0,
     )
     return words, {**env, "TMPDIR": str(temporary)}
+
+
+def _hidden(site: Site, campaign: Campaign) -> tuple[Path, ...]:
+    """What a trainer in a box does not see."""
+    root = Path(campaign.codebase.root)
+    return (*site.hidden, *(root / Path(path).expanduser() for path in campaign.codebase.sandbox.hidden))
+
+
+def _check(site: Site, campaign: Campaign, pinned: Path, written: Path) -> Check:
+    """That nobody has changed the code in the worktree that evaluators start from, or left a link there.
+
+    Links are looked at where trainings are boxed: a trainer that sees everything needs none.
+    """
+    codebase = campaign.codebase
+    hidden = _hidden(site, campaign) if codebase.sandbox.hidden and codebase.sandbox.boxes(patched=False) else ()
+    return Check(pinned, written, hidden)
 
 
 def _checkpoint(site: Site, campaign: Campaign, run: Run, run_dir: Path) -> Path | None:
@@ -198,7 +216,9 @@ def _reveal_steps(
         command = evaluate_command(codebase, pinned, folder, codebase.objective.sealed or "", other.draft.seed, env=env)
         if command is not None:
             name = f"reveal-{other.id}"
-            steps.append(Step(name, command.argv, command.cwd, command.env, stdout=f"step-{name}.jsonl"))
+            check = _check(site, campaign, pinned, folder)
+            output = f"step-{name}.jsonl"
+            steps.append(Step(name, command.argv, command.cwd, command.env, stdout=output, check=check))
     if not steps:
         raise ReaError("there is nothing to evaluate on the sealed split")
     run_dir.mkdir(parents=True, exist_ok=True)

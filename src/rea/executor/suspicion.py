@@ -104,6 +104,8 @@ def of_end(
 
     `readings` are the places on its curve that it reached; `known` is what the same training showed another time.
     """
+    if exit_.get("tampered"):
+        return {Signal.TAMPERED: str(exit_["tampered"])}
     if outcome is Outcome.TIMEOUT:
         return _at_its_limit(exit_, readings, known)
     if outcome is Outcome.FAILED and exit_.get("signal") == signal.SIGKILL and exit_.get("oom_kills") == 0:

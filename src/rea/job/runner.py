@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rea.job import rundir, tree
+from rea.job.judge import Code, links_into
 from rea.job.logs import CappedLog, LineReader
 from rea.job.signals import Signals
-from rea.job.spec import Spec, Step
+from rea.job.spec import Check, Spec, Step
 from rea.job.stoprule import Progress, Stop, judge, parse_line
 
 TICK_S: Final = 0.25  # between two samples of the process tree
@@ -102,6 +103,8 @@ class Job:
         self.work_s = 0.0  # since then
         self.silent_s = 0.0  # at the longest
         self.hung = False
+        self.tampered = ""
+        self.judges: dict[Path, Code] = {}
         self.metrics_bytes = 0
         self.oom_kills = tree.oom_kills()
         self.heartbeat_due = self.began
@@ -117,11 +120,16 @@ class Job:
         """Every step in turn until one fails or the job has to end; the record of it."""
         name = code = None
         failure = ""
+        self.judges = {check.root: Code(check.root) for check in (step.check for step in self.spec.steps) if check}
         for step in self.spec.steps:
             self._look_for_causes(f"before {step.name}")
             if self.cause is not None:
                 break
             name = step.name
+            self.tampered = self._not_as_it_was(step.check) if step.check is not None else ""
+            if self.tampered:
+                code, failure = None, f"{name} was not started: {self.tampered}"
+                break
             code, failure = self._run_step(step)
             if self.cause is not None or code != 0:
                 break
@@ -151,6 +159,7 @@ class Job:
             "message": "; ".join([f"{message} after {wall:.1f} s", *self.notes])[:2000],
             "disk_full": _full(self.spec.run_dir),
             "hung": self.hung,
+            "tampered": self.tampered or None,
             "silent_s": round(self.silent_s, 3),
             "idle_s": round(time.monotonic() - self.busy_at, 3),
             "quiet_s": round(time.monotonic() - self.heard_at, 3),
@@ -159,6 +168,13 @@ class Job:
             "host": self.host,
             "pid": os.getpid(),
         }
+
+    def _not_as_it_was(self, check: Check) -> str:
+        """What speaks against judging now, in words; empty if nothing does."""
+        if changed := self.judges[check.root].changed():
+            return f"{changed} in {check.root} is not what it was when the job began"
+        link = links_into(check.written, check.hidden)
+        return f"{link} in {check.written} is a link to what is hidden from trainings" if link else ""
 
     def refuse(self, why: str) -> None:
         """Have `run` start nothing."""

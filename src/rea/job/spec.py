@@ -29,12 +29,22 @@ class SpecError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What has to hold before a step starts; see rea.job.judge."""
+
+    root: Path
+    written: Path
+    hidden: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     name: str
     argv: tuple[str, ...]
     cwd: str
     env: Mapping[str, str]
     stdout: str | None
+    check: Check | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +141,20 @@ def _step(table: _Table) -> Step:
         cwd=str(table.absolute("cwd")),
         env=table.environment("env"),
         stdout=table.file_name("stdout") if table.get("stdout") is not None else None,
+        check=_check(table.table("check")) if table.get("check") is not None else None,
     )
     table.nothing_else()
     return step
+
+
+def _check(table: _Table) -> Check:
+    check = Check(
+        root=table.absolute("root"),
+        written=table.absolute("written"),
+        hidden=table.some_texts("hidden"),
+    )
+    table.nothing_else()
+    return check
 
 
 def _wake(table: _Table) -> Wake:
@@ -220,6 +241,12 @@ class _Table:
         good = isinstance(value, list) and value and all(isinstance(item, str) and "\0" not in item for item in value)
         if not good or not value[0]:
             raise self.wrong(key, "a list of texts, the first one a program", value)
+        return tuple(value)
+
+    def some_texts(self, key: str) -> tuple[str, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
+            raise self.wrong(key, "a list of texts", value)
         return tuple(value)
 
     def environment(self, key: str) -> dict[str, str]:
