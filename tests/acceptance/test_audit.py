@@ -167,6 +167,18 @@ def test_an_export_tells_who_approved_what_was_spent_and_why(desk, tmp_path):
     assert again.returncode == 2 and "--force" in again.stderr
 
 
+@pytest.mark.parametrize("before", [None, "an earlier export\n"])
+def test_an_export_that_cannot_be_signed_leaves_the_folder_as_it_was(desk, tmp_path, before):
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    if before is not None:
+        (folder / "trail.jsonl").write_text(before)
+    words = ("--sign", str(tmp_path / "no-key"), "--force")
+    refused = desk.call("audit", "export", "C-1", str(folder / "trail.jsonl"), *words)
+    assert refused.returncode == 3 and "no key" in refused.stderr
+    assert [path.read_text() for path in folder.iterdir()] == ([] if before is None else [before])
+
+
 @pytest.mark.parametrize("how", ["a line", "the head", "another signature", "no export"])
 def test_an_export_that_was_changed_is_refused(desk, tmp_path, how):
     exported = tmp_path / "trail.jsonl"

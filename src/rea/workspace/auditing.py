@@ -141,11 +141,18 @@ def export(
     } | ({"signer": signer} if signer else {})
     says = _says(workspace, campaign.id)
     lines = [header, *({**asdict(link), **_latest(link, says)} for link in workspace.store.trail(campaign.id))]
-    part = target.with_name(f".{target.name}.part")
-    part.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-    if key is not None:
-        Path(f"{target}.sig").write_text(signing.sign(statement(campaign.name, found.head), key), encoding="ascii")
-    part.replace(target)
+    texts = {target: "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)}
+    if key is not None:  # before anything is written: the key may be missing or refuse
+        texts[Path(f"{target}.sig")] = signing.sign(statement(campaign.name, found.head), key)
+    parts = {path.with_name(f".{path.name}.part"): path for path in texts}
+    try:
+        for part, path in parts.items():
+            part.write_text(texts[path], encoding="utf-8")
+        for part, path in parts.items():
+            part.replace(path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
     return found.head
 
 
