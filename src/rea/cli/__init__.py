@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 
@@ -14,6 +15,7 @@ RARELY = 500_000
 def main() -> None:
     """The `rea` command. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 approval needed, 5 budget or guardrail
     stop, 6 launcher unreachable, 130 interrupted, 141 the reader of the output has gone."""
+    _open_streams()
     if sys.argv[1:2] == ["wake"]:
         gc.set_threshold(RARELY)
     if sys.argv[1:] in (["wake"], ["wake", "--json"]) and _asleep():
@@ -22,6 +24,7 @@ def main() -> None:
     from rea.domain.errors import ReaError
 
     try:
+        _check_words(sys.argv[1:])
         _run()
     except ReaError as error:
         print(f"rea: {error}", file=sys.stderr)
@@ -33,6 +36,32 @@ def main() -> None:
         closed()
     except OSError as error:
         unwritten(error)
+
+
+def _open_streams() -> None:
+    """Streams that take whatever is printed: nowhere for one that came closed, escapes for what its encoding lacks."""
+    for name in ("stdin", "stdout", "stderr"):  # in this order, so that each gets the number that it should have
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDONLY if name == "stdin" else os.O_WRONLY)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_words(words: list[str]) -> None:
+    """Raise UsageError for an argument that is no text: no database, JSON or plan could hold it."""
+    for number, word in enumerate(words, start=1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            from rea.domain.errors import UsageError
+
+            shown = os.fsencode(word).decode("utf-8", "backslashreplace")
+            raise UsageError(
+                f"argument {number}, '{shown}', is not UTF-8", hint="type it in UTF-8; a file or folder can be renamed"
+            ) from None
 
 
 def _run() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from rea.domain.codec import to_plain
@@ -20,11 +23,21 @@ NARROWEST = 12  # characters that a column of a table keeps where it has them
 
 def data(value: Any, text: str, as_json: bool) -> None:
     """The answer of a command: one JSON document, or the text for people."""
+    if as_json:
+        # An encoding that lacks letters would have them escaped as no JSON has it.
+        said = json.dumps(to_plain(value), ensure_ascii=not _takes_all(sys.stdout), default=str)
+    else:
+        said = _shown(text)
     try:
         # Flushed here, because what is left to the interpreter's end cannot be answered for.
-        print(json.dumps(to_plain(value), ensure_ascii=False, default=str) if as_json else _shown(text), flush=True)
+        print(said, flush=True)
     except BrokenPipeError:
         closed()
+
+
+def _takes_all(stream: TextIO) -> bool:
+    """Whether its encoding has every letter."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def _shown(text: str) -> str:
@@ -58,10 +71,30 @@ def closed() -> NoReturn:
 def unwritten(error: OSError) -> NoReturn:
     """Say what the system refused and end; it may be that very output that it has no room for."""
     with suppress(OSError):
-        note(f"rea: {error}")
+        note(f"rea: {_refused(error)}")
     _discard(sys.stdout)
     _discard(sys.stderr)
     sys.exit(1)
+
+
+def _refused(error: OSError) -> str:
+    """In words what the system refused, and what to do where that can be told."""
+    if not isinstance(error.filename, str | bytes):
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return "the working directory is not there any more\n  → cd to a folder that is"
+        return str(error)
+    place = Path(os.fsdecode(error.filename))
+    if error.errno in (errno.EACCES, errno.EPERM):
+        from rea.codebase.git import shut
+
+        look = f"`ls -ld {shlex.quote(str(shut(place) or place))}` shows who may"
+        return f"{place}: {error.strerror}\n  → this user must be allowed to use it: {look}"
+    if error.errno == errno.ELOOP:
+        look = f"`ls -l {shlex.quote(str(place))}` shows where"
+        return f"{place}: its symbolic links lead in a circle\n  → put a file or folder in their place: {look}"
+    return str(error)
 
 
 def _discard(stream: TextIO) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from rea.codebase import edits, hydra, overrides, trainer
-from rea.codebase.config import FILE_STYLES, load
-from rea.codebase.git import repository
+from rea.codebase.config import FILE_NAME, FILE_STYLES, load
+from rea.codebase.git import repository, shut
 from rea.codebase.trees import is_leaf, locate, nearest, value_at
 from rea.domain.codebase import Codebase, ConfigStyle
 from rea.domain.errors import ReaError
@@ -54,33 +56,69 @@ def examine(
     directories go (for the disk check; default: the codebase's own disk); `host` is the machine that the local launcher
     uses (default: what is asked of it is not checked).
     """
-    checks = list(_git(root))
+    root = root.expanduser().absolute()
+    checks = list(_read("git", root, lambda: _git(root)))
+    astray = _circular(root)
+    if astray is not None:
+        return (astray, *checks)
     try:
         codebase = load(root, config=config)
     except ReaError as error:
         return (Check("rea.toml", False, error.message, error.hint), *checks)
+    except OSError as error:
+        return (_unread("rea.toml", root, error), *checks)
     checks.insert(0, Check("rea.toml", True, f"describes {codebase.name}, style {codebase.style.value}"))
     folder = Path(codebase.root)
-    examiners: tuple[Callable[[Codebase, Path], Iterator[Check]], ...] = (
-        _python,
-        _train,
-        _smoke,
-        _config,
-        _baseline,
-        _evaluate,
-        _profile,
-        _roles,
-        _metrics,
-        _signers,
-        _cards,
+    examiners: tuple[tuple[str, Callable[[Codebase, Path], Iterator[Check]]], ...] = (
+        ("python", _python),
+        ("train", _train),
+        ("smoke run", _smoke),
+        ("config", _config),
+        ("baseline values", _baseline),
+        ("evaluator", _evaluate),
+        ("data profile", _profile),
+        ("roles", _roles),
+        ("metrics", _metrics),
+        ("approvals", _signers),
+        ("cards", _cards),
     )
-    for examiner in examiners:
-        checks += examiner(codebase, folder)
+    for name, examiner in examiners:
+        checks += _read(name, folder, partial(examiner, codebase, folder))
     checks += _launcher(codebase, launchers)
     if host is not None:
         checks += _resources(codebase, host)
     checks += _disk(runs or folder)
     return tuple(checks)
+
+
+def _read(name: str, root: Path, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """The findings of one examiner; what could not be read for it is one of them, and takes no other away."""
+    try:
+        yield from look()
+    except ReaError as error:
+        yield Check(name, False, error.message, error.hint)
+    except OSError as error:
+        yield _unread(name, root, error)
+
+
+def _unread(name: str, root: Path, error: OSError) -> Check:
+    place = Path(error.filename or root)
+    hint = None
+    if isinstance(error, PermissionError):
+        hint = f"let this user read it: `ls -ld {shlex.quote(str(shut(place) or place))}` shows who may"
+    return Check(name, False, f"{place} cannot be read: {error.strerror or error}", hint)
+
+
+def _circular(root: Path) -> Check | None:
+    """What is wrong with a rea.toml whose symbolic links lead back to it."""
+    path = root / FILE_NAME
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            hint = f"`ls -l {shlex.quote(str(path))}`; put the file itself, or a link to it, in its place"
+            return Check("rea.toml", False, f"{path}: its symbolic links lead in a circle", hint)
+    return None
 
 
 def _git(root: Path) -> Iterator[Check]:
@@ -324,8 +362,11 @@ def _signers(codebase: Codebase, folder: Path) -> Iterator[Check]:
         lines = [
             line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")
         ]
-    except (OSError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError):
         lines = []
+    except UnicodeDecodeError:
+        yield Check("approvals", False, f"{SIGNERS} is not UTF-8", "save it as UTF-8 text, one signer per line")
+        return
     if lines:
         yield Check(
             "approvals", True, f"{len(lines)} signers in {SIGNERS}" if len(lines) > 1 else f"one signer in {SIGNERS}"

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -358,7 +359,7 @@ class Repository:
         )
         for name in (entry.rstrip("/") for entry in said.stdout.split("\0") if entry):
             source, target = self.root / name, folder / name
-            if name in ("", ".") or matches(name, NOT_LINKED) or (source / "pyvenv.cfg").exists():
+            if name in ("", ".") or matches(name, NOT_LINKED) or _is_environment(source):
                 continue
             if target.exists() or target.is_symlink() or folder.is_relative_to(source):
                 continue
@@ -389,12 +390,21 @@ class Repository:
 
 
 def repository(root: Path) -> Repository:
-    """The git repository around a codebase's folder. Raises GitError if there is none."""
+    """The git repository around a codebase's folder. Raises GitError if there is none that can be used."""
     root = root.resolve()
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(root).decode("utf-8", "backslashreplace")
+        raise GitError(
+            f"the path {shown} is not UTF-8, and no plan could name it",
+            hint="rename the folder, or clone it to another",
+        ) from None
     found = _git(root, "rev-parse", "--show-toplevel", "--git-common-dir", check=False)
     if found.returncode:
         said = found.stderr.strip().splitlines()
         if "not a git repository" in found.stderr:
+            _refuse_unreadable(root, said[0])
             raise GitError(
                 f"{root} is in no git repository", hint='git init && git add -A && git commit -m "First commit"'
             )
@@ -404,6 +414,42 @@ def repository(root: Path) -> Repository:
     top, _, common = found.stdout.removesuffix("\n").rpartition("\n")  # the first may hold line breaks itself
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Repository(Path(top).resolve(), "" if prefix == "." else prefix, (root / common).resolve())
+
+
+def shut(path: Path) -> Path | None:
+    """What keeps this user from reading `path`: the first folder above it that lets nobody like them in, or itself.
+    None where nothing does, or nothing is there."""
+    for place in (*reversed(path.absolute().parents), path.absolute()):
+        needs = (os.X_OK if place.is_dir() else 0) | (os.R_OK if place == path.absolute() else 0)
+        if not os.access(place, needs):
+            return place if os.path.lexists(place) else None
+    return None
+
+
+def _refuse_unreadable(root: Path, said: str) -> None:
+    """Raise GitError where there is a `.git` that git does not take for one: a new repository would hide the old."""
+    for folder in (root, *root.parents):
+        place = folder / ".git"
+        if not os.path.lexists(place):
+            continue
+        for needed in (place, place / "HEAD", place / "objects", place / "refs"):
+            if os.path.lexists(needed) and shut(needed) is not None:
+                raise GitError(
+                    f"{needed} cannot be read by this user",
+                    hint=f"`ls -ld {shlex.quote(str(needed))}` shows who may; make no new repository over it",
+                )
+        raise GitError(
+            f"{place} is there, and git cannot use it: {said}",
+            hint="try `git status` there; make no new repository over it",
+        )
+
+
+def _is_environment(folder: Path) -> bool:
+    """Whether a folder is a Python environment. One that cannot be looked into is none that anything runs in."""
+    try:
+        return (folder / "pyvenv.cfg").exists()
+    except PermissionError:
+        return False
 
 
 def _in_turn(diff: str) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from rea.knowledge.roles import Role, guess, load_roles
 
 _MOST_FILES: Final = 5_000
 _MOST_BYTES: Final = 200_000  # a longer "config" is data
+_MOST_NAMED: Final = 5
 _MOST_LINES: Final = 40  # knobs drafted; more would bury the ones that matter
 
 _SUFFIXES: Final = {
@@ -111,7 +113,7 @@ def draft(root: Path) -> Draft:
     """Draft a `rea.toml` for the repository at `root`; the text loads without error."""
     root = root.expanduser().resolve()
     found = _Findings(root)
-    files = list(_files(root))
+    files = list(_files(found))
     _find_python(found)
     _find_script(found, files)
     _find_style(found, files)
@@ -122,32 +124,42 @@ def draft(root: Path) -> Draft:
     return Draft(text, tuple(found.notes))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Files of the repository, shallow ones first, without environments, caches and hidden folders."""
-    folders, count = [root], 0
+def _files(found: _Findings) -> Iterator[Path]:
+    """Files of the repository, shallow ones first, without environments, caches and hidden folders.
+
+    Folders that cannot be read are left out, with a note.
+    """
+    folders, count, closed = [found.root], 0, []
     while folders:
         folder = folders.pop(0)
         try:
-            entries = sorted(folder.iterdir())
-        except OSError:
-            continue
-        for entry in entries:
-            name = entry.relative_to(root).as_posix()
-            if entry.name.startswith(".") or matches(name, NOT_LINKED) or entry.is_symlink():
+            if folder != found.root and (folder / "pyvenv.cfg").exists():
                 continue
-            if entry.is_dir():
-                if not (entry / "pyvenv.cfg").exists():
-                    folders.append(entry)
-            else:
-                count += 1
-                if count > _MOST_FILES:
-                    return
-                yield entry
+            entries = [(entry, entry.is_dir()) for entry in sorted(folder.iterdir()) if _counts(found, entry)]
+        except OSError:
+            closed.append(found.at(folder))
+            continue
+        for entry, is_folder in entries:
+            if is_folder:
+                folders.append(entry)
+                continue
+            count += 1
+            if count > _MOST_FILES:
+                folders = []
+                break
+            yield entry
+    if closed:
+        more = f" and {len(closed) - _MOST_NAMED} more" if len(closed) > _MOST_NAMED else ""
+        found.notes.append(f"not looked at, because this user cannot read it: {', '.join(closed[:_MOST_NAMED])}{more}")
+
+
+def _counts(found: _Findings, entry: Path) -> bool:
+    return not (entry.name.startswith(".") or matches(found.at(entry), NOT_LINKED) or entry.is_symlink())
 
 
 def _find_python(found: _Findings) -> None:
     for name in _PYTHONS:
-        if (found.root / name).exists():
+        if os.access(found.root / name, os.F_OK):
             found.python = name
             return
     found.notes.append("no virtual environment was found; set [codebase] python to the Python that can train")
