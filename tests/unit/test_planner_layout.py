@@ -158,7 +158,7 @@ def test_a_reveal_has_time_for_evaluations_as_long_as_those_of_the_profile(run_s
     rules, limit_s = make_rules(base, 0.0005, 60 * run_s, 1001), limits * run_s
     predicted_s = reveal_s(base, pairs)
     least = tight_reveal(predicted_s, rules, limit_s)
-    assert 2 * pairs * 2 * base.evaluate_s < least <= reveal_walltime(predicted_s, rules, limit_s)
+    assert 2 * pairs * 1.9 * base.evaluate_s < least <= reveal_walltime(predicted_s, rules, limit_s)
 
 
 @given(st.floats(1e-4, 0.05), st.floats(0.0, 0.05), st.floats(10, 1e6))

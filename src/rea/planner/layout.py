@@ -20,7 +20,7 @@ RETRY_CAP = 3
 # A run must be expected to improve the final choice by this share of the smallest gain worth launching: at a fiftieth,
 # fifty runs that promise no more than that are expected to find one such gain between them.
 WORTH_OF_A_RUN = 0.02
-SEALED = 1.5  # an evaluation of the sealed split over one of the profile, as it is reckoned with
+SEALED = 1.25  # an evaluation of the sealed split over one of the profile, as it is reckoned with
 FEWEST_SEARCHED = 3  # baseline runs a search needs to be one
 MOST_CONFIRMED = 5  # paired seeds of a confirmation
 # A run is started only if its wall-time limit is at least this multiple of its predicted time; where the budget no
@@ -199,7 +199,7 @@ def _smallest(
 def reveal_s(baseline: Baseline, pairs: int) -> float:
     """Wall seconds in which the evaluator should see the predictions of so many pairs of runs, one after the other.
 
-    An evaluation is taken for half as long again as the longest of the profile, since nobody knows how large the sealed
+    An evaluation is taken for a quarter longer than the longest of the profile, since nobody knows how large the sealed
     split is; but for no less than a twentieth of a training, nor than half a second for its start. Where the profile
     did not tell, that has to do, and is never more than a whole run, which holds a training and an evaluation.
     """
