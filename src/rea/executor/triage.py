@@ -184,7 +184,7 @@ def _looked_at(
                 signals[Signal.TOO_GOOD] += (
                     "; the evaluator is as committed, and judged the rows it judges of the baseline"
                 )
-    elif outcome is Outcome.FAILED and (exit_.get("step") or TRAIN) != TRAIN:
+    elif outcome is Outcome.FAILED and (exit_.get("step") or TRAIN) != TRAIN and not exit_.get("tampered"):
         if run.draft.phase is Phase.REVEAL or found.finished:
             signals[Signal.EVALUATOR_FAILED] = f"the evaluator gave no answer; {results.logs(found, exit_)}"
         else:
@@ -251,7 +251,7 @@ def _message(
     line: str | None,
 ) -> str:
     # That it ended well is no news beside what speaks against its result, and how, not beside who ended it.
-    well = not signals.keys().isdisjoint((Signal.MISSING_FINAL, Signal.KILLED)) or (
+    well = not signals.keys().isdisjoint((Signal.MISSING_FINAL, Signal.KILLED, Signal.TAMPERED)) or (
         bool(signals) and observation.outcome is Outcome.SUCCEEDED
     )
     ended = "" if well else observation.message or str(exit_.get("message", ""))
