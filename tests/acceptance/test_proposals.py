@@ -146,3 +146,26 @@ def test_a_sealed_evaluator_that_fails_is_tried_at_every_resumption_and_the_paus
     assert campaign.verdict is Verdict.LAUNCH, campaign.reason
     assert campaign.claim.split == "test"
     within_limit(workspace, campaign.id)
+
+
+def test_a_branch_that_is_in_a_proposals_way_is_an_engineers_to_move_and_status_and_inbox_say_so(desk):
+    restyle(desk, "toml")
+    workspace = desk.workspace()
+    campaign = planned(desk, workspace, "toml")
+    desk.git("branch", f"rea/{campaign.name}")
+    governance.preflight(workspace, campaign.title, ("sealed",))
+    desk.approve(workspace, campaign)
+    paused = desk.run(workspace, campaign)
+    assert paused.state is CampaignState.PAUSED and paused.pause_reason is PauseReason.GUARDRAIL
+    for command in (("status", campaign.title), ("inbox",)):
+        told = desk.call(*command).stdout
+        assert f"git branch -m rea/{campaign.name}" in told and f"rea resume {campaign.title}" in told, told
+    trained = len(workspace.store.attempts(campaign.id))
+
+    refused = steering.resume(workspace, campaign.title)
+    assert refused.state is CampaignState.PAUSED, "it is there still"
+    desk.git("branch", "-m", f"rea/{campaign.name}", f"rea/{campaign.name}-old")
+    ended = steering.resume(workspace, campaign.title)
+    assert ended.verdict is Verdict.LAUNCH, ended.reason
+    assert desk.git("log", "-1", "--format=%s", f"rea/{campaign.name}").startswith(f"{campaign.name}: H-")
+    assert len(workspace.store.attempts(campaign.id)) == trained

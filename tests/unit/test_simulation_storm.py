@@ -97,6 +97,6 @@ def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[Non
 
 
 def test_a_store_that_lets_old_fences_write_is_found() -> None:
-    often = Faults(**{**_NONE, "stopped": 0.02})
+    often = Faults(**{**_NONE, "stopped": 0.08})
     with bugs.old_fences_write():
         assert found_within(120, often) is not None

@@ -56,6 +56,8 @@ def _waiting(campaigns: Sequence[Campaign]) -> list[Waiting]:
         elif campaign.state is CampaignState.PAUSED:
             why = campaign.reason or "it is paused"
             found.append(Waiting(campaign, why, (f"rea resume {title}", f"rea stop {title}")))
+        elif campaign.state is CampaignState.PROFILING and campaign.reason:
+            found.append(Waiting(campaign, campaign.reason, (f"rea wake {title}", f"rea stop {title}")))
     return found
 
 

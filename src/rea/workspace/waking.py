@@ -41,11 +41,20 @@ def _wake(workspace: Workspace, campaign: int) -> Woken:
 
     try:
         tools = workspace.tools(workspace.store.campaign(campaign))
-    except ReaError:
+    except ReaError as error:
+        _note(workspace, campaign, error)
         # A wake file is a hint, and nothing comes of it until somebody mends the campaign. It stays due by the clock.
         workspace.wakefiles.take(campaign)
         raise
     return wake_campaign(tools, campaign)
+
+
+def _note(workspace: Workspace, campaign: int, error: ReaError) -> None:
+    """That a campaign cannot even be looked at is its engineers' to know, once it has lasted."""
+    from rea.executor.course import stuck
+
+    with contextlib.suppress(ReaError, OSError):
+        stuck(workspace.store, workspace.store.campaign(campaign), error, workspace.clock())
 
 
 def wake_each(workspace: Workspace, ids: Iterable[int]) -> tuple[dict[int, Woken], dict[int, Exception]]:
