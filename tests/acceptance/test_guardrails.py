@@ -14,6 +14,7 @@ from rea.domain.hypothesis import Belief, HypothesisDraft
 from rea.domain.states import CampaignState, HypothesisState, PauseReason, RunState, Verdict
 from rea.domain.treatment import Treatment
 from rea.guard import sandbox
+from rea.guard.signing import own_key
 from rea.workspace import governance, planning, steering, waking
 from support.desk import make_key
 
@@ -353,6 +354,39 @@ def test_a_trainer_in_a_box_reads_no_secret_writes_nowhere_else_and_reaches_nobo
     assert found.pop("store") == "FileNotFoundError"
     assert found.pop("network") in ("OSError", "ConnectionRefusedError")
     assert secret.read_text() == "sealed"
+
+
+@boxes
+def test_a_trainer_in_a_box_reads_no_key_though_it_was_made_under_another_home_of_rea(desks, monkeypatch):
+    desk = desks(
+        config={"fault.plan": ["always:nosy"]},
+        toml={"[launcher]": '[sandbox]\nuse = "always"\n\n[launcher]'},
+    )
+    monkeypatch.delenv("REA_HOME", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    elsewhere = desk.home / "elsewhere"
+    (desk.home / ".ssh").symlink_to(elsewhere)
+    places = [own_key(), desk.home / "keys" / "approver", elsewhere / "id_ed25519"]
+    for key in places:
+        key.parent.mkdir(parents=True)
+        key.write_text("a key")
+    monkeypatch.setenv("REA_HOME", str(desk.home / "moved"))
+    code = f"""
+        import json
+        from pathlib import Path
+        found = []
+        for name in {[str(key) for key in places]!r}:
+            try:
+                found.append(Path(name).read_text())
+            except OSError as error:
+                pass
+        (RUN / "nosy.json").write_text(json.dumps(found))
+    """
+    misbehaving(desk, "nosy", strike=code)
+    campaign = desk.plan(desk.workspace(), budget="20r", profile_runs=2)
+    assert campaign.state is CampaignState.DRAFTED, campaign.reason
+    (path, *_) = sorted(desk.runs.rglob("nosy.json"))
+    assert json.loads(path.read_text()) == []
 
 
 @boxes

@@ -19,6 +19,7 @@ from rea.guard.signing import (
     allow,
     create_key,
     find_key,
+    key_places,
     own_key,
     principal,
     public_key,
@@ -230,6 +231,41 @@ def test_a_missing_ssh_keygen_is_named_with_its_package(
     with pytest.raises(ReaError, match="ssh-keygen is not installed") as caught:
         sign("words", keys / "anna")
     assert "openssh-client" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("end", ["kill -9 $$", "echo 'Signature verif' >&2; kill -9 $$", "exit 1"])
+def test_an_ssh_keygen_that_came_to_no_judgement_has_refused_nothing(
+    keys: Path, home: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    text = line(keys, ANNA, "anna")
+    record = plan(text)
+    approval = approved(record, keys / "anna")
+    (home / "bin").mkdir()
+    fake = home / "bin" / "ssh-keygen"
+    fake.write_text(f"#!/bin/sh\n{end}\n")
+    fake.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+        with pytest.raises(ReaError, match="before it judged") as caught:
+            verified_approval(record, approval, campaign(), text)
+    assert not isinstance(caught.value, ApprovalNeededError)
+    assert verified_approval(record, approval, campaign(), text).signer == ANNA, "the next time it holds"
+
+
+def test_a_key_is_known_of_wherever_the_environment_has_moved_since(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REA_HOME")
+    before = own_key()
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    there = own_key()
+    monkeypatch.setenv("REA_HOME", str(home / "moved"))
+    subprocess.run(["git", "config", "--global", "gpg.format", "ssh"], check=True)
+    subprocess.run(["git", "config", "--global", "user.signingkey", str(home / "mine.pub")], check=True)
+    for name in ("mine", "mine.pub"):
+        (home / name).write_text("a key")
+    wanted = {before.parent, there.parent, own_key().parent, home / ".ssh", home / "mine", home / "mine.pub"}
+    assert wanted <= set(key_places())
 
 
 def test_a_new_engineer_can_make_a_key_list_it_and_sign(home: Path) -> None:

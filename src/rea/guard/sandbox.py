@@ -55,7 +55,7 @@ def boxed(
     words += ["--proc", "/proc"]
     for path in sorted(fleeting):
         words += _covered(path)
-    for path in sorted(hidden):
+    for path in sorted({path.resolve() for path in hidden}):  # behind a link lies what is to be hidden
         if path.is_dir():
             words += ["--tmpfs", str(path)]
         elif path.exists():

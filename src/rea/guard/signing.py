@@ -14,6 +14,7 @@ import binascii
 import getpass
 import hashlib
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -99,8 +100,8 @@ def verify(
     """Check that `signer`, listed in the text of an allowed_signers file, signed `text` for the namespace `rea`.
 
     `at` (Unix seconds, now without it) is the moment at which valid-after and valid-before must hold: a key that
-    expires later does not undo what it signed. Raises ApprovalNeededError that says what exactly does not hold, and
-    ConfigError when the allowed_signers text cannot be read.
+    expires later does not undo what it signed. Raises ApprovalNeededError that says what exactly does not hold,
+    ConfigError when the allowed_signers text cannot be read, and ReaError where ssh-keygen came to no judgement.
     """
     check_principal(signer)
     listed = signers(allowed_signers, place=place)
@@ -115,6 +116,11 @@ def verify(
     if done.returncode == 0:
         found = re.search(r"key (SHA256:\S+)", done.stdout)
         return Verified(signer, found.group(1) if found else _fingerprint(_unpack(signature)[0]))
+    if done.returncode < 0 or not (done.stdout + done.stderr).strip():
+        # Whoever refuses says so. One that was killed has not judged, and the same signature may hold the next time.
+        end = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
+        hint = "nothing is known of the signature yet: look whether memory or disk ran short, and try again"
+        raise ReaError(f"ssh-keygen {end} before it judged the signature of {signer}", hint=hint)
     raise _refusal(done.stderr, signature, signer, listed, place)
 
 
@@ -179,8 +185,24 @@ def find_key(email: str, *, allowed_signers: str = "", root: Path | None = None)
 
 def own_key() -> Path:
     """Where REA keeps the key it makes for an engineer who has none: `$REA_HOME/keys/approver`."""
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(os.environ.get("REA_HOME") or data / "rea") / "keys" / "approver"
+    given = os.environ.get("REA_HOME", "").strip()
+    return (Path(given).expanduser().absolute() if given else _data() / "rea") / "keys" / "approver"
+
+
+def key_places(root: Path | None = None) -> tuple[Path, ...]:
+    """Every folder and file in which a key that signs may lie, whether or not there is one.
+
+    The environment of now need not be the one in which a key was made: the places that hold without it belong here,
+    too. `root` is the codebase whose git settings may name a key.
+    """
+    homes = dict.fromkeys((Path.home(), *_home_of_account()))
+    folders = [own_key().parent, _data() / "rea" / "keys"]
+    for home in homes:
+        folders += [home / ".local" / "share" / "rea" / "keys", home / ".ssh"]
+    files: list[Path] = []
+    for key in _candidates(root):
+        files += [key, key.with_suffix("")] if key.suffix == ".pub" else [key]
+    return tuple(dict.fromkeys((*folders, *(file.absolute() for file in files if file.is_file()))))
 
 
 def create_key(path: Path, comment: str) -> Path:
@@ -335,6 +357,19 @@ def _string(blob: bytes, at: int) -> tuple[bytes, int]:
 
 def _fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def _data() -> Path:
+    given = os.environ.get("XDG_DATA_HOME", "").strip()
+    return Path(given).expanduser().absolute() if given else Path.home() / ".local" / "share"
+
+
+def _home_of_account() -> tuple[Path, ...]:
+    """The home folder that the system has for this user, which HOME need not name; none where it has no such user."""
+    try:
+        return (Path(pwd.getpwuid(os.getuid()).pw_dir),)
+    except KeyError:
+        return ()
 
 
 def _candidates(root: Path | None) -> list[Path]:

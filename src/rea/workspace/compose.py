@@ -89,7 +89,7 @@ class Workspace:
             wake_command=(sys.executable, "-m", "rea", "wake"),
             wake_env={**_environment(WAKE_ENV), "REA_STORE": self.store.url, "REA_RUNS": str(self.runs)},
             job_env={**_environment(JOB_ENV), ACTOR: Actor.TRAINER.value},
-            hidden=self._secrets(),
+            hidden=self._secrets(root),
             store=self.store.path,
         )
         return Tools(
@@ -108,13 +108,15 @@ class Workspace:
     def _granted(self, campaign: int) -> frozenset[str]:
         return frozenset(grant.name for grant in self.store.grants(campaign))
 
-    def _secrets(self) -> tuple[Path, ...]:
+    def _secrets(self, root: Path) -> tuple[Path, ...]:
         """What a trainer in a box has no business with, beside the store: keys and tokens, agents that sign."""
         from rea.guard.sandbox import SECRETS
-        from rea.guard.signing import own_key
+        from rea.guard.signing import key_places, own_key
 
         agent = os.environ.get("SSH_AUTH_SOCK")
-        found = [own_key().parent, *([Path(agent).parent] if agent else [])]
+        found = [*key_places(root), *([Path(agent).parent] if agent else [])]
+        if self.store.path is not None:  # REA's home may have been where the store is, when the key was made
+            found.append(self.store.path.parent / "keys" / own_key().name)
         return (*found, *(Path.home() / name for name in SECRETS))
 
     @property
