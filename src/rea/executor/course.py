@@ -20,7 +20,7 @@ from rea.guard.policy import Actor, Effect, Request, require
 # Among a campaign's options: since when its wakes fail (Unix seconds), and how many have.
 STUCK, STUCK_TIMES = "stuck_since", "stuck_times"
 # So many wakes fail, and for so long, before an engineer is called: what passes by itself has passed by then.
-MOST_STUCK, STUCK_S = 3, 600.0
+MOST_STUCK, STUCK_S = 3, 3600.0
 
 
 def enter(wake: Wake, action: a.Enter) -> None:
