@@ -228,7 +228,7 @@ def judged(tmp_path, trainer: str, hidden: tuple[Path, ...] = ()) -> dict:
         "open('tree/lib/extra.py', 'w').write('VALUE = 2')",
         "import os; os.remove('tree/lib/scores.py')",
         "import os; os.remove('tree/judge.py'); os.mkfifo('tree/judge.py')",
-        "import os; text = open('tree/judge.py').read(); os.remove('tree/judge.py'); os.mkdir('tree/judge.py')",
+        "import os; os.remove('tree/judge.py'); os.mkdir('tree/judge.py')",
     ],
 )
 def test_code_that_the_trainer_has_changed_judges_nothing(tmp_path, trainer):

@@ -87,7 +87,7 @@ def _refused(error: OSError) -> str:
         return str(error)
     place = Path(os.fsdecode(error.filename))
     if error.errno in (errno.EACCES, errno.EPERM):
-        from rea.codebase.git import shut
+        from rea.domain.plainfile import shut
 
         look = f"`ls -ld {shlex.quote(str(shut(place) or place))}` shows who may"
         return f"{place}: {error.strerror}\n  → this user must be allowed to use it: {look}"

@@ -15,12 +15,13 @@ from typing import Final
 
 from rea.codebase import edits, hydra, overrides, trainer
 from rea.codebase.config import FILE_NAME, FILE_STYLES, load
-from rea.codebase.git import repository, shut
+from rea.codebase.git import repository
 from rea.codebase.trees import is_leaf, locate, nearest, value_at
 from rea.domain.codebase import Codebase, ConfigStyle
 from rea.domain.errors import ReaError
 from rea.domain.host import LOCAL, Host, fits, lacks
 from rea.domain.paths import matches
+from rea.domain.plainfile import shut
 from rea.knowledge.cards import TEAM_FOLDER, runbooks_of, techniques_of
 from rea.knowledge.frontmatter import card_files
 from rea.knowledge.roles import guess, load_roles

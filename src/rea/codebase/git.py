@@ -24,6 +24,7 @@ from typing import Final
 from rea.domain.codebase import Codebase
 from rea.domain.errors import GuardrailError, NotFoundError, ReaError, UsageError
 from rea.domain.paths import check_editable, matches
+from rea.domain.plainfile import shut
 
 _READY: Final = "rea-ready"  # written last: a worktree without it was left half-made by a crash
 _LOCK_PATIENCE_S: Final = 120.0
@@ -414,16 +415,6 @@ def repository(root: Path) -> Repository:
     top, _, common = found.stdout.removesuffix("\n").rpartition("\n")  # the first may hold line breaks itself
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Repository(Path(top).resolve(), "" if prefix == "." else prefix, (root / common).resolve())
-
-
-def shut(path: Path) -> Path | None:
-    """What keeps this user from reading `path`: the first folder above it that lets nobody like them in, or itself.
-    None where nothing does, or nothing is there."""
-    for place in (*reversed(path.absolute().parents), path.absolute()):
-        needs = (os.X_OK if place.is_dir() else 0) | (os.R_OK if place == path.absolute() else 0)
-        if not os.access(place, needs):
-            return place if os.path.lexists(place) else None
-    return None
 
 
 def _refuse_unreadable(root: Path, said: str) -> None:

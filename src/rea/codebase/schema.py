@@ -117,15 +117,9 @@ class ResourcesTable(Table):
             parse_size(value)
         return value
 
-    @field_validator("walltime")
+    @field_validator("walltime", "idle")
     @classmethod
-    def _walltime(cls, value: str) -> str:
-        parse_duration(value)
-        return value
-
-    @field_validator("idle")
-    @classmethod
-    def _idle(cls, value: str | None) -> str | None:
+    def _duration(cls, value: str | None) -> str | None:
         if value is not None:
             parse_duration(value)
         return value

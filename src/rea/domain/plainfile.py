@@ -1,4 +1,5 @@
-"""Reading files that somebody else may have put there: never a link, never a pipe, never more than was asked for."""
+"""Reading files that somebody else may have put there: never a link, never a pipe, never more than was asked for; and
+what keeps this user from reading one."""
 
 from __future__ import annotations
 
@@ -63,3 +64,13 @@ def size(path: Path) -> int | None:
     except OSError:
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def shut(path: Path) -> Path | None:
+    """What keeps this user from reading `path`: the first folder above it that lets nobody like them in, or itself.
+    None where nothing does, or nothing is there."""
+    for place in (*reversed(path.absolute().parents), path.absolute()):
+        needs = (os.X_OK if place.is_dir() else 0) | (os.R_OK if place == path.absolute() else 0)
+        if not os.access(place, needs):
+            return place if os.path.lexists(place) else None
+    return None

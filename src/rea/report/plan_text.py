@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rea.domain.campaign import Campaign, PlanRecord
-from rea.domain.codebase import SEEN_IDLE, Codebase
+from rea.domain.codebase import LEAST_SEEN_IDLE, MOST_IDLE_S, SEEN_IDLE, Codebase
 from rea.domain.hypothesis import SourceKind
 from rea.domain.ids import say
 from rea.domain.plan import Finding, Part, Plan, PlannedHypothesis
@@ -378,7 +378,8 @@ def _silence(codebase: Codebase) -> str:
     own_s = codebase.resources.idle_s
     if own_s is not None:
         return text.duration(own_s)
-    return f"{SEEN_IDLE:g} times as long as the baseline ever did, and a quarter of its predicted time,"
+    seen = f"{SEEN_IDLE:g} times as long as the baseline ever did and for a quarter of its predicted time"
+    return f"{seen} (beyond {text.duration(MOST_IDLE_S)}: for {LEAST_SEEN_IDLE:g} times as long as the baseline)"
 
 
 def _rules(plan: Plan) -> list[str]:
